@@ -1,0 +1,1 @@
+"""Where adapters bite: the closed table of sites, and one record of dotted paths per model family."""

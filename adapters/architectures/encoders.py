@@ -1,0 +1,65 @@
+"""Records of the encoder families: BERT, RoBERTa, DistilBERT."""
+
+from adapters.architectures.record import Architecture, Junction
+
+_BERT_LINEAR = {
+    "attn_q": "attention.self.query",
+    "attn_k": "attention.self.key",
+    "attn_v": "attention.self.value",
+    "attn_out": "attention.output.dense",
+    "ffn_in": "intermediate.dense",
+    "ffn_out": "output.dense",
+}
+_BERT_JUNCTIONS = {
+    "attn_junction": Junction("attention.output.dense", "attention", "attention.output.LayerNorm"),
+    "ffn_junction": Junction("output.dense", "intermediate", "output.LayerNorm"),
+}
+
+BERT = Architecture(
+    model_type="bert",
+    prefix="bert",
+    layer="encoder.layer.{layer}",
+    embeddings="embeddings",
+    linear=_BERT_LINEAR,
+    attention="attention.self",
+    junctions=_BERT_JUNCTIONS,
+    pooler="pooler.dense",
+    segment_ids=True,
+    positions_after_pad=False,
+)
+
+ROBERTA = Architecture(
+    model_type="roberta",
+    prefix="roberta",
+    layer="encoder.layer.{layer}",
+    embeddings="embeddings",
+    linear=_BERT_LINEAR,
+    attention="attention.self",
+    junctions=_BERT_JUNCTIONS,
+    pooler="pooler.dense",
+    segment_ids=True,
+    positions_after_pad=True,
+)
+
+DISTILBERT = Architecture(
+    model_type="distilbert",
+    prefix="distilbert",
+    layer="transformer.layer.{layer}",
+    embeddings="embeddings",
+    linear={
+        "attn_q": "attention.q_lin",
+        "attn_k": "attention.k_lin",
+        "attn_v": "attention.v_lin",
+        "attn_out": "attention.out_lin",
+        "ffn_in": "ffn.lin1",
+        "ffn_out": "ffn.lin2",
+    },
+    attention="attention",
+    junctions={
+        "attn_junction": Junction("attention.out_lin", "attention", "sa_layer_norm"),
+        "ffn_junction": Junction("ffn.lin2", "ffn", "output_layer_norm"),
+    },
+    pooler=None,
+    segment_ids=False,
+    positions_after_pad=False,
+)

@@ -1,0 +1,18 @@
+"""The table of families, by the `model_type` of a `config.json`."""
+
+from collections.abc import Mapping
+
+from adapters.architectures.encoders import BERT, DISTILBERT, ROBERTA
+from adapters.architectures.record import Architecture
+from adapters.errors import UnknownArchitecture
+
+ARCHITECTURES: Mapping[str, Architecture] = {record.model_type: record for record in (BERT, ROBERTA, DISTILBERT)}
+
+
+def architecture_of(model_type: str) -> Architecture:
+    """The record of a family; raises `UnknownArchitecture` naming those that exist."""
+    try:
+        return ARCHITECTURES[model_type]
+    except KeyError:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UnknownArchitecture(f"no record for model type {model_type!r}; there are records for {known}") from None

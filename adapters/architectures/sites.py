@@ -1,0 +1,70 @@
+"""The closed table of sites: every place where a method may act, and the contract of each kind.
+
+Every activation is packed: one row per token, `[tokens, width]`; rows of the batch follow one another (`RowLayout`).
+
+| kind           | a method gets                                        | and returns                          |
+|----------------|------------------------------------------------------|--------------------------------------|
+| `embed_lookup` | ids of a row                                          | word vectors (embeddings, on the host) |
+| `embed_out`    | x, output of the embedding module                    | x'                                   |
+| `linear`       | x_in, y = W x_in + b (W on request)                  | (x_in', y'): a stack chains them     |
+| `attention_kv` | a row's keys and values                              | keys and values to prepend           |
+| `junction`     | f sublayer output, r residual, y = norm(f + r), norm | the block's output                   |
+| `layer_out`    | h, output of a layer                                 | h'                                   |
+| `norm`         | x, y = norm(x)                                       | y'                                   |
+| `head_in`      | h, last hidden state                                 | h'                                   |
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class SiteKind(StrEnum):
+    """What is handed over at a site; see the table of this module."""
+
+    EMBED_LOOKUP = "embed_lookup"
+    EMBED_OUT = "embed_out"
+    LINEAR = "linear"
+    ATTENTION_KV = "attention_kv"
+    JUNCTION = "junction"
+    LAYER_OUT = "layer_out"
+    NORM = "norm"
+    HEAD_IN = "head_in"
+
+
+class Address(NamedTuple):
+    """A site in a layer; `layer` is None for sites outside of the layers (and for what all layers share)."""
+
+    layer: int | None
+    site: str
+
+    def __str__(self) -> str:
+        return f"{'model' if self.layer is None else self.layer}/{self.site}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """`3/ffn_out` or `model/embed_out`; raises `ValueError`."""
+        layer, _, site = text.partition("/")
+        if site not in SITES:
+            raise ValueError(f"{text!r} names no site")
+        return cls(None if layer == "model" else int(layer), site)
+
+
+# Sites inside a layer first, then those of the whole model.
+SITES: dict[str, SiteKind] = {
+    "attn_q": SiteKind.LINEAR,
+    "attn_k": SiteKind.LINEAR,
+    "attn_v": SiteKind.LINEAR,
+    "attn_out": SiteKind.LINEAR,
+    "ffn_in": SiteKind.LINEAR,
+    "ffn_out": SiteKind.LINEAR,
+    "attn_kv": SiteKind.ATTENTION_KV,
+    "attn_junction": SiteKind.JUNCTION,
+    "ffn_junction": SiteKind.JUNCTION,
+    "layer_out": SiteKind.LAYER_OUT,
+    "attn_norm": SiteKind.NORM,
+    "ffn_norm": SiteKind.NORM,
+    "embed_lookup": SiteKind.EMBED_LOOKUP,
+    "embed_out": SiteKind.EMBED_OUT,
+    "pooler": SiteKind.LINEAR,
+    "head_in": SiteKind.HEAD_IN,
+}

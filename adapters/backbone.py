@@ -1,0 +1,163 @@
+"""The shared, frozen model: loaded once, hooked once, and run under a plan.
+
+`run` is the public path of a batch: plan, one forward pass of the transformer, heads, and each row's own share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+from transformers.utils.logging import disable_progress_bar
+
+from adapters.architectures.families import architecture_of
+from adapters.architectures.profile import BackboneProfile, read_profile
+from adapters.architectures.record import Architecture
+from adapters.batch.attention import PACKED
+from adapters.batch.inject import Injection, register_attention
+from adapters.batch.plan import BatchPlan, HeadStep, plan_batch
+from adapters.batch.rows import Row, own_tokens, positions, segment_ids
+from adapters.embeddings import look_up
+from adapters.errors import UnknownArchitecture
+from adapters.heads import apply_heads
+
+Want = Literal["logits", "hidden_state"]
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """What a pass leaves: last hidden states [tokens, hidden] in plan order, and logits by plan row."""
+
+    hidden: Tensor
+    logits: dict[int, Tensor]
+
+
+class Backbone:
+    """One frozen transformer. Not thread-safe: one pass at a time."""
+
+    def __init__(
+        self, model: nn.Module, profile: BackboneProfile, architecture: Architecture, device: torch.device
+    ) -> None:
+        self.model = model
+        self.profile = profile
+        self.device = device
+        self._architecture = architecture
+        self._injection = Injection(model, architecture, profile.geometry.layers)
+        self._pooler = getattr(model, "pooler", None) if profile.has_pooler else None
+        if getattr(model, "pooler", None) is not None:
+            setattr(model, "pooler", None)  # noqa: B010  # a None is no Module; run for the rows that want it, not for the batch; never with random weights
+        # The default vocabulary is gathered where it lies: on the host.
+        self._words = model.get_input_embeddings().weight.detach().cpu()  # type: ignore[operator]
+        self.dtype = next(model.parameters()).dtype
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Backbone":
+        """Load a Hugging Face model folder; raises `UnknownArchitecture` listing every path that does not match."""
+        profile = read_profile(Path(folder))
+        architecture = architecture_of(profile.geometry.model_type)
+        register_attention()
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        disable_progress_bar()
+        model, found = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            attn_implementation=PACKED,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+        absent = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+        if absent:
+            raise UnknownArchitecture(f"the checkpoint in {folder} lacks {', '.join(absent)}")
+        model.eval().requires_grad_(requires_grad=False)
+        where = torch.device(device)
+        return cls(model.to(where), profile, architecture, where)
+
+    def run(self, rows: Sequence[Row], want: Sequence[Want]) -> list[Tensor]:
+        """Each row's own share of one pass, float32 on the host, in the order given.
+
+        `logits`: [labels], or [length, labels] for a tagging head; `hidden_state`: [length, hidden]. Lengths include
+        the positions that prompt tuning inserts (`rows.own_tokens` tells the others). Raises `InvalidRow`.
+        """
+        with torch.inference_mode():
+            plan = plan_batch(rows, self.profile.geometry, self.device, [w == "logits" for w in want])
+            states = self.forward(plan)
+            return _split(plan, states, want)
+
+    def forward(self, plan: BatchPlan) -> States:
+        """One forward pass of the model for all rows, then their heads; differentiable in the arenas of the plan."""
+        with self._injection.bind(plan):
+            output = self.model(**self._inputs(plan))
+            hidden = output.last_hidden_state.reshape(-1, self.profile.geometry.hidden_size)
+            pooled = self._pool(plan, hidden)
+        logits: dict[int, Tensor] = {}
+        for step in plan.heads:
+            values = apply_heads(_head_input(step, plan, hidden, pooled), step.runs, step.spec, step.params)
+            at = 0
+            for (start, end), row in zip(step.runs.rows, step.rows, strict=True):
+                piece = values[at : at + end - start]
+                at += end - start
+                logits[row] = piece if step.spec.pooling == "tokens" else piece[0]
+        return States(hidden, logits)
+
+    def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
+        geometry, after_pad = self.profile.geometry, self._architecture.positions_after_pad
+        place = np.concatenate([positions(row, geometry, after_pad=after_pad) for row in plan.rows])
+        inputs = {
+            "inputs_embeds": self._word_vectors(plan).to(self.device).unsqueeze(0),
+            "position_ids": torch.from_numpy(place).to(self.device).unsqueeze(0),
+        }
+        if self._architecture.segment_ids:
+            types = np.concatenate([segment_ids(row) for row in plan.rows])
+            inputs["token_type_ids"] = torch.from_numpy(types).to(self.device).unsqueeze(0)
+        return inputs
+
+    def _word_vectors(self, plan: BatchPlan) -> Tensor:
+        """Word vectors [tokens, width] on the host, each row from its own vocabulary; inserted tokens are zero."""
+        groups: dict[int, tuple[Tensor, list[int]]] = {}
+        for i, row in enumerate(plan.rows):
+            matrix = self._words if row.embedding is None else row.embedding.matrix
+            groups.setdefault(id(matrix), (matrix, []))[1].append(i)
+        plain = all(row.insertion is None for row in plan.rows)
+        if len(groups) == 1 and plain:
+            return look_up(next(iter(groups.values()))[0], [row.input_ids.astype(np.int64) for row in plan.rows])
+        vectors: Tensor = self._words.new_zeros(plan.layout.tokens, self._words.shape[1])
+        for matrix, members in groups.values():
+            places = np.concatenate([own_tokens(plan.rows[i]) + plan.layout.starts[i] for i in members])
+            found = look_up(matrix, [plan.rows[i].input_ids.astype(np.int64) for i in members])
+            vectors.index_copy_(0, torch.from_numpy(places), found.to(vectors.dtype))
+        return vectors
+
+    def _pool(self, plan: BatchPlan, hidden: Tensor) -> Tensor | None:
+        if not plan.pooled:
+            return None
+        assert self._pooler is not None  # a head that needs an absent pooler is refused at publish
+        first = torch.tensor([plan.layout.starts[row] for row in plan.pooled], device=hidden.device)
+        pooled: Tensor = self._pooler(hidden.index_select(0, first).unsqueeze(1))
+        return pooled
+
+
+def _head_input(step: HeadStep, plan: BatchPlan, hidden: Tensor, pooled: Tensor | None) -> Tensor:
+    if step.spec.pooling == "tokens":
+        return step.runs.take(hidden)
+    if step.spec.pooling == "pooler":
+        assert pooled is not None
+        place = {row: at for at, row in enumerate(plan.pooled)}
+        return pooled.index_select(0, torch.tensor([place[row] for row in step.rows], device=hidden.device))
+    starts = torch.tensor([plan.layout.starts[row] for row in step.rows], device=hidden.device)
+    return hidden.index_select(0, starts)
+
+
+def _split(plan: BatchPlan, states: States, want: Sequence[Want]) -> list[Tensor]:
+    answers: dict[int, Tensor] = {}
+    for i, given in enumerate(plan.order):
+        if want[given] == "logits":
+            answers[given] = states.logits[i].float().cpu()
+        else:
+            start, end = plan.layout.bounds(i)
+            answers[given] = states.hidden[start:end].float().cpu()
+    return [answers[i] for i in range(len(plan.order))]

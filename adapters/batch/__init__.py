@@ -1,0 +1,1 @@
+"""How many run at once: rows -> segments -> plan -> hooks on the frozen backbone."""

@@ -1,0 +1,156 @@
+"""What the cache's door and its loader share: the tiers, the line, the ledger, and the one lock over them.
+
+Every method expects the caller to hold `changed`, which is notified whenever somebody who waits should look again.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from adapters.cache.admission import Admission, Home
+from adapters.cache.device import DeviceTier
+from adapters.cache.disk import DiskTier
+from adapters.cache.host import Entry, HostTier, Key
+from adapters.cache.ledger import Counters, Fact, Held, Ledger
+from adapters.errors import AdapterError, LoadFailed
+from adapters.refs import AdapterRef
+from adapters.weights import Resident
+
+SPARE_FACTS = 4096  # entries in no tier that are remembered before the oldest knowledge is dropped
+
+
+class Books:
+    """Where every entry is, who waits, and what happened."""
+
+    def __init__(
+        self,
+        disk: DiskTier,
+        host: HostTier,
+        device: DeviceTier,
+        *,
+        clock: Callable[[], float],
+        hold: float,
+        patience: float,
+    ) -> None:
+        self.disk = disk
+        self.host = host
+        self.device = device
+        self.homes: dict[str, Home] = {"device": device, "host": host}
+        self.changed = threading.Condition()
+        self.clock = clock
+        self.ledger = Ledger(clock, patience)
+        self.admission = Admission(self.homes, self.ledger.size, clock, hold)
+        self.retired: set[Key] = set()
+        self.dropped: deque[str] = deque()  # digests whose files the loader removes
+        self.closed = False
+
+    def there(self, key: Key) -> bool:
+        """Whether an entry is where it is used."""
+        size = self.ledger.size(key)
+        return size is not None and self.homes[size.home].get(key) is not None
+
+    def ready(self, refs: Sequence[AdapterRef]) -> bool:
+        """Whether a lease on all of these can be granted now."""
+        return all(self.there(ref.key) and ref.key not in self.admission.condemned for ref in refs)
+
+    def home(self, key: Key) -> Home:
+        """The tier in which a loaded entry is leased and pinned."""
+        size = self.ledger.size(key)
+        assert size is not None, key
+        return self.homes[size.home]
+
+    def use(self, ref: AdapterRef) -> Resident | Entry:
+        """The entry itself; it must be there."""
+        held = self.device.get(ref.key) if self.home(ref.key) is self.device else self.host.get(ref.key)
+        assert held is not None, ref
+        return held
+
+    def tier(self, ref: AdapterRef) -> str:
+        """The highest tier that holds an entry; "disk" for all that has to be loaded."""
+        return next((name for name, home in self.homes.items() if home.get(ref.key) is not None), "disk")
+
+    def obstacle(self, refs: Sequence[AdapterRef]) -> AdapterError | None:
+        """Why waiting for these is in vain, at least for now."""
+        if self.closed:
+            return LoadFailed("the cache is closed")
+        for ref in refs:
+            error = self.ledger.failure(ref.key)
+            if error is not None:
+                return error
+        return self.admission.obstacle({ref.key for ref in refs}, names(refs))
+
+    def leased(self, key: Key) -> bool:
+        """Whether a lease on an entry is open."""
+        return any(home.lru.leases(key) for home in self.homes.values())
+
+    def pinned(self, key: Key) -> bool:
+        """Whether an entry is pinned."""
+        return any(key in home.lru.pinned for home in self.homes.values())
+
+    def leave(self, key: Key) -> bool:
+        """Take a free entry out of host and device; False if it is in neither."""
+        held = [home for home in self.homes.values() if key in home.lru]
+        for home in held:
+            home.evict(key)
+        return bool(held)
+
+    def sweep(self) -> None:
+        """Take out what is retired and free; its file goes with it, unless another tenant has the same."""
+        for key in [key for key in self.retired if not self.leased(key) and not self.admission.wanted(key)]:
+            self.leave(key)
+            self.retired.discard(key)
+            self.ledger.facts.pop(key, None)
+            if not any(other[1] == key[1] for other in self.ledger.facts):
+                self.dropped.append(key[1])
+
+    def prune(self) -> None:
+        """Keep the ledger bounded: forget entries that are nowhere."""
+        held = len(self.host.lru) + len(self.device.lru) + len(self.disk)
+        self.ledger.prune(self._somewhere, SPARE_FACTS + 2 * held)
+
+    def held(self, fact: Fact) -> Held | None:
+        """An entry as residency shows it; None if no tier holds it."""
+        key, tier = fact.ref.key, self.tier(fact.ref)
+        nbytes = self.disk.nbytes(fact.ref.digest) if tier == "disk" else self.homes[tier].lru.nbytes(key)
+        if nbytes is None:
+            return None
+        leases = max(home.lru.leases(key) for home in self.homes.values())
+        return Held(fact.ref, tier, nbytes, leases, self.pinned(key), fact.hits, fact.loads)
+
+    def counters(self) -> Counters:
+        """The totals of all tiers."""
+        evictions = {"device": self.device.evictions, "host": self.host.evictions, "disk": self.disk.evictions}
+        loaded = {
+            "device": self.device.bytes_loaded,
+            "host": self.host.bytes_loaded,
+            "disk": self.disk.bytes_fetched,
+        }
+        return self.ledger.counters(evictions, loaded)
+
+    def check(self) -> tuple[str, ...]:
+        """Every breach of the books of host and device, and between them and the line."""
+        faults = [*self.host.check(), *self.device.check()]
+        protected = self.admission.protected
+        for name, home in self.homes.items():
+            for key in home.lru:
+                size = self.ledger.size(key)
+                if size is None or (home.lru.leases(key) and size.home != name):
+                    faults.append(f"{key} is in the {name} tier, where it has no home")
+                if home.get(key) is None and key not in protected:
+                    faults.append(f"room in the {name} tier is reserved for {key}, which nobody awaits")
+        return tuple(faults)
+
+    def _somewhere(self, fact: Fact) -> bool:
+        key = fact.ref.key
+        return (
+            key in self.host.lru
+            or key in self.device.lru
+            or fact.ref.digest in self.disk
+            or key in self.retired
+            or self.admission.wanted(key)
+        )
+
+
+def names(refs: Sequence[AdapterRef]) -> str:
+    """References for an error message."""
+    return " + ".join(str(ref) for ref in refs)

@@ -1,0 +1,180 @@
+"""The disk tier: verified packages in one folder, each named by its sha256, under a byte budget.
+
+A file gets its final name only after its bytes were checked, by rename, so that a crash leaves either a whole file or
+a temporary one that the next start sweeps away. Bytes are checked again whenever a file is used: loads are rare, and
+the worst failure of this service is a silently wrong answer.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from adapters.cache.lru import Lru
+from adapters.errors import AdapterError, LoadFailed, OutOfRoom
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_NAME = re.compile(r"[0-9a-f]{64}")
+_TEMPORARY = ".part"
+
+Source = Callable[[str], Path]  # digest -> where the registry has the blob
+
+
+class DiskTier:
+    """Files that one thread fetches; any thread may ask what is there."""
+
+    def __init__(self, folder: Path, budget: int) -> None:
+        self.folder = folder
+        self.evictions = 0
+        self.fetched = 0
+        self.bytes_fetched = 0
+        self._lock = threading.Lock()  # guards the books only, never held during I/O
+        self._lru: Lru[str] = Lru(budget)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._recount()
+
+    @property
+    def budget(self) -> int:
+        """Bytes that the files may take in all."""
+        return self._lru.budget
+
+    @property
+    def used(self) -> int:
+        """Bytes that the files take."""
+        return self._lru.used
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._lru
+
+    def __len__(self) -> int:
+        return len(self._lru)
+
+    def nbytes(self, digest: str) -> int | None:
+        """Bytes of a file; None if it is not here."""
+        with self._lock:
+            return self._lru.nbytes(digest) if digest in self._lru else None
+
+    def path(self, digest: str) -> Path:
+        """Where the file of a digest lies, or would lie; raises `LoadFailed` for what is no digest."""
+        match = _DIGEST.fullmatch(digest)
+        if match is None:
+            raise LoadFailed(f"{digest!r} is not a sha256 digest")
+        return self.folder / match[1]
+
+    def fetch(self, digest: str, source: Source) -> Path:
+        """The file of a digest with checked bytes, brought from `source` if it is absent or damaged.
+
+        Raises `LoadFailed` if the source fails, or delivers wrong bytes twice; `OutOfRoom` if the file is larger than
+        the whole tier. The path is good until the next `fetch`.
+        """
+        path = self.path(digest)
+        if digest in self._lru:
+            if _sound(path, digest):
+                with self._lock:
+                    self._lru.touch(digest)
+                return path
+            self.drop(digest)
+        temporary = path.with_name(path.name + _TEMPORARY)
+        try:
+            nbytes = self._bring(digest, source, temporary)
+            self._make_room(digest, nbytes)
+            temporary.replace(path)
+            _sync_folder(self.folder)
+        except OSError as error:
+            raise LoadFailed(f"{digest} could not be stored on disk: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        with self._lock:
+            self._lru.add(digest, nbytes)
+        self.fetched += 1
+        self.bytes_fetched += nbytes
+        return path
+
+    def drop(self, digest: str) -> bool:
+        """Remove the file of a digest; False if there is none."""
+        with self._lock:
+            if digest not in self._lru:
+                return False
+            self._lru.remove(digest)
+        self.path(digest).unlink(missing_ok=True)
+        return True
+
+    def check(self) -> tuple[str, ...]:
+        """Every breach between the books and the folder; empty when sound."""
+        with self._lock:
+            faults = list(self._lru.check())
+            booked = tuple(self._lru)
+        missing = [digest for digest in booked if not self.path(digest).is_file()]
+        with self._lock:  # booked after the file is there, unbooked before it goes: now a miss is a fault
+            faults += [f"{d} is missing" for d in missing if d in self._lru and not self.path(d).is_file()]
+        return tuple(f"disk: {fault}" for fault in faults)
+
+    def _bring(self, digest: str, source: Source, temporary: Path) -> int:
+        for _ in range(2):
+            try:
+                blob = source(digest)
+            except AdapterError:
+                raise
+            except Exception as error:  # the source is not ours: a network or a database may stand behind it
+                raise LoadFailed(f"{digest} could not be fetched: {error}") from error
+            temporary.unlink(missing_ok=True)
+            _link_or_copy(blob, temporary)
+            if _sound(temporary, digest):
+                return temporary.stat().st_size
+        raise LoadFailed(f"{digest} was delivered with other bytes, twice")
+
+    def _make_room(self, digest: str, nbytes: int) -> None:
+        if nbytes > self.budget:
+            raise OutOfRoom(f"{digest} takes {nbytes} bytes, the disk tier holds {self.budget} in all")
+        with self._lock:
+            gone = self._lru.room(nbytes)
+        assert gone is not None, "nothing on disk is leased or pinned"
+        for old in gone:
+            self.drop(old)
+            self.evictions += 1
+
+    def _recount(self) -> None:
+        for stray in self.folder.glob(f"*{_TEMPORARY}"):
+            stray.unlink(missing_ok=True)
+        found = [(path.stat(), path) for path in self.folder.iterdir() if _NAME.fullmatch(path.name) and path.is_file()]
+        for status, path in sorted(found, key=lambda item: (-item[0].st_mtime_ns, item[1].name)):
+            if self._lru.used + status.st_size > self.budget:  # the budget was made smaller: the oldest go
+                path.unlink(missing_ok=True)
+                self.evictions += 1
+                continue
+            self._lru.add(f"sha256:{path.name}", status.st_size)
+        for digest in reversed(tuple(self._lru)):
+            self._lru.touch(digest)  # newest file, most recently used
+
+
+def _link_or_copy(blob: Path, target: Path) -> None:
+    try:
+        os.link(blob, target)  # the same bytes on the same file system; ours is only ever unlinked, never written
+        return
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass  # another file system, or one without hard links
+    with blob.open("rb") as read, target.open("wb") as write:
+        shutil.copyfileobj(read, write, 1 << 20)
+        write.flush()
+        os.fsync(write.fileno())
+
+
+def _sound(path: Path, digest: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

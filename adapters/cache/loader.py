@@ -1,0 +1,132 @@
+"""The one thread on which bytes move up: fetch to disk, read and fold into host memory, copy into a slot.
+
+A turn is one pass of admission and one job. Jobs are found in the line, oldest want first, so that a key is loaded
+once however many wait for it, and nothing is queued twice. All slow work is done without the lock.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from adapters.cache.admission import Size
+from adapters.cache.books import Books
+from adapters.cache.disk import Source
+from adapters.cache.host import Entry
+from adapters.errors import LoadFailed
+from adapters.refs import AdapterRef
+from adapters.weights import Adapter
+
+Load = Callable[[AdapterRef, Path], Entry]
+
+
+class Loader:
+    """Runs until the books are closed. `load` may raise whatever it likes: the wants of that entry fail, no others."""
+
+    def __init__(self, books: Books, load: Load, source: Source, on_change: Callable[[], None]) -> None:
+        self._books = books
+        self._load = load
+        self._source = source
+        self._on_change = on_change
+        self._thread = threading.Thread(target=self._run, name="chorus-loader", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait for the end, after `Books.closed` was set."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            job()
+            with self._books.changed:
+                self._books.admission.admit()
+                self._books.sweep()
+                self._books.changed.notify_all()
+            self._on_change()
+
+    def _next(self) -> Callable[[], object] | None:
+        """Wait for something to do; None when the cache is closed."""
+        books = self._books
+        with books.changed:
+            while not books.closed:
+                if books.admission.admit():
+                    return bool  # a want was refused: nothing to do but to tell
+                job = self._find()
+                if job is not None:
+                    return job
+                expiry = books.admission.next_expiry()
+                books.changed.wait(None if expiry is None else max(expiry - books.clock(), 0.001))
+            return None
+
+    def _find(self) -> Callable[[], object] | None:
+        books = self._books
+        if books.dropped:
+            return partial(books.disk.drop, books.dropped.popleft())
+        for want in books.admission.wants.values():
+            for ref in want.refs:
+                size = books.ledger.size(ref.key)
+                if size is None:
+                    return partial(self._bring, ref)
+                if want.admitted and not books.there(ref.key):
+                    entry = books.host.get(ref.key)
+                    return partial(self._copy, ref, entry) if isinstance(entry, Adapter) else partial(self._bring, ref)
+        return books.device.wipe if books.device.dirty else None
+
+    def _bring(self, ref: AdapterRef) -> None:
+        """Fetch, read and fold; then straight on into the slot, if one is reserved."""
+        books = self._books
+        started = books.clock()
+        try:
+            path = books.disk.fetch(ref.digest, self._source)
+            fetched = books.clock()
+            entry = self._load(ref, path)
+        except Exception as error:  # `load` reads what tenants sent: whatever it raises concerns this entry only
+            self._fail(ref, error)
+            return
+        loaded = books.clock()
+        with books.changed:
+            fact = books.ledger.fact(ref)
+            fact.size = self._size(entry)
+            fact.loads += 1
+            books.ledger.loads += 1
+            books.ledger.seconds["disk"] += fetched - started
+            books.ledger.seconds["host"] += loaded - fetched
+            books.prune()
+            books.admission.admit()
+            home = books.home(ref.key)
+            reserved = ref.key in home.lru and home.get(ref.key) is None
+            if reserved and home is books.host:
+                books.host.put(ref.key, entry)
+            else:
+                books.host.offer(ref.key, entry, books.admission.protected)
+        if reserved and isinstance(entry, Adapter):
+            self._copy(ref, entry)
+
+    def _copy(self, ref: AdapterRef, adapter: Adapter) -> None:
+        books = self._books
+        started = books.clock()
+        try:
+            resident = books.device.write(ref.key, adapter)
+        except Exception as error:  # the device's own errors: this entry fails, the reservation is given back
+            self._fail(ref, error)
+            return
+        with books.changed:
+            books.device.publish(ref.key, resident)
+            books.ledger.seconds["device"] += books.clock() - started
+
+    def _fail(self, ref: AdapterRef, error: Exception) -> None:
+        failure = LoadFailed(f"{ref} could not be loaded: {str(error) or type(error).__name__}")
+        failure.__cause__ = error
+        with self._books.changed:
+            self._books.ledger.failed(ref, failure)
+            self._books.admission.drop(ref.key)
+
+    def _size(self, entry: Entry) -> Size:
+        if isinstance(entry, Adapter):
+            return Size("device", self._books.device.nbytes(entry))
+        return Size("host", entry.nbytes)

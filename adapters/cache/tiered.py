@@ -1,0 +1,225 @@
+"""The cache of one engine: ask with `prefetch`, use with `try_acquire`, and hold a `Lease` while a row needs it.
+
+Fetching, reading, folding and copying happen on the loader thread, without the lock that the methods here take, and
+nothing is evicted for an entry before its load has succeeded.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Self
+
+from adapters.cache.admission import Want
+from adapters.cache.books import Books, names
+from adapters.cache.device import DeviceTier
+from adapters.cache.disk import DiskTier, Source
+from adapters.cache.host import Entry, HostTier, Key
+from adapters.cache.ledger import Counters, Held
+from adapters.cache.loader import Load, Loader
+from adapters.errors import AdapterError, OutOfRoom
+from adapters.refs import AdapterRef
+from adapters.weights import Resident
+
+HOLD = 2.0  # seconds for which what was loaded for a request is kept until its first lease
+PATIENCE = 3.0  # seconds for which a failed load is not tried again
+
+
+class Lease:
+    """The right to use entries that are resident; ends with `release` or the `with` block."""
+
+    def __init__(
+        self, resident: Mapping[AdapterRef, Resident | Entry], tiers: Mapping[str, str], end: Callable[["Lease"], None]
+    ) -> None:
+        self.resident = MappingProxyType(dict(resident))
+        self.tiers = MappingProxyType(dict(tiers))  # digest -> tier in which it was found at first ask
+        self._end = end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the entries back; a second call does nothing."""
+        self._end(self)
+
+
+class TieredCache:
+    """Disk, host and device as one; any thread may call any method, and none but `acquire`, `pin` and `close` waits.
+
+    `load` turns a verified file into an entry: an `Adapter` goes on to the device, anything else is used from host
+    memory. `source` says where the registry has a blob. `on_change` is called, without a lock held, on the loader
+    thread whenever a load ends, well or badly.
+    """
+
+    def __init__(
+        self,
+        disk: DiskTier,
+        host: HostTier,
+        device: DeviceTier,
+        load: Load,
+        source: Source,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        hold: float = HOLD,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._books = Books(disk, host, device, clock=clock, hold=hold, patience=patience)
+        self._changed = self._books.changed
+        self._leases: dict[Lease, frozenset[Key]] = {}
+        self._loader = Loader(self._books, load, source, on_change)
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """Tier -> bytes that it may hold."""
+        books = self._books
+        return {"device": books.device.budget, "host": books.host.budget, "disk": books.disk.budget}
+
+    @property
+    def used(self) -> dict[str, int]:
+        """Tier -> bytes that it holds."""
+        books = self._books
+        return {"device": books.device.lru.used, "host": books.host.lru.used, "disk": books.disk.used}
+
+    def ready(self, refs: Sequence[AdapterRef]) -> bool:
+        """Whether `try_acquire` would grant these now."""
+        with self._changed:
+            return self._books.ready(refs)
+
+    def try_acquire(self, refs: Sequence[AdapterRef]) -> Lease | None:
+        """A lease on all of the entries, or None if one is not resident; raises `OutOfRoom` if they can never be."""
+        with self._changed:
+            if self._books.ready(refs):
+                return self._grant(refs)
+            error = self._books.obstacle(refs)
+            if isinstance(error, OutOfRoom):
+                raise error
+            return None
+
+    def prefetch(self, refs: Sequence[AdapterRef]) -> None:
+        """Have these loaded, to be resident together; nothing for what is ready, failed lately, or can never fit.
+
+        What was loaded is kept for `hold` seconds at most: ask again for as long as a request waits.
+        """
+        with self._changed:
+            books = self._books
+            keys = frozenset(ref.key for ref in refs)
+            if keys in books.admission.wants or books.ready(refs) or books.obstacle(refs) is not None:
+                return
+            missed = {ref.key: books.tier(ref) for ref in refs if not books.there(ref.key)}
+            books.ledger.misses += len(missed)
+            for ref in refs:
+                books.ledger.fact(ref)
+            books.admission.ask(Want(tuple(dict.fromkeys(refs)), missed))
+            self._changed.notify_all()
+
+    def acquire(self, refs: Sequence[AdapterRef], timeout: float) -> Lease:
+        """Load what is missing and wait for the lease; raises `LoadFailed`, `OutOfRoom`, or `TimeoutError`.
+
+        Not for the batch thread. Two threads that each wait for a second lease while they hold a first can deadlock.
+        """
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not self._books.ready(refs):
+                error = self._books.obstacle(refs)
+                if error is not None:
+                    raise error
+                self.prefetch(refs)
+                if not self._changed.wait(max(deadline - time.monotonic(), 0)):
+                    raise TimeoutError(f"{names(refs)} not resident after {timeout} s")
+            return self._grant(refs)
+
+    def failure(self, ref: AdapterRef) -> AdapterError | None:
+        """Why this entry can not be had: a load that failed in the last seconds, or `OutOfRoom`."""
+        return self.obstacle((ref,))
+
+    def obstacle(self, refs: Sequence[AdapterRef]) -> AdapterError | None:
+        """Why these can not be leased together: a failed load of one, or no room for all."""
+        with self._changed:
+            return self._books.obstacle(refs)
+
+    def tier(self, ref: AdapterRef) -> str:
+        """Where an entry is now: "device", "host", or "disk" for all that has to be loaded."""
+        with self._changed:
+            return self._books.tier(ref)
+
+    def pin(self, ref: AdapterRef, timeout: float = 30.0) -> None:
+        """Load an entry and keep it; raises as `acquire` does, `OutOfRoom` where the other pins leave too little."""
+        with self.acquire((ref,), timeout), self._changed:
+            self._books.home(ref.key).lru.pin(ref.key)
+
+    def unpin(self, ref: AdapterRef) -> None:
+        """Let an entry be evicted again."""
+        with self._changed:
+            for home in self._books.homes.values():
+                home.lru.unpin(ref.key)
+            self._changed.notify_all()
+
+    def evict(self, ref: AdapterRef) -> bool:
+        """Take an entry out of host and device; False if it is in neither, or leased, pinned or waited for."""
+        with self._changed:
+            books = self._books
+            if books.leased(ref.key) or books.pinned(ref.key) or books.admission.wanted(ref.key):
+                return False
+            left = books.leave(ref.key)
+            self._changed.notify_all()
+            return left
+
+    def retire(self, ref: AdapterRef) -> None:
+        """Have an entry leave every tier, pinned or not, as soon as nobody holds or awaits it."""
+        with self._changed:
+            self.unpin(ref)
+            self._books.retired.add(ref.key)
+            self._books.sweep()
+            self._changed.notify_all()
+
+    def residency(self) -> tuple[Held, ...]:
+        """Every entry that was asked for and is still in a tier, also if only on disk."""
+        with self._changed:
+            books = self._books
+            return tuple(held for fact in books.ledger.facts.values() if (held := books.held(fact)) is not None)
+
+    def counters(self) -> Counters:
+        """Hits, misses, loads, evictions, bytes and seconds since the start."""
+        with self._changed:
+            return self._books.counters()
+
+    def check(self) -> tuple[str, ...]:
+        """Every breach of the books of all tiers; empty when sound."""
+        with self._changed:
+            faults = list(self._books.check())
+            for key in {*self._books.host.lru, *self._books.device.lru}:
+                counted = sum(home.lru.leases(key) for home in self._books.homes.values())
+                if counted != sum(key in keys for keys in self._leases.values()):
+                    faults.append(f"{key} counts other leases than are open")
+            if not self._books.closed and not self._loader.alive:
+                faults.append("the loader thread has ended")
+        return (*self._books.disk.check(), *faults)
+
+    def close(self) -> None:
+        """Stop the loader after its current job; open leases stay valid."""
+        with self._changed:
+            self._books.closed = True
+            self._changed.notify_all()
+        self._loader.join()
+
+    def _grant(self, refs: Sequence[AdapterRef]) -> Lease:
+        books = self._books
+        keys = frozenset(ref.key for ref in refs)
+        missed = {key: tier for want in books.admission.fulfil(keys) for key, tier in want.missed.items()}
+        books.ledger.counted(missed, keys)
+        for key in keys:
+            books.home(key).lru.lease((key,))
+        tiers = {ref.digest: missed.get(ref.key, books.tier(ref)) for ref in refs}
+        lease = Lease({ref: books.use(ref) for ref in refs}, tiers, self._release)
+        self._leases[lease] = keys
+        return lease
+
+    def _release(self, lease: Lease) -> None:
+        with self._changed:
+            for key in self._leases.pop(lease, ()):
+                self._books.home(key).lru.release((key,))
+            self._books.sweep()
+            self._changed.notify_all()

@@ -1,0 +1,73 @@
+"""Every way an adapter, a composition or a batch can be wrong, drawn as one tree.
+
+AdapterError
+├── InvalidName               a name or reference that the grammar refuses
+├── InvalidComposition        a composition that the grammar or the nesting table refuses
+├── UnsupportedComposition    a valid composition that this version does not run
+├── InvalidPackage            bytes that are no native package (limits, header, manifest)
+│   └── UnsafeFile            a pickle or another file that only the converter may touch
+├── Misfit                    a package that does not fit the backbone; carries every reason
+├── UnknownArchitecture       a backbone family that has no record, or whose record does not match
+├── InvalidRow                a row that cannot run (ids out of the vocabulary, too long, empty)
+├── LoadFailed                a published package that could not be fetched, read or folded
+├── OutOfRoom                 a lease larger than the tier's whole budget
+└── NotResident               a plan that names weights which its lease does not hold
+"""
+
+from collections.abc import Sequence
+
+
+class AdapterError(Exception):
+    """Base of every error of the library."""
+
+
+class InvalidName(AdapterError):
+    """A name, alias or reference breaks the grammar of `adapters.refs`."""
+
+
+class InvalidComposition(AdapterError):
+    """A composition breaks the grammar or the nesting table; `pointer` is a JSON pointer to the fault."""
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class UnsupportedComposition(InvalidComposition):
+    """A composition is well-formed, but this version does not run it."""
+
+
+class InvalidPackage(AdapterError):
+    """A file is not a native package: over a limit, a torn header, or a manifest that breaks the schema."""
+
+
+class UnsafeFile(InvalidPackage):
+    """A file is a pickle (or holds one); only `adapters.formats.converter` may open it."""
+
+
+class Misfit(AdapterError):
+    """A package does not fit the backbone; `reasons` holds every one of them."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(reasons)
+
+
+class UnknownArchitecture(AdapterError):
+    """No record describes this backbone, or the record names paths which the live model lacks."""
+
+
+class InvalidRow(AdapterError):
+    """One row of a batch cannot run."""
+
+
+class LoadFailed(AdapterError):
+    """A published package could not be fetched, read or folded; the message says which step failed."""
+
+
+class OutOfRoom(AdapterError):
+    """A lease needs more bytes than its tier has in all."""
+
+
+class NotResident(AdapterError):
+    """A plan names weights that are not held by its lease, or whose slot has another generation."""

@@ -1,0 +1,83 @@
+"""Which modules a PEFT configuration adapts, and with which rank and alpha: PEFT's own matching rules (0.21).
+
+Lists match a module's whole path or its end, text matches as a regular expression over the whole path; patterns of
+`rank_pattern` and `alpha_pattern` match the end of the path, the first that does.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapters.architectures.record import Architecture
+from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.errors import Misfit
+
+ALL_LINEAR = "all-linear"
+
+
+def modules(family: Architecture, layers: int) -> dict[str, Address]:
+    """Path below the base model -> address, of every linear map that can be adapted."""
+    return {
+        family.linear_path(address): address
+        for address in family.addresses(layers)
+        if SITES[address.site] is SiteKind.LINEAR
+    }
+
+
+def targeted(config: Mapping[str, Any], path: str) -> bool:
+    """Whether PEFT adapts the module at this path; raises `Misfit` for a pattern that is no regular expression."""
+    try:
+        return not _excluded(config, path) and _matches(config.get("target_modules"), path) and _in_layers(config, path)
+    except (re.error, TypeError, RecursionError) as error:
+        raise Misfit([f"a module pattern of adapter_config.json can not be read: {error}"]) from error
+
+
+def of_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
+    """The value of the first pattern that matches the end of the path."""
+    for pattern, value in (patterns or {}).items():
+        try:
+            if re.match(rf"(.*\.)?({pattern})$", path):
+                return value
+        except re.error as error:
+            raise Misfit([f"the pattern {pattern!r} is no regular expression: {error}"]) from error
+    return default
+
+
+def is_feed_forward(config: Mapping[str, Any], path: str) -> bool:
+    """Whether (IA)3 scales this module's input; raises `Misfit` for a pattern that is no regular expression."""
+    wanted = config.get("feedforward_modules")
+    if isinstance(wanted, str):
+        try:
+            return re.fullmatch(wanted, path) is not None
+        except re.error as error:
+            raise Misfit([f"feedforward_modules {wanted!r} is no regular expression: {error}"]) from error
+    return any(path.endswith(str(end)) for end in wanted or ())
+
+
+def _matches(wanted: str | Sequence[str] | None, path: str) -> bool:
+    if wanted is None:
+        return False
+    if isinstance(wanted, str):
+        return wanted == ALL_LINEAR or re.fullmatch(wanted, path) is not None
+    return any(path == end or path.endswith(f".{end}") for end in wanted)
+
+
+def _excluded(config: Mapping[str, Any], path: str) -> bool:
+    saved = config.get("modules_to_save") or ()
+    if any(re.match(rf"(^|.*\.){name}($|\..*)", path) for name in saved):
+        return True
+    excluded = config.get("exclude_modules")
+    return bool(excluded) and excluded != ALL_LINEAR and _matches(excluded, path)
+
+
+def _in_layers(config: Mapping[str, Any], path: str) -> bool:
+    """Whether `layers_to_transform` keeps the path; it counts only beside a list of targets."""
+    wanted = config.get("layers_to_transform")
+    if wanted is None or wanted == [] or isinstance(config.get("target_modules"), str):
+        return True
+    patterns = config.get("layers_pattern") or [r"[^.]*"]
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        found = re.match(rf".*\.{pattern}\.(\d+)\.", path)
+        if found:
+            return int(found.group(1)) in ([wanted] if isinstance(wanted, int) else wanted)
+    return False

@@ -1,0 +1,57 @@
+"""Which format a file or folder is in, and reading it: native package, AdapterHub folder or PEFT folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapters.architectures.profile import BackboneProfile
+from adapters.errors import InvalidPackage, Misfit
+from adapters.formats import adapterhub, files, native, peft
+from adapters.formats.labels import relabel
+from adapters.weights import Package
+
+NATIVE, ADAPTERHUB, PEFT = "native", "adapterhub", "peft"
+_ADAPTERHUB_CONFIGS = ("head_config.json", "adapter_fusion_config.json", "adapter_setup.json")
+
+
+def format_of(path: Path) -> str:
+    """`native`, `adapterhub` or `peft`; raises `InvalidPackage` where it is none of them."""
+    if path.is_file():
+        return NATIVE
+    if not path.is_dir():
+        raise InvalidPackage(f"there is no {path.name!r}")
+    config = path / "adapter_config.json"
+    if config.is_file():
+        return PEFT if "peft_type" in files.read_json(config) else ADAPTERHUB
+    if any((path / name).is_file() for name in _ADAPTERHUB_CONFIGS) or files.holds(path, adapterhub.EMBEDDING):
+        return ADAPTERHUB
+    raise InvalidPackage(
+        f"{path.name} is no adapter: it holds no adapter_config.json, head_config.json or embedding.safetensors"
+    )
+
+
+def read(
+    path: Path,
+    profile: BackboneProfile,
+    *,
+    labels: Sequence[str] | None = None,
+    problem_type: str | None = None,
+    name: str | None = None,
+) -> Package:
+    """Read a file or folder in any format for a backbone; `labels` and `problem_type` are for heads that have none.
+
+    Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles (run `converter.convert` first), or
+    `InvalidPackage`.
+    """
+    kind = format_of(path)
+    if kind == PEFT:
+        return peft.read(path, profile, labels=labels, problem_type=problem_type)
+    if kind == ADAPTERHUB:
+        return relabel(adapterhub.read(path, profile, name=name), labels, problem_type)
+    if labels is not None or problem_type is not None:
+        raise Misfit(["a native package says its own labels and problem type"])
+    return native.read(path)
+
+
+def warnings(package: Package) -> tuple[str, ...]:
+    """What the reader wants the operator to know of a package."""
+    return tuple(str(warning) for warning in package.manifest.source.get("warnings", ()))

@@ -1,0 +1,1 @@
+"""Segmented arithmetic over one arena: many adapters, one call. Knows tensors only."""

@@ -1,0 +1,45 @@
+"""The same parameter of several adapters, gathered out of one arena by offset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """One parameter of S adapters: all of one shape, each at its own offset of a flat arena.
+
+    `offsets` count in units of `align` elements. Adapters of any layout can stand side by side, because the arena is
+    seen as overlapping rows that begin at every multiple of `align`.
+    """
+
+    arena: Tensor  # [elements]
+    offsets: tuple[int, ...]  # [S]
+    shape: tuple[int, ...]
+    align: int
+
+    def one(self, index: int) -> Tensor:
+        """The parameter of one adapter, [*shape], in place; differentiable where the arena is."""
+        size = _elements(self.shape)
+        return self.arena.narrow(0, self.offsets[index] * self.align, size).view(self.shape)
+
+    def all(self) -> Tensor:
+        """The parameters of all adapters, [S, *shape]; a copy unless S is 1."""
+        if len(self.offsets) == 1:
+            return self.one(0).unsqueeze(0)
+        if self.arena.requires_grad:
+            return torch.stack([self.one(i) for i in range(len(self.offsets))])
+        size = _elements(self.shape)
+        first, last = min(self.offsets), max(self.offsets)
+        rows = self.arena.as_strided((last - first + 1, size), (self.align, 1), first * self.align)
+        index = torch.tensor([offset - first for offset in self.offsets], device=self.arena.device)
+        return rows.index_select(0, index).view(len(self.offsets), *self.shape)
+
+
+def _elements(shape: Sequence[int]) -> int:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return size

@@ -1,0 +1,92 @@
+"""Runs of tokens: which tokens of the packed batch belong to which of S segments, and how to take and put them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """S segments of a packed batch, each a contiguous range of tokens, in ascending order.
+
+    `rows` are the ranges of the single rows inside the taken tokens (for means over a row). `device` is where the
+    index tensors live.
+    """
+
+    bounds: tuple[tuple[int, int], ...]  # [S] first token and one past the last, in the batch
+    rows: tuple[tuple[int, int], ...]  # [rows] ranges in the taken tokens
+    total: int  # tokens of the whole batch
+    device: torch.device
+
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each segment, [S]."""
+        return tuple(end - start for start, end in self.bounds)
+
+    @cached_property
+    def count(self) -> int:
+        """Taken tokens, n."""
+        return sum(self.lengths)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest segment, M."""
+        return max(self.lengths)
+
+    @cached_property
+    def _block(self) -> tuple[int, int] | None:
+        """The one range that all segments make up, if they touch."""
+        touching = all(self.bounds[i][1] == self.bounds[i + 1][0] for i in range(len(self.bounds) - 1))
+        return (self.bounds[0][0], self.bounds[-1][1]) if touching else None
+
+    @cached_property
+    def _tokens(self) -> Tensor:
+        return torch.cat([torch.arange(start, end, device=self.device) for start, end in self.bounds])
+
+    @cached_property
+    def segment_of_token(self) -> Tensor:
+        """Segment of every taken token, [n]."""
+        lengths = torch.tensor(self.lengths, device=self.device)
+        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.device), lengths)
+
+    @cached_property
+    def row_of_token(self) -> Tensor:
+        """Row (among `rows`) of every taken token, [n]."""
+        lengths = torch.tensor([end - start for start, end in self.rows], device=self.device)
+        return torch.repeat_interleave(torch.arange(len(self.rows), device=self.device), lengths)
+
+    @cached_property
+    def padded_index(self) -> Tensor:
+        """[S * M]: taken token at every place of the padded form; a pad repeats its own segment's first token."""
+        lengths = torch.tensor(self.lengths, device=self.device)
+        starts = torch.cumsum(lengths, 0) - lengths
+        place = torch.arange(self.longest, device=self.device)
+        index = torch.where(place < lengths[:, None], place, 0) + starts[:, None]
+        return index.reshape(-1)
+
+    @cached_property
+    def compact_index(self) -> Tensor:
+        """[n]: place in the padded form of every taken token."""
+        lengths = torch.tensor(self.lengths, device=self.device)
+        starts = torch.cumsum(lengths, 0) - lengths
+        shift = torch.arange(len(self.lengths), device=self.device) * self.longest - starts
+        return torch.arange(self.count, device=self.device) + shift[self.segment_of_token]
+
+    def take(self, x: Tensor) -> Tensor:
+        """The segments' tokens of x [total, width], one after another: [n, width]; a view where they touch."""
+        if self._block is not None:
+            return x[self._block[0] : self._block[1]]
+        return x.index_select(0, self._tokens)
+
+    def put(self, x: Tensor, taken: Tensor) -> Tensor:
+        """x [total, width] with the segments' tokens replaced; writes into x unless that loses gradients."""
+        if self._block == (0, self.total):
+            return taken
+        if torch.is_grad_enabled() and (taken.requires_grad or x.requires_grad):
+            x = x.clone()
+        if self._block is not None:
+            x[self._block[0] : self._block[1]] = taken
+            return x
+        return x.index_copy_(0, self._tokens, taken)

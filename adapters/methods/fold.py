@@ -1,0 +1,83 @@
+"""From a stored package to a folded adapter: what a package must hold, and what a pass needs of it."""
+
+import torch
+from torch import Tensor
+
+from adapters.architectures.families import architecture_of
+from adapters.architectures.profile import BackboneProfile
+from adapters.architectures.sites import Address
+from adapters.errors import Misfit
+from adapters.heads import head_reasons, head_shapes
+from adapters.manifest import Manifest, PartSpec
+from adapters.methods.base import Fitting
+from adapters.methods.table import METHODS
+from adapters.weights import Adapter, Folded, Insertion, Package, pack
+
+
+def fitting_of(profile: BackboneProfile) -> Fitting:
+    """The backbone as methods see it; raises `UnknownArchitecture`."""
+    return Fitting(profile.geometry, architecture_of(profile.geometry.model_type))
+
+
+def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a package must hold, with its shape; raises `Misfit` with every reason."""
+    reasons = _requirements(manifest, profile)
+    shapes: dict[str, tuple[int, ...]] = {}
+    geometry = profile.geometry
+    for part in manifest.parts:
+        try:
+            found = _method_shapes(part, profile)
+        except Misfit as misfit:
+            reasons.extend(misfit.reasons)
+            continue
+        reasons.extend(f"two parts store {name}" for name in found if name in shapes)
+        shapes |= found
+    if manifest.head is not None:
+        reasons.extend(head_reasons(manifest.head, has_pooler=profile.has_pooler))
+        shapes |= head_shapes(manifest.head, geometry.hidden_size)
+    if manifest.embedding is not None:
+        if manifest.embedding.width != geometry.embedding_size:
+            width = manifest.embedding.width
+            reasons.append(f"the embedding is {width} wide; the backbone's are {geometry.embedding_size}")
+        shapes["embedding/matrix/weight"] = (manifest.embedding.vocabulary, manifest.embedding.width)
+    if reasons:
+        raise Misfit(reasons)
+    return shapes
+
+
+def fold(package: Package, profile: BackboneProfile, dtype: torch.dtype) -> Adapter:
+    """Fold every part, and lay the result out for a slot. Differentiable in the package's tensors."""
+    fitting = fitting_of(profile)
+    folded: dict[Address, tuple[Folded, ...]] = {}
+    insertion: Insertion | None = None
+    for part in package.manifest.parts:
+        method = METHODS[part.method]
+        for address, item in method.fold(part.config, package.tensors, fitting).items():
+            folded[address] = (*folded.get(address, ()), item)
+        insertion = method.insertion(part.config) or insertion
+    head = {name.removeprefix("head/").replace("/", "."): t for name, t in _head_tensors(package).items()}
+    return pack(package.manifest, folded, package.manifest.head, head, insertion, dtype)
+
+
+def _head_tensors(package: Package) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in package.tensors.items() if name.startswith("head/")}
+
+
+def _method_shapes(part: PartSpec, profile: BackboneProfile) -> dict[str, tuple[int, ...]]:
+    method = METHODS.get(part.method)
+    if method is None:
+        raise Misfit([f"method {part.method!r} is not served; served are {', '.join(METHODS)}"])
+    return method.shapes(part.config, fitting_of(profile))
+
+
+def _requirements(manifest: Manifest, profile: BackboneProfile) -> list[str]:
+    needs, has = manifest.requires, profile.geometry
+    pairs = (
+        ("model type", needs.model_type, has.model_type),
+        ("hidden size", needs.hidden_size, has.hidden_size),
+        ("number of layers", needs.layers, has.layers),
+        ("number of attention heads", needs.heads, has.heads),
+    )
+    if manifest.kind in ("fusion", "target"):
+        return [f"packages of kind {manifest.kind!r} are not served yet"]
+    return [f"made for {what} {need!r}, but the backbone has {held!r}" for what, need, held in pairs if need != held]

@@ -1,0 +1,128 @@
+"""Reading a part's configuration: every wrong member becomes a reason, and all reasons come in one `Misfit`."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from torch import nn
+from torch.nn import functional
+from transformers.activations import ACT2FN
+
+from adapters.architectures.sites import Address
+from adapters.errors import Misfit
+from adapters.methods.base import Fitting
+
+# AdapterHub's own name beside those of transformers.
+LEAKY_RELU = "leakyrelu"
+
+
+class Settings:
+    """A configuration being read. Every getter notes what is wrong and goes on; `done` raises if anything was."""
+
+    def __init__(self, method: str, config: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        self._method = method
+        self._config = config
+        self.reasons: list[str] = [f"{method}: unknown setting {key!r}" for key in sorted(config) if key not in known]
+
+    def wrong(self, reason: str) -> None:
+        """Note a reason."""
+        self.reasons.append(f"{self._method}: {reason}")
+
+    def done(self) -> None:
+        """Raise `Misfit` with every reason noted."""
+        if self.reasons:
+            raise Misfit(self.reasons)
+
+    def flag(self, key: str) -> bool:
+        """A boolean member."""
+        value = self._config.get(key)
+        if not isinstance(value, bool):
+            self.wrong(f"{key} must be true or false, not {value!r}")
+            return False
+        return value
+
+    def count(self, key: str, at_most: int = 100_000) -> int:
+        """A positive integer member."""
+        value = self._config.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= at_most:
+            self.wrong(f"{key} must be an integer from 1 to {at_most}, not {value!r}")
+            return 1
+        return value
+
+    def choice(self, key: str, allowed: tuple[Any, ...]) -> Any:
+        """A member with a closed set of values."""
+        value = self._config.get(key)
+        for option in allowed:
+            if value == option and type(value) is type(option):
+                return option
+        self.wrong(f"{key} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+        return allowed[0]
+
+    def activation(self, key: str) -> str:
+        """The name of an activation that `activation` knows."""
+        value = self._config.get(key)
+        if not isinstance(value, str) or (value != LEAKY_RELU and value not in ACT2FN):
+            self.wrong(f"{key} {value!r} is no activation")
+            return "relu"
+        return value
+
+    def sites(self, fitting: Fitting, allowed: tuple[str, ...]) -> dict[Address, Mapping[str, Any]]:
+        """The member `sites`: address -> settings; at least one, each one that the backbone has."""
+        raw = self._config.get("sites")
+        if not isinstance(raw, Mapping) or not raw:
+            self.wrong("matches no module of the backbone: 'sites' is empty")
+            return {}
+        present = {a for a in fitting.architecture.addresses(fitting.geometry.layers) if a.site in allowed}
+        found: dict[Address, Mapping[str, Any]] = {}
+        for text, settings in raw.items():
+            try:
+                address = Address.parse(text)
+            except ValueError:
+                self.wrong(f"{text!r} is no site")
+                continue
+            if address not in present:
+                self.wrong(f"the backbone has no place for it at {text}")
+            elif not isinstance(settings, Mapping):
+                self.wrong(f"sites.{text} must be an object")
+            else:
+                found[address] = settings
+        return found
+
+
+def number_in(settings: Settings, where: str, held: Mapping[str, Any], key: str) -> float:
+    """A finite number in a site's settings."""
+    value = held.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        settings.wrong(f"{where}.{key} must be a number, not {value!r}")
+        return 1.0
+    return float(value)
+
+
+def count_in(settings: Settings, where: str, held: Mapping[str, Any], key: str) -> int:
+    """A positive integer in a site's settings."""
+    value = held.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100_000:
+        settings.wrong(f"{where}.{key} must be a positive integer, not {value!r}")
+        return 1
+    return value
+
+
+def activation(name: str) -> nn.Module:
+    """The activation of a name that `Settings.activation` accepted."""
+    if name == LEAKY_RELU:
+        return _LeakyRelu()
+    module = ACT2FN[name]
+    if not isinstance(module, nn.Module):
+        _bad(name)
+    return module
+
+
+class _LeakyRelu(nn.Module):
+    """AdapterHub's leaky ReLU has torch's default slope, 0.01; the one of transformers is the same function."""
+
+    def forward(self, x: Any) -> Any:
+        return functional.leaky_relu(x)
+
+
+def _bad(name: str) -> NoReturn:
+    raise Misfit([f"{name!r} is no activation"])

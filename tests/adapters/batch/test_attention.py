@@ -1,0 +1,55 @@
+import random
+
+import pytest
+import torch
+
+from adapters.batch.attention import attend, length_groups
+from adapters.batch.segments import layout_of
+
+HEADS, WIDTH = 2, 4
+
+
+def plain(q, k, v):
+    scores = torch.einsum("qhd,khd->hqk", q, k) * WIDTH**-0.5
+    return torch.einsum("hqk,khd->qhd", scores.softmax(-1), v)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_row_attends_to_itself_and_its_prefix_alone(seed):
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    layout = layout_of(rng.choice((1, 3, 3, 5)) for _ in range(rng.randint(1, 7)))
+    q, k, v = torch.randn(3, layout.tokens, HEADS, WIDTH)
+    prefixes = {
+        row: torch.randn(2, rng.randint(1, 3), HEADS * WIDTH) for row in range(layout.rows) if rng.random() < 0.4
+    }
+    groups = length_groups(layout, torch.device("cpu"))
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context:
+            out = attend(q, k, v, layout, groups, prefixes, WIDTH**-0.5)
+        for row in range(layout.rows):
+            own = slice(*layout.bounds(row))
+            keys, values = k[own], v[own]
+            if row in prefixes:
+                more = prefixes[row].view(2, -1, HEADS, WIDTH)
+                keys, values = torch.cat([more[0], keys]), torch.cat([more[1], values])
+            assert torch.allclose(out[own], plain(q[own], keys, values), atol=1e-5)
+
+
+def test_a_nan_row_changes_no_other_row_by_a_bit():
+    layout = layout_of([3, 3, 2, 3])
+    q, k, v = torch.randn(3, layout.tokens, HEADS, WIDTH, generator=torch.Generator().manual_seed(0))
+    groups = length_groups(layout, torch.device("cpu"))
+    before = attend(q, k, v, layout, groups, {}, 0.5)
+    for tensor in (q, k, v):
+        tensor[3:6] = float("nan")
+    after = attend(q, k, v, layout, groups, {}, 0.5)
+    assert torch.equal(torch.cat([before[:3], before[6:]]), torch.cat([after[:3], after[6:]]))
+    assert torch.isnan(after[3:6]).all()
+
+
+def test_groups_hold_every_row_once():
+    layout = layout_of([3, 1, 3])
+    groups = length_groups(layout, torch.device("cpu"))
+    assert sorted(row for group in groups for row in group.rows) == [0, 1, 2]
+    assert {group.length: group.tokens.tolist() for group in groups} == {3: [0, 1, 2, 4, 5, 6], 1: [3]}

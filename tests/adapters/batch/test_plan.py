@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from adapters.architectures.sites import Address
+from adapters.batch.plan import plan_batch
+from adapters.batch.rows import Row
+from adapters.errors import InvalidRow
+from tests.adapters import builders
+from tests.adapters.builders import HEADS, PARTS
+
+GEOMETRY = builders.profile("bert").geometry
+CPU = torch.device("cpu")
+
+
+def plan(rows):
+    return plan_batch(rows, GEOMETRY, CPU, [row.head is not None for row in rows])
+
+
+def residents(*cases, heads=None):
+    found = [builders.adapter("bert", [PARTS[case]], heads, seed) for seed, case in enumerate(cases)]
+    return builders.in_one_arena(found)
+
+
+def row(*members, head=None, length=4, skip=frozenset()):
+    return Row(members, head, None, builders.ids(1, length), None, skip)
+
+
+def test_thirty_two_tasks_over_one_language_are_one_segment_for_the_language():
+    language = residents("seq_bn")[0]
+    tasks = residents(*["double_seq_bn"] * 8)
+    made = plan([row(language, task) for task in tasks])
+    first, second = made.steps[Address(0, "ffn_junction")]
+    assert (first.operand.final, second.operand.final) == (False, True)
+    assert len(first.operand.runs.lengths) == 1
+    assert len(second.operand.runs.lengths) == 8
+
+
+def test_adapters_of_one_kin_share_an_operand_whatever_else_is_in_the_batch():
+    mixed = residents("lora_qv", "seq_bn", "lora_qv", "ia3", "lora_qv")
+    made = plan([row(r) for r in mixed])
+    steps = made.steps[Address(0, "attn_q")]
+    assert [len(step.operand.runs.lengths) for step in steps] == [3]
+    assert steps[0].operand.runs is made.steps[Address(1, "attn_v")][0].operand.runs
+    order = [made.order.index(i) for i in (0, 2, 4)]
+    assert max(order) - min(order) == 2  # rows of one kin lie side by side
+
+
+def test_near_ranks_share_an_operand():
+    a = builders.adapter("bert", [builders.lora(rank=3)])
+    b = builders.adapter("bert", [builders.lora(rank=7)])
+    made = plan([row(r) for r in builders.in_one_arena([a, b])])
+    assert [len(step.operand.runs.lengths) for step in made.steps[Address(0, "attn_q")]] == [2]
+
+
+def test_adapters_do_not_act_in_skipped_layers():
+    member = residents("seq_bn")[0]
+    made = plan([row(member), row(member, skip=frozenset({0}))])
+    assert made.steps[Address(0, "ffn_junction")][0].operand.runs.count == 4
+    assert made.steps[Address(1, "ffn_junction")][0].operand.runs.count == 8
+
+
+def test_the_order_brings_every_row_back():
+    members = residents("lora_qv", "seq_bn")
+    rows = [row(members[i % 2], length=2 + i) for i in range(5)]
+    made = plan(rows)
+    assert [rows[i].length for i in made.order] == [r.length for r in made.rows]
+    assert sorted(made.order) == list(range(5))
+
+
+def test_one_head_of_many_rows_is_one_segment_and_heads_of_one_shape_one_step():
+    members = residents("lora_qv", "seq_bn", heads=HEADS["two_layers"])
+    rows = [row(members[i % 2], head=members[i % 2]) for i in range(6)]
+    (step,) = plan(rows).heads
+    assert len(step.runs.lengths) == 2
+    assert sorted(step.rows) == list(range(6))
+
+
+def test_methods_that_do_not_chain_and_maps_that_are_not_square_are_refused():
+    lora, ia3, everywhere = residents("lora_qv", "ia3", "lora_all")
+    with pytest.raises(InvalidRow, match=r"can not be stacked on .* at 0/attn_v"):
+        plan([row(lora, ia3)])
+    with pytest.raises(InvalidRow, match="square"):
+        plan([row(everywhere, everywhere)])
+    plan([row(lora, lora)])
+
+
+def test_rows_without_adapters_have_no_operands():
+    assert not plan([row(), row()]).steps

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from adapters.errors import InvalidPackage, UnsafeFile
+from adapters.formats import files
+
+
+def test_tensors_round_trip_even_when_they_share_memory(tmp_path):
+    x = torch.randn(4, 4)
+    files.write_tensors(tmp_path / "adapter.safetensors", {"x": x, "row": x[1], "t": x.t()})
+    back = files.read_tensors(tmp_path, "adapter.safetensors")
+    assert torch.equal(back["t"], x.t())
+    assert torch.equal(back["row"], x[1])
+
+
+def test_a_pickle_beside_nothing_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "pytorch_adapter.bin").write_bytes(b"PK\x03\x04")
+    assert files.holds(tmp_path, "adapter.safetensors")
+    with pytest.raises(UnsafeFile, match="chorus convert"):
+        files.read_tensors(tmp_path, "adapter.safetensors")
+
+
+def test_a_pickle_under_a_safe_name_is_refused(tmp_path):
+    torch.save({"x": torch.zeros(1)}, tmp_path / "adapter.safetensors")
+    with pytest.raises(UnsafeFile, match=r"adapter.safetensors"):
+        files.read_tensors(tmp_path, "adapter.safetensors")
+
+
+def test_missing_and_torn_weights_are_named(tmp_path):
+    with pytest.raises(InvalidPackage, match=r"holds no adapter.safetensors"):
+        files.read_tensors(tmp_path, "adapter.safetensors")
+    (tmp_path / "adapter.safetensors").write_bytes(b"\x10" + b"\x00" * 7 + b"{}")
+    with pytest.raises(InvalidPackage, match="no readable safetensors"):
+        files.read_tensors(tmp_path, "adapter.safetensors")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": NaN}', '{"a": Infinity}', "\xff"])
+def test_json_that_is_no_object_is_refused(tmp_path, text):
+    (tmp_path / "c.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidPackage, match=r"c.json"):
+        files.read_json(tmp_path / "c.json")
+
+
+def test_absent_json_is_named(tmp_path):
+    with pytest.raises(InvalidPackage, match=r"holds no c.json"):
+        files.read_json(tmp_path / "c.json")
+
+
+def test_json_round_trips(tmp_path):
+    files.write_json(tmp_path / "c.json", {"b": [1, None], "a": "é"})
+    assert files.read_json(tmp_path / "c.json") == {"a": "é", "b": [1, None]}

@@ -1,0 +1,53 @@
+"""Operands of several random adapters over random segments, to hold a method's function against its reference."""
+
+from collections.abc import Sequence
+
+import torch
+
+from adapters.architectures.sites import Address
+from adapters.kernels.arena import Stacked
+from adapters.kernels.runs import Runs
+from adapters.manifest import PartSpec
+from adapters.methods.base import Operand
+from adapters.methods.fold import fitting_of
+from adapters.methods.table import METHODS
+from adapters.weights import ALIGN, Folded
+from tests.adapters import builders
+
+# Two rows in one segment, then two segments of one row each: [tokens].
+ROWS = ((0, 3), (3, 5), (5, 6), (6, 12))
+BOUNDS = ((0, 5), (5, 6), (6, 12))
+OWNER = (0, 0, 1, 2)  # segment of each row
+TOKENS = 12
+
+
+def folded(part: PartSpec, address: Address, seeds: Sequence[int]) -> list[Folded]:
+    """One folded block per seed."""
+    method, fitting = METHODS[part.method], fitting_of(builders.profile("bert"))
+    return [
+        method.fold(part.config, builders.package("bert", [part], seed=seed).tensors, fitting)[address]
+        for seed in seeds
+    ]
+
+
+def operand(blocks: Sequence[Folded], *, final: bool = True) -> Operand:
+    """The blocks as one operand over `BOUNDS`."""
+    params = {}
+    for name, tensor in blocks[0].tensors.items():
+        size = -(-tensor.numel() // ALIGN) * ALIGN
+        arena = torch.zeros(size * len(blocks))
+        for i, block in enumerate(blocks):
+            arena[i * size : i * size + tensor.numel()] = block.tensors[name].reshape(-1)
+        offsets = tuple(i * size // ALIGN for i in range(len(blocks)))
+        params[name] = Stacked(arena, offsets, tuple(tensor.shape), ALIGN)
+    return Operand(blocks[0].variant, Runs(BOUNDS, ROWS, TOKENS, torch.device("cpu")), params, final)
+
+
+def tokens(width: int, seed: int) -> torch.Tensor:
+    """Activations [TOKENS, width]."""
+    return torch.randn(TOKENS, width, generator=torch.Generator().manual_seed(seed))
+
+
+def rows(x: torch.Tensor) -> list[torch.Tensor]:
+    """Each row's share."""
+    return [x[start:end] for start, end in ROWS]

@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from adapters.architectures.sites import Address
+from adapters.errors import Misfit
+from adapters.manifest import EmbeddingSpec, Manifest, PartSpec
+from adapters.methods.fold import expected, fold
+from tests.adapters import builders
+from tests.adapters.builders import HEADS, PARTS
+
+PROFILE = builders.profile("bert")
+
+
+def test_expected_names_every_tensor_of_parts_and_head():
+    manifest = Manifest("adapter", builders.requires("bert"), (PARTS["invertible"],), HEADS["one_layer"])
+    assert set(expected(manifest, PROFILE)) == {
+        *(f"model/embed_out/{net}.{i}.{kind}" for net in "FG" for i in (0, 2) for kind in ("weight", "bias")),
+        "head/0/weight",
+    }
+
+
+def test_every_reason_comes_at_once():
+    requires = replace(builders.requires("bert"), model_type="roberta", layers=9)
+    parts = (PartSpec("adalora", {}), PartSpec("lora", {"sites": {"5/attn_q": {"rank": 2, "scaling": 1.0}}}))
+    head = replace(HEADS["pooler"], activation="nonsense")
+    with pytest.raises(Misfit) as caught:
+        expected(Manifest("adapter", requires, parts, head), replace(PROFILE, has_pooler=False))
+    text = str(caught.value)
+    for said in ("roberta", "layers 9", "adalora", "5/attn_q", "pooler", "nonsense"):
+        assert said in text
+
+
+def test_two_parts_may_not_store_one_tensor():
+    manifest = Manifest("adapter", builders.requires("bert"), (PARTS["seq_bn"], PARTS["seq_bn"]))
+    with pytest.raises(Misfit, match="two parts store"):
+        expected(manifest, PROFILE)
+
+
+def test_kinds_that_do_not_run_yet_and_vocabularies_of_another_width_are_refused():
+    with pytest.raises(Misfit, match="fusion"):
+        expected(Manifest("fusion", builders.requires("bert"), children=("a",)), PROFILE)
+    spec = EmbeddingSpec(10, builders.HIDDEN + 1, False)
+    with pytest.raises(Misfit, match="33 wide"):
+        expected(Manifest("embedding", builders.requires("bert"), embedding=spec), PROFILE)
+
+
+def test_a_union_keeps_every_part_at_its_address():
+    parts = [PARTS["seq_bn"], PARTS["lora_qv"], PARTS["invertible"]]
+    folded = builders.adapter("bert", parts)
+    assert [b.method for b in folded.blocks[Address(0, "ffn_junction")]] == ["bottleneck"]
+    assert [b.method for b in folded.blocks[Address(0, "attn_q")]] == ["lora"]
+    assert Address(None, "embed_out") in folded.blocks
+
+
+def test_folding_casts_to_the_arenas_dtype():
+    package = builders.package("bert", [PARTS["seq_bn"]], HEADS["two_layers"])
+    folded = fold(package, PROFILE, torch.bfloat16)
+    assert folded.flat.dtype == torch.bfloat16
+    assert folded.nbytes == 2 * folded.flat.numel()
+    assert set(folded.head_spans) == {"0.weight", "0.bias", "1.weight", "1.bias"}

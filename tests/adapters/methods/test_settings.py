@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from adapters.errors import Misfit
+from adapters.methods.fold import fitting_of
+from adapters.methods.settings import Settings, activation, count_in, number_in
+from tests.adapters import builders
+
+FITTING = fitting_of(builders.profile("bert"))
+
+
+def test_reasons_are_gathered_and_raised_together():
+    settings = Settings("m", {"a": 1, "b": "x", "zzz": 0}, ("a", "b"))
+    settings.flag("a")
+    settings.count("b")
+    with pytest.raises(Misfit) as caught:
+        settings.done()
+    assert [reason.split(":")[0] for reason in caught.value.reasons] == ["m"] * 3
+
+
+def test_a_clean_configuration_raises_nothing():
+    settings = Settings("m", {"a": True, "n": 3, "c": "x"}, ("a", "n", "c"))
+    assert (settings.flag("a"), settings.count("n"), settings.choice("c", ("x", "y"))) == (True, 3, "x")
+    settings.done()
+
+
+def test_true_is_no_one():
+    settings = Settings("m", {"n": True, "c": True}, ("n", "c"))
+    settings.count("n")
+    settings.choice("c", (1, 2))
+    with pytest.raises(Misfit) as caught:
+        settings.done()
+    assert len(caught.value.reasons) == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, False])
+def test_numbers_are_finite_numbers(value):
+    settings = Settings("m", {}, ())
+    number_in(settings, "here", {"s": value}, "s")
+    assert settings.reasons
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, None, 10**9])
+def test_counts_are_positive_and_sane(value):
+    settings = Settings("m", {}, ())
+    count_in(settings, "here", {"s": value}, "s")
+    assert settings.reasons
+
+
+def test_sites_must_exist_on_the_backbone():
+    settings = Settings(
+        "m", {"sites": {"0/attn_q": {}, "2/attn_q": {}, "0/ffn_junction": {}, "x": {}, "1/attn_q": 3}}, ("sites",)
+    )
+    assert [str(a) for a in settings.sites(FITTING, ("attn_q",))] == ["0/attn_q"]
+    assert len(settings.reasons) == 4
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "gelu_new", "swish", "silu", "tanh", "leakyrelu"])
+def test_activations_that_adapterhub_names(name):
+    assert activation(name)(torch.zeros(3)).shape == (3,)
+
+
+def test_leakyrelu_has_torchs_default_slope():
+    assert activation("leakyrelu")(torch.tensor([-1.0])).item() == pytest.approx(-0.01)
