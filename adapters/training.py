@@ -1,12 +1,13 @@
 """Train an adapter and its head on the frozen backbone, through the methods, folds and plans that serve it.
 
 Every step folds the stored parameters (differentiably), lays them out in an arena of their own, and runs a plan over
-a batch of rows: what is trained is what is served. Only the package's tensors have gradients.
+a batch of rows: what is trained is what is served. Only the package's tensors have gradients. The learning rate rises
+over the first tenth of the steps, and falls to zero over the second half of them.
 """
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,13 @@ from adapters.methods.presets import part_of
 from adapters.methods.table import METHODS
 from adapters.weights import Package, alone
 
-TASKS = ("classification", "multilabel", "regression", "tagging")
+TASKS = {  # a task's head and its problem type
+    "classification": ("classification", "single_label"),
+    "multilabel": ("multilabel_classification", "multi_label"),
+    "regression": ("classification", "regression"),
+    "tagging": ("tagging", "token"),
+}
+WARM_UP, COOL_DOWN = 0.1, 0.5  # shares of the steps
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class TrainingReport:
     trained_on: int
     held_out: int
     score: float
+    constant: float  # the score of the best answer that ignores the text: what `score` has to beat
     losses: tuple[float, ...]  # mean of every epoch
 
 
@@ -89,30 +97,41 @@ def read_examples(path: Path, task: str) -> list[Example]:
 
 
 def train(
-    backbone: Backbone, tokenizer: Tokenizer, examples: Sequence[Example], settings: TrainingSettings
+    backbone: Backbone,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    settings: TrainingSettings,
+    held_out: Sequence[Example] = (),
 ) -> TrainingReport:
-    """Train one adapter with its head; seeded, so that the same call gives the same package on one machine."""
+    """Train one adapter with its head; seeded, so that the same call gives the same package on one machine.
+
+    Measured on `held_out`, else on the share of `examples` that the settings hold out.
+    """
     if settings.task not in TASKS:
         raise InvalidPackage(f"task {settings.task!r} is none of {', '.join(TASKS)}")
     shuffled = list(examples)
     random.Random(settings.seed).shuffle(shuffled)
-    cut = max(1, round(len(shuffled) * settings.held_out)) if settings.held_out else 0
+    cut = max(1, round(len(shuffled) * settings.held_out)) if settings.held_out and not held_out else 0
     labels = _labels(examples, settings.task)
-    kept, learned = shuffled[:cut], shuffled[cut:]
+    if len(labels) < 2 and settings.task in ("classification", "tagging"):
+        raise InvalidPackage("the examples have fewer than two different labels")
+    if unknown := sorted(set(_labels(held_out, settings.task)) - set(labels)):
+        raise InvalidPackage(f"labels that are held out but never learned: {', '.join(unknown)}")
+    kept, learned = held_out or shuffled[:cut], shuffled[cut:]
     if not learned:
         raise InvalidPackage("there are no examples to train on beside those held out")
-    lesson = _Lesson(backbone, tokenizer, labels, settings)
+    lesson = _Lesson(backbone, tokenizer, labels, settings, -(-len(learned) // settings.batch_size))
     losses = tuple(lesson.epoch(learned, number) for number in range(settings.epochs))
-    score = lesson.score(kept) if kept else float("nan")
-    return TrainingReport(lesson.package(), labels, len(learned), len(kept), score, losses)
+    score, constant = lesson.score(kept) if kept else (float("nan"), float("nan"))
+    return TrainingReport(lesson.package(), labels, len(learned), len(kept), score, constant, losses)
 
 
 class _Lesson:
     """The parameters being trained, and the batches that train them."""
 
     def __init__(
-        self, backbone: Backbone, tokenizer: Tokenizer, labels: tuple[str, ...], settings: TrainingSettings
-    ) -> None:
+        self, backbone: Backbone, tokenizer: Tokenizer, labels: tuple[str, ...], settings: TrainingSettings, steps: int
+    ) -> None:  # `steps` of one epoch
         self._backbone, self._labels, self._settings = backbone, labels, settings
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
@@ -121,6 +140,7 @@ class _Lesson:
         expected(self._manifest, backbone.profile)  # every misfit at once, before any work
         self._tensors = _fresh(self._manifest, backbone, settings.seed)
         self._optimizer = torch.optim.AdamW(list(self._tensors.values()), lr=settings.learning_rate, weight_decay=0.01)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, _slope(steps * settings.epochs))
 
     def epoch(self, examples: Sequence[Example], number: int) -> float:
         """One pass over the examples in a new order; the mean loss."""
@@ -133,11 +153,12 @@ class _Lesson:
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(list(self._tensors.values()), 1.0)
             self._optimizer.step()
+            self._schedule.step()
             losses.append(float(loss.detach()))
         return sum(losses) / len(losses)
 
-    def score(self, examples: Sequence[Example]) -> float:
-        """Accuracy (per word for tagging, per label for multi-label), or R² for regression."""
+    def score(self, examples: Sequence[Example]) -> tuple[float, float]:
+        """Accuracy (per word for tagging, per label for multi-label) or R², and the same of the best constant."""
         found: list[tuple[Tensor, Tensor]] = []
         with torch.no_grad():
             for batch in _batches(list(examples), self._settings.batch_size):
@@ -145,10 +166,12 @@ class _Lesson:
         logits, targets = torch.cat([a for a, _ in found]), torch.cat([b for _, b in found])
         if self._settings.task == "regression":
             spread = (targets - targets.mean()).square().sum()
-            return float(1 - (logits - targets).square().sum() / spread)
+            return float(1 - (logits - targets).square().sum() / spread), 0.0
         if self._settings.task == "multilabel":
-            return float(((logits > 0) == (targets > 0.5)).float().mean())
-        return float((logits.argmax(-1) == targets).float().mean())
+            share = targets.mean(0)
+            right = ((logits > 0) == (targets > 0.5)).float().mean()
+            return float(right), float(torch.maximum(share, 1 - share).mean())
+        return float((logits.argmax(-1) == targets).float().mean()), float(targets.bincount().max() / len(targets))
 
     def package(self) -> Package:
         """The parameters as they are now."""
@@ -168,10 +191,7 @@ class _Lesson:
         """Logits and targets of every example: [1, labels] and [1], or one line per labelled word."""
         resident = alone(fold(Package(self._manifest, self._tensors), self._backbone.profile, torch.float32))
         encodings = [self._encode(example) for example in batch]
-        rows = [
-            Row((resident,), resident, None, np.array(e.ids), np.array(e.type_ids) if self._segments() else None)
-            for e in encodings
-        ]
+        rows = [Row((resident,), resident, None, np.array(encoding.ids)) for encoding in encodings]
         plan = plan_batch(rows, self._backbone.profile.geometry, self._backbone.device, [True] * len(rows))
         logits = self._backbone.forward(plan).logits
         place = {given: at for at, given in enumerate(plan.order)}
@@ -211,9 +231,6 @@ class _Lesson:
             return self._tokenizer.encode(example.text.split(), is_pretokenized=True)
         return self._tokenizer.encode(example.text)
 
-    def _segments(self) -> bool:
-        return self._backbone.profile.geometry.type_vocabulary > 1
-
 
 def _example(text: object, label: object, task: str, where: str) -> Example:
     if not isinstance(text, str) or not text.strip():
@@ -240,20 +257,12 @@ def _labels(examples: Sequence[Example], task: str) -> tuple[str, ...]:
     names: set[str] = set()
     for example in examples:
         names |= set(example.label) if isinstance(example.label, tuple) else {str(example.label)}
-    if len(names) < 2 and task != "multilabel":
-        raise InvalidPackage("the examples have fewer than two different labels")
     return tuple(sorted(names))
 
 
 def _manifest(backbone: Backbone, labels: tuple[str, ...], settings: TrainingSettings) -> Manifest:
     geometry = backbone.profile.geometry
-    problem = {
-        "classification": "single_label",
-        "multilabel": "multi_label",
-        "regression": "regression",
-        "tagging": "token",
-    }
-    head_type = {"multilabel": "multilabel_classification", "tagging": "tagging"}.get(settings.task, "classification")
+    head_type, problem_type = TASKS[settings.task]
     head = HeadSpec(
         type=head_type,
         layers=settings.layers,
@@ -261,7 +270,7 @@ def _manifest(backbone: Backbone, labels: tuple[str, ...], settings: TrainingSet
         bias=True,
         pooling="tokens" if settings.task == "tagging" else "first_token",
         labels=labels,
-        problem_type=problem[settings.task],
+        problem_type=problem_type,
     )
     part: PartSpec = part_of(settings.method, fitting_of(backbone.profile))
     requires = Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
@@ -279,6 +288,11 @@ def _fresh(manifest: Manifest, backbone: Backbone, seed: int) -> dict[str, Tenso
         fresh = torch.zeros(shape) if name.endswith("bias") else torch.randn(shape, generator=generator) * 0.02
         tensors[name] = fresh
     return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+
+
+def _slope(steps: int) -> Callable[[int], float]:
+    """The share of the learning rate at each step: up to 1, and down to 0 at the end."""
+    return lambda step: min((step + 1) / (steps * WARM_UP), 1.0, (steps - step) / (steps * COOL_DOWN))
 
 
 def _batches(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:

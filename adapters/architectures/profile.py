@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.architectures.families import architecture_of
 from adapters.errors import UnknownArchitecture
 
 
@@ -67,11 +68,11 @@ def read_profile(folder: Path) -> BackboneProfile:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     held = any(name.removeprefix(f"{config.get('model_type')}.").startswith("pooler.") for name in names)
-    return BackboneProfile(folder.resolve().name, f"sha256:{digest.hexdigest()}", read_geometry(config), held)
+    return BackboneProfile(folder.absolute().name, f"sha256:{digest.hexdigest()}", read_geometry(config), held)
 
 
 def read_geometry(config: dict[str, Any]) -> Geometry:
-    """Geometry of a `config.json`; DistilBERT spells its sizes differently from the others."""
+    """Geometry of a `config.json` of a known family; DistilBERT spells its sizes differently from the others."""
 
     def pick(*names: str, default: int | None = None) -> int:
         for name in names:
@@ -81,13 +82,13 @@ def read_geometry(config: dict[str, Any]) -> Geometry:
             raise UnknownArchitecture(f"config.json has none of {', '.join(names)}")
         return default
 
-    model_type = str(config.get("model_type", ""))
+    family = architecture_of(str(config.get("model_type", "")))
     hidden = pick("hidden_size", "dim")
     pad = pick("pad_token_id", default=0)
     positions = pick("max_position_embeddings")
-    offset = pad + 1 if model_type in POSITIONS_AFTER_PAD else 0
+    offset = pad + 1 if family.positions_after_pad else 0
     return Geometry(
-        model_type=model_type,
+        model_type=family.model_type,
         hidden_size=hidden,
         embedding_size=pick("embedding_size", default=hidden),
         intermediate_size=pick("intermediate_size", "hidden_dim"),
@@ -95,12 +96,9 @@ def read_geometry(config: dict[str, Any]) -> Geometry:
         heads=pick("num_attention_heads", "n_heads"),
         vocabulary=pick("vocab_size"),
         max_tokens=positions - offset,
-        type_vocabulary=0 if model_type == "distilbert" else pick("type_vocab_size", default=0),
+        type_vocabulary=pick("type_vocab_size", default=0) if family.segment_ids else 0,
         pad_token_id=pad,
     )
-
-
-POSITIONS_AFTER_PAD = frozenset({"roberta", "xlm-roberta"})
 
 
 def _tensor_names(path: Path) -> set[str]:

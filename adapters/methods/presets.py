@@ -38,7 +38,7 @@ def _bottleneck(sites: tuple[str, ...], reduction: int, **settings: Any) -> Call
 
 
 def _lora(fitting: Fitting) -> PartSpec:
-    return PartSpec("lora", {"sites": _sites(fitting, ("attn_q", "attn_v"), rank=8, scaling=1.0)})
+    return PartSpec("lora", {"sites": _sites(fitting, ("attn_q", "attn_v"), rank=8, scaling=1.0, bias=False)})
 
 
 def _ia3(fitting: Fitting) -> PartSpec:

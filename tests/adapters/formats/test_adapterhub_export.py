@@ -20,6 +20,7 @@ IA3_SITE = {"at": "output", "scaling": 1.0}
         seq_bn(mh_adapter=True, output_adapter=False, is_parallel=True, scaling="learned", ln_before=True),
         seq_bn(reduction_factor={"0": 4, "1": 2}),
         seq_bn(reduction_factor=3, leave_out=[0]),
+        seq_bn(reduction_factor=2.5),
         seq_bn(inv_adapter="nice", inv_adapter_reduction_factor=4),
         seq_bn(inv_adapter="nice", output_adapter=False),
         lora(),

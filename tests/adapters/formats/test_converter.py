@@ -11,10 +11,13 @@ from tests.adapters.formats.folders import H, profile, tensors
 
 
 class Payload:
-    """A pickle that would run code."""
+    """A pickle that would run code: it opens a file for writing."""
+
+    def __init__(self, trace):
+        self.trace = trace
 
     def __reduce__(self):
-        return (print, ("this must not be printed",))
+        return (open, (str(self.trace), "w"))
 
 
 def pickled(folder, name="pytorch_adapter.bin", held=None):
@@ -51,11 +54,11 @@ def test_an_embedding_keeps_its_tokenizer_and_takes_no_pickle_along(tmp_path, mo
     assert {path.name for path in made.iterdir()} == {"embedding.safetensors", "tokenizer"}
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, capfd):
-    folder = pickled(tmp_path / "bin", held={"x": Payload()})
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    folder = pickled(tmp_path / "bin", held={"x": Payload(tmp_path / "trace")})
     with pytest.raises(UnsafeFile, match="was not converted"):
         converter.convert(folder, tmp_path / "out")
-    assert "printed" not in capfd.readouterr().out
+    assert not (tmp_path / "trace").exists()
     assert not (tmp_path / "out" / "adapter.safetensors").exists()
 
 

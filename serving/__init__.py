@@ -1,0 +1,37 @@
+"""The service: many tenants' adapters over one frozen backbone per engine, behind one HTTP port.
+
+The house, from the ground up (a module imports only from the floors below its own):
+
+    errors config logs metrics        the ground
+    request                           what travels between gateway and engine (arrays and digests, no torch)
+    tasks/  registry/                 text to ids, logits to answers; SQL catalog, blobs, publish, checker
+    tenancy/                          keys and scopes
+    scheduler/                        who runs next: fair queue, batcher, the loop
+    engine/                           step: lease, one forward pass, split, release          (the only torch of a replica)
+    affinity dispatch                 which replica a ticket goes to; send buffers, retries, cancels
+    routing premises                  Ray's handles behind plain protocols; the data folder, ports, leftovers
+    api/  calls                       HTTP, one file per surface; one call of the client
+    replicas/                         the three kinds of process: gateway, engine, checker
+    client deployment                 a typed client; the composition root
+    commands/ demo cli                the operator's hand
+
+The life of a request:
+
+ 1. `api.app` gives it an id, authenticates it (`tenancy.keys`) and caps its body; `api.body` parses JSON strictly.
+ 2. `api.predict` reads it: `api.selection` resolves every name to a digest (`registry.snapshot`); from here on a hot
+    swap cannot touch it. `api.rows` tokenizes with the vocabulary of each row and makes one `request.Ticket` per row.
+ 3. `dispatch.Dispatcher` chooses the replica most likely to hold the digests (`affinity`) and puts the tickets into
+    that replica's send buffer; `routing` sends them in one streaming call.
+ 4. `replicas.engine` hands them to the engine: they wait in `scheduler.queue`, per tenant, while `scheduler.prefetch`
+    has their adapters loaded off the batch thread.
+ 5. `scheduler.loop` takes a batch whose adapters are resident and calls `engine.engine.Engine.step`: lease, plan, one
+    forward pass (`adapters.backbone`), each row's own share (`engine.reduce`), release.
+ 6. Replies leave in the group that finished together; an unanswered ticket of a lost replica is sent to another one.
+ 7. `api.outcome` turns arrays into an answer (`tasks`), with the versions and digests that really ran, where the time
+    went, and in which tier each adapter was found.
+
+The life of an adapter: `commands.packages` reads a folder on the operator's machine and `PUT`s one native package;
+`registry.publish` streams it to disk and hashes it, has it checked in full (`registry.checker`, a process of its own),
+stores the blob under its digest, commits version, alias and audit in one transaction, and tells every gateway before
+it acknowledges. Engines fetch it by digest at first use.
+"""

@@ -1,0 +1,1 @@
+"""The HTTP surface: one file per surface, over the protocols of `services.py`."""

@@ -1,0 +1,43 @@
+"""The ASGI application: every surface in one list, and what a request passes on its way in in another."""
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from serving.api import adapters, health, keys, limits, openapi, predict, residency, token_embeddings
+from serving.api.auth import Authenticate
+from serving.api.middleware import AccessLog, BodyCap, LoopbackOnly, RequestId
+from serving.api.problems import Problems, raise_again
+from serving.api.services import Services
+
+API_VERSION = "1.0"
+DESCRIPTION = (
+    "One frozen backbone, many voices: every request names the adapters that answer it. "
+    "Refusals are application/problem+json (RFC 9457)."
+)
+SURFACES = (predict, adapters, token_embeddings, residency, keys, limits, health)
+
+
+def build_app(services: Services) -> openapi.Application:
+    """The whole HTTP surface over `services`; it starts nothing and owns no connection."""
+    app = openapi.Application(
+        title="Chorus",
+        version=API_VERSION,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={HTTPException: raise_again, RequestValidationError: raise_again},
+        middleware=[  # outermost first: what is refused early still has an id, a log line and a problem body
+            Middleware(RequestId),
+            Middleware(AccessLog, metrics=services.metrics),
+            Middleware(Problems, metrics=services.metrics),
+            Middleware(LoopbackOnly, keyring=services.keyring),
+            Middleware(Authenticate, keyring=services.keyring),
+            Middleware(BodyCap, limits=services.limits),
+        ],
+    )
+    for surface in SURFACES:
+        app.include_router(surface.routes(services))
+    app.include_router(openapi.routes())
+    return app

@@ -1,0 +1,53 @@
+"""Probes and numbers: is the process alive, can it answer, and what has it counted."""
+
+import asyncio
+
+from fastapi import APIRouter, Depends
+from starlette.responses import PlainTextResponse
+
+from serving.api.auth import require
+from serving.api.schemas import HealthAnswer
+from serving.api.services import Services
+from serving.errors import Fault, NotReady
+from serving.metrics import merge, render
+
+PATIENCE_S = 2.0  # an engine that needs longer to say that it is ready, is not
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def routes(services: Services) -> APIRouter:
+    """`/livez` and `/readyz` are open; `/metrics` needs the scope `operate`."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/livez", summary="Whether this process answers")
+    async def livez() -> HealthAnswer:
+        return HealthAnswer()
+
+    @router.get("/readyz", summary="Whether predictions can be answered; 503 tells why not")
+    async def readyz() -> HealthAnswer:
+        reasons = await _reasons(services)
+        if reasons:
+            raise NotReady("; ".join(reasons), faults=tuple(Fault("", reason) for reason in reasons), retry_after=1.0)
+        return HealthAnswer()
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus text of every process, each sample with its replica",
+        response_class=PlainTextResponse,
+        dependencies=[Depends(require("operate"))],
+    )
+    async def metrics() -> PlainTextResponse:
+        texts = {services.replica: render(services.metrics.registry), **await services.fleet.metrics()}
+        return PlainTextResponse(await asyncio.to_thread(merge, texts), media_type=EXPOSITION)
+
+    return router
+
+
+async def _reasons(services: Services) -> list[str]:
+    reasons = [] if services.directory.ready() else ["the registry has not been read yet"]
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            answers = await services.fleet.ready()
+    except TimeoutError:
+        answers = False
+    return reasons if answers else [*reasons, "no engine answers"]

@@ -1,0 +1,159 @@
+"""What the HTTP surface needs from the rest of the service, as protocols; the composition root hands them in.
+
+Tests hand in the honest fakes of `tests/serving/fakes.py`, so that every surface runs without Ray and without torch.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from adapters.architectures.profile import BackboneProfile
+from adapters.refs import Reference
+from serving.config import Limits
+from serving.metrics import GatewayMetrics
+from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Space
+from serving.request import ReplicaReport, Reply, Ticket
+from serving.tenancy.keys import Caller, KeyRecord, NewKey
+
+
+class Directory(Protocol):
+    """Names to pinned versions. Implemented by `serving.registry.snapshot.Directory`."""
+
+    async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
+        """The pinned version; unknown names read through to SQL. Raises `NotFound`, or `NotReady` when SQL is away."""
+        ...
+
+    def names(self, tenant: str, space: Space) -> Sequence[NameRecord]:
+        """Every name of the tenant, sorted."""
+        ...
+
+    def active_embedding(self, tenant: str) -> str | None:
+        """Name of the tenant's active token embedding, or None for the backbone's own (`default`)."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether a first snapshot has been read."""
+        ...
+
+
+class Control(Protocol):
+    """The writes of the control plane; each is acknowledged after all gateways heard of it (or 1.5 s).
+
+    Implemented by `serving.registry.publish.Publisher`. Raises `NotFound`, `Conflict`, `PreconditionFailed`,
+    `Unprocessable`, `TooLarge`, `UnsupportedMedia`.
+    """
+
+    async def publish(
+        self, caller: Caller, space: Space, name: str, body: AsyncIterator[bytes], *, promote: bool
+    ) -> Published:
+        """Stream to disk, hash, check in full, store the blob write-once, commit one transaction, tell everyone."""
+        ...
+
+    async def validate(self, caller: Caller, space: Space, body: AsyncIterator[bytes]) -> CheckReport:
+        """The checks of `publish`, storing nothing."""
+        ...
+
+    async def set_alias(
+        self, caller: Caller, space: Space, name: str, alias: str, version: int, *, if_match: int | None
+    ) -> NameRecord:
+        """Point an alias at a version: promote and rollback."""
+        ...
+
+    async def delete_alias(self, caller: Caller, space: Space, name: str, alias: str) -> NameRecord:
+        """Remove an alias."""
+        ...
+
+    async def delete(self, caller: Caller, space: Space, name: str, version: int | None) -> None:
+        """Retire a version, or a whole name; `Conflict` where an alias or pin holds it."""
+        ...
+
+    async def set_pin(self, caller: Caller, space: Space, name: str, version: int, *, pinned: bool) -> NameRecord:
+        """Pin or unpin a version: a pinned version can not be deleted and is kept resident."""
+        ...
+
+    async def set_active_embedding(self, caller: Caller, name: str | None) -> None:
+        """Make a token embedding the tenant's default vocabulary; None is the backbone's own."""
+        ...
+
+    async def history(self, tenant: str, space: Space, name: str) -> Sequence[AuditEntry]:
+        """Audit rows of one name, newest first (rollback reads the alias history here)."""
+        ...
+
+    async def blob(self, resolved: Resolved) -> Path:
+        """The native package on disk, for download."""
+        ...
+
+
+class Keyring(Protocol):
+    """Keys to callers. Implemented by `serving.tenancy.keys.Keyring`."""
+
+    async def authenticate(self, token: str | None) -> Caller:
+        """The caller of a bearer token; keyless service answers as tenant `default`. Raises `Unauthenticated`."""
+        ...
+
+    @property
+    def keyless(self) -> bool:
+        """Whether no keys exist, so that loopback callers may do all as tenant `default`."""
+        ...
+
+    async def create(self, tenant: str, scopes: frozenset[str], label: str) -> NewKey:
+        """Make a key; the secret is in the answer and nowhere else."""
+        ...
+
+    async def keys(self, tenant: str) -> Sequence[KeyRecord]:
+        """The tenant's keys, without secrets."""
+        ...
+
+    async def revoke(self, tenant: str, key_id: str) -> None:
+        """Revoke a key; raises `NotFound`."""
+        ...
+
+
+class Submit(Protocol):
+    """Rows to replies. Implemented by `serving.dispatch.Dispatcher`."""
+
+    async def submit(self, tickets: Sequence[Ticket], timeout_s: float) -> Sequence[Reply]:
+        """One reply per ticket, in order. Cancelling the call cancels the tickets in the engines."""
+        ...
+
+
+class Fleet(Protocol):
+    """The engines as an operator sees them. Implemented by `serving.routing.Fleet`."""
+
+    async def reports(self) -> Sequence[ReplicaReport]:
+        """One report per live engine replica."""
+        ...
+
+    async def preload(self, resolved: Resolved, *, pinned: bool) -> dict[str, str]:
+        """Load a version on every replica (and pin it); replica -> "device" | "host" | the error."""
+        ...
+
+    async def unload(self, resolved: Resolved) -> dict[str, str]:
+        """Evict and unpin a version everywhere it is not leased; replica -> outcome."""
+        ...
+
+    async def metrics(self) -> dict[str, str]:
+        """Prometheus text of every engine replica and every other gateway, by replica id."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether at least one engine answers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that the HTTP surface stands on."""
+
+    profile: BackboneProfile
+    limits: Limits
+    tokenizer_json: bytes
+    directory: Directory
+    control: Control
+    keyring: Keyring
+    submit: Submit
+    fleet: Fleet
+    metrics: GatewayMetrics
+    replica: str
+    loopback_only: bool  # without keys only loopback Host headers are answered

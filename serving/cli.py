@@ -1,0 +1,295 @@
+"""`chorus`, the operator's hand: the root command, and the commands that need more than HTTP.
+
+Their imports stand inside them, so that `chorus ls` pays for neither torch nor Ray nor SQL. Results go to stdout,
+progress and errors to stderr; the exit code says which kind of error it was (`EXIT_CODES`).
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from adapters.errors import AdapterError
+from serving.client import DEFAULT_URL
+from serving.commands import names, placing, predicting, tables
+from serving.commands.options import Connection, Fitting, InEmbeddings, Json, Labels, Name, Port, ProblemType, connect
+from serving.config import CacheSettings, ServiceSettings, parse_size
+from serving.errors import BadRequest, ServiceError
+
+EXIT_CODES = {401: 6, 403: 6, 404: 3, 409: 4, 412: 4, 429: 5, 503: 5, 504: 5}  # by status; other errors 1, usage 2
+Data = Annotated[Path | None, typer.Option(help="Work on this data folder, without HTTP.")]
+Tenant = Annotated[str, typer.Option(help="Whose keys, with --data.")]
+DatabaseUrl = Annotated[str, typer.Option(help="PostgreSQL URL; default: SQLite in the data folder.")]
+Source = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="AdapterHub or PEFT folder, or a native package.")]
+Size = Annotated[str, typer.Option(metavar="SIZE")]
+
+
+class Commands(TyperGroup):
+    """The root group: turns every expected error into one message on stderr and its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except (ServiceError, AdapterError, OSError) as error:
+            tables.complain(error)
+            raise typer.Exit(exit_code(error)) from error
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, help="One frozen backbone, many voices."
+)
+key_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke keys.")
+for group in (names.app, placing.app, predicting.app):
+    app.add_typer(group)
+app.add_typer(key_app, name="key")
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def exit_code(error: Exception) -> int:
+    """1 error, 3 not found, 4 conflict, 5 not ready, 6 auth (0 is ok, 2 is usage)."""
+    if isinstance(error, ServiceError):
+        return EXIT_CODES.get(error.status, 1)
+    return 3 if isinstance(error, FileNotFoundError) else 1
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from serving.commands.doctor import release
+
+        tables.done(f"chorus {release()}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    url: Annotated[str, typer.Option("--url", envvar="CHORUS_HOST", help="The service.")] = DEFAULT_URL,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """One frozen backbone, many voices. CHORUS_API_KEY is the key."""
+    ctx.obj = Connection(url, os.environ.get("CHORUS_API_KEY") or None)
+
+
+@app.command()
+def serve(
+    backbone: Annotated[Path, typer.Option(help="Folder of the backbone: config.json, model.safetensors ...")],
+    data: Annotated[Path, typer.Option(help="Folder of the registry and its packages.")],
+    *,
+    host: Annotated[str, typer.Option(help="Address; any but loopback needs a key.")] = "127.0.0.1",
+    port: Port = 8000,
+    device: Literal["cpu", "cuda"] = "cpu",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device_cache: Size = "256MiB",
+    host_cache: Size = "1GiB",
+    disk_cache: Size = "8GiB",
+    engines: Annotated[int, typer.Option(min=1, help="Processes that hold the backbone.")] = 1,
+    gateways: Annotated[int, typer.Option(min=1, help="Processes that answer HTTP.")] = 1,
+    threads: Annotated[int, typer.Option(min=0, help="Torch threads of an engine; 0 shares the cores.")] = 0,
+    database_url: DatabaseUrl = "",
+) -> None:
+    """Serve a backbone and everything published for it. Cache sizes (256MiB, 1.5GB) are per engine."""
+    settings = ServiceSettings(
+        backbone=backbone,
+        data=data,
+        host=host,
+        port=port,
+        device=device,
+        dtype=dtype,
+        engines=engines,
+        gateways=gateways,
+        threads=threads,
+        database_url=database_url,
+        cache=CacheSettings(
+            _size(device_cache, "--device-cache"), _size(host_cache, "--host-cache"), _size(disk_cache, "--disk-cache")
+        ),
+    )
+    from serving.commands.start import serve as run
+
+    run(settings)
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the burst of predictions.")] = False,
+    port: Port = 8000,
+    data: Annotated[Path, typer.Option(help="Folder of the demo's registry.")] = Path("deploy/data/demo"),
+    samples: Annotated[Path, typer.Option(help="Folder of native packages.")] = Path("deploy/samples"),
+) -> None:
+    """Serve all-MiniLM-L6-v2 with the sample adapters, and show a burst of predictions."""
+    from serving.demo import run
+
+    run(data, samples, port, once=once)
+
+
+@app.command()
+def push(
+    ctx: typer.Context,
+    source: Source,
+    name: Name,
+    *,
+    promote: Annotated[bool, typer.Option("--promote", help="Move `prod` to this version.")] = False,
+    embedding: InEmbeddings = False,
+    labels: Labels = "",
+    problem_type: ProblemType = "",
+    backbone: Fitting = None,
+    as_json: Json = False,
+) -> None:
+    """Publish an adapter, a head or a token embedding; pickles are converted on this machine first."""
+    from serving.commands.packages import Reading, prepare, publish
+
+    with connect(ctx) as client:
+        ready = prepare(Reading(source, backbone, _split(labels), problem_type or None), client)
+        answer = publish(client, ready, name, promote=promote, embedding=embedding)
+    if as_json:
+        tables.print_json(answer)
+
+
+@app.command()
+def convert(
+    ctx: typer.Context,
+    source: Source,
+    target: Annotated[Path, typer.Argument(metavar="DST", help="A file for native, a folder for the others.")],
+    *,
+    to: Annotated[Literal["native", "adapterhub", "peft"], typer.Option()] = "native",
+    labels: Labels = "",
+    problem_type: ProblemType = "",
+    backbone: Fitting = None,
+) -> None:
+    """Convert between AdapterHub, PEFT and native packages; pickles become safetensors."""
+    from serving.commands.packages import Reading, prepare, write
+
+    with connect(ctx) as client:
+        ready = prepare(Reading(source, backbone, _split(labels), problem_type or None), client)
+    write(ready, target, to)
+
+
+@app.command()
+def train(
+    *,
+    backbone: Annotated[Path, typer.Option(help="Folder of the backbone.")],
+    data: Annotated[Path, typer.Option(help="text<TAB>label lines (.tsv), or objects with text and label (.jsonl).")],
+    method: Annotated[str, typer.Option(help="bottleneck, lora, ia3, prefix_tuning, prompt_tuning ...")],
+    task: Annotated[Literal["classification", "multilabel", "regression", "tagging"], typer.Option()],
+    out: Annotated[Path, typer.Option(help="The native package to write.")],
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of examples to measure on.")] = 0.2,
+    held_out_data: Annotated[Path | None, typer.Option(help="Measure on the examples of this file instead.")] = None,
+    head_layers: Annotated[int, typer.Option(min=1, max=4)] = 1,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Train an adapter and its head on a frozen backbone, and measure it on examples it never saw."""
+    from adapters.training import TrainingSettings
+    from serving.commands.training import Course, run
+
+    settings = TrainingSettings(
+        method,
+        task,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        seed=seed,
+        held_out=held_out,
+        layers=head_layers,
+    )
+    run(Course(backbone, data, out, held_out_data), settings, as_json=as_json)
+
+
+@app.command()
+def doctor(ctx: typer.Context, backbone: Fitting = None, data: Data = None, as_json: Json = False) -> None:
+    """Check this installation, a backbone, a data folder and the service."""
+    from serving.commands.doctor import examine
+
+    with connect(ctx) as client:
+        findings = examine(client, backbone, data)
+    if as_json:
+        tables.print_json([vars(finding) for finding in findings])
+    else:
+        tables.table(
+            ("", "WHAT", "FOUND"), [("ok" if item.good else "BAD", item.what, item.found) for item in findings]
+        )
+    if not all(item.good for item in findings):
+        raise typer.Exit(1)
+
+
+@key_app.command("create")
+def create_key(
+    ctx: typer.Context,
+    *,
+    scopes: Annotated[str, typer.Option(metavar="A,B", help="Of predict, publish, operate.")] = "predict",
+    label: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    data: Data = None,
+    tenant: Tenant = "default",
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Make a key: with --data without HTTP (the first key), else for the tenant of the caller's key."""
+    from serving.commands.keys import open_keys
+
+    with open_keys(ctx.obj, data, database_url, tenant) as keys:
+        made = keys.create(_split(scopes) or (), label)
+    if as_json:
+        tables.print_json(made)
+    else:
+        tables.note(f"key {made['key_id']} of tenant {made['tenant']} for {', '.join(made['scopes'])}; shown only now:")
+        tables.done(made["secret"])
+
+
+@key_app.command("ls")
+def list_keys(
+    ctx: typer.Context,
+    data: Data = None,
+    tenant: Tenant = "default",
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """List the keys of a tenant."""
+    from serving.commands.keys import open_keys
+
+    with open_keys(ctx.obj, data, database_url, tenant) as keys:
+        found = keys.list()
+    if as_json:
+        tables.print_json({"items": found})
+    else:
+        tables.print_keys(found)
+
+
+@key_app.command("revoke")
+def revoke_key(
+    ctx: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="The id that `chorus key ls` shows.")],
+    data: Data = None,
+    tenant: Tenant = "default",
+    database_url: DatabaseUrl = "",
+) -> None:
+    """Revoke a key; it is refused within a second."""
+    from serving.commands.keys import open_keys
+
+    with open_keys(ctx.obj, data, database_url, tenant) as keys:
+        keys.revoke(key_id)
+    tables.done(f"revoked {key_id}")
+
+
+def _size(text: str, option: str) -> int:
+    try:
+        return parse_size(text)
+    except BadRequest as error:
+        raise typer.BadParameter(error.detail, param_hint=option) from error
+
+
+def _split(text: str) -> tuple[str, ...] | None:
+    return tuple(item.strip() for item in text.split(",")) if text else None
+
+
+if __name__ == "__main__":
+    main()

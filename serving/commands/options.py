@@ -1,0 +1,42 @@
+"""Arguments that several commands share, and the service that they talk to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from serving.client import Client, Packages
+
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+InEmbeddings = Annotated[bool, typer.Option("--embedding", help="A token embedding, not an adapter.")]
+Reference = Annotated[str, typer.Argument(metavar="NAME[@SELECTOR]", help="A name, and a version, alias or digest.")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+Fitting = Annotated[Path | None, typer.Option("--backbone", help="Backbone folder; default: ask the service.")]
+Labels = Annotated[str, typer.Option(metavar="A,B,...", help="Label names, for PEFT folders, which carry none.")]
+ProblemType = Annotated[Literal["", "single_label", "multi_label", "regression", "token"], typer.Option()]
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Which service, and with which key; the `obj` of every command's context."""
+
+    url: str
+    key: str | None
+
+    def client(self) -> Client:
+        """A client of the service; a URL without a scheme is HTTP."""
+        return Client(self.url if "://" in self.url else f"http://{self.url}", self.key)
+
+
+def connect(ctx: typer.Context) -> Client:
+    """The client that a command uses."""
+    connection = ctx.obj
+    assert isinstance(connection, Connection), "the root callback sets it"
+    return connection.client()
+
+
+def space_of(client: Client, *, embedding: bool) -> Packages:
+    """The namespace that a command is about."""
+    return client.token_embeddings if embedding else client.adapters

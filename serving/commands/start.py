@@ -1,0 +1,23 @@
+"""`chorus serve`: never reachable from other machines without a key, then handed to the composition root."""
+
+from serving.commands.keys import any_key
+from serving.config import ServiceSettings
+from serving.deployment import serve_forever
+from serving.errors import Forbidden
+
+
+def serve(settings: ServiceSettings) -> None:
+    """Serve until interrupted; raises `Forbidden` for an address beyond loopback while there are no keys."""
+    refuse_open_door(settings)
+    serve_forever(settings)
+
+
+def refuse_open_door(settings: ServiceSettings) -> None:
+    """Without keys everyone may do everything, so that only loopback may be served."""
+    if settings.loopback or any_key(settings.data, settings.database_url):
+        return
+    raise Forbidden(
+        f"--host {settings.host} is reachable from other machines, and there is no key: make one with "
+        f"`chorus key create --data {settings.data} --tenant default --scopes predict,publish,operate`",
+        code="no_keys",
+    )

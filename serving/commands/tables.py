@@ -1,0 +1,213 @@
+"""How answers look in a terminal: terse tables on stdout, everything else on stderr.
+
+A pipe gets the whole table, never one cut to 80 columns; `--json` is the form for programs.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from serving.api import answers
+from serving.client import PredictAnswer
+from serving.errors import ServiceError
+
+_PIPE_WIDTH = 2000
+_UNITS = ("B", "KiB", "MiB", "GiB")
+
+
+def stdout() -> Console:
+    """The console for results."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+
+def stderr() -> Console:
+    """The console for progress, notes and errors."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """An answer as the server gave it."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def note(text: str) -> None:
+    """One line of progress."""
+    stderr().print(escape(text), style="dim", soft_wrap=True)
+
+
+def done(text: str) -> None:
+    """The one line that says what happened."""
+    stdout().print(escape(text), soft_wrap=True)
+
+
+def complain(error: Exception) -> None:
+    """An error: what is wrong, where, and the request to ask about."""
+    console = stderr()
+    console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+    for fault in error.faults if isinstance(error, ServiceError) else ():
+        if fault.detail != str(error) or fault.pointer:
+            text = fault.pointer if fault.detail == str(error) else f"{fault.pointer}  {fault.detail}"
+            console.print(f"  {escape(text.strip())}", soft_wrap=True)
+    for line in getattr(error, "__notes__", ()):
+        console.print(f"  {escape(line)}", style="dim", soft_wrap=True)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str] = frozenset()) -> None:
+    """Aligned columns without lines; the columns in `right` hold numbers."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in head:
+        grid.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(cell) for cell in row))
+    stdout().print(grid)
+
+
+def print_names(found: Sequence[answers.SummaryAnswer], active: str | None = None) -> None:
+    """`chorus ls`: one line per name; the active token embedding carries a star."""
+    table(
+        ("NAME", "VERSION", "METHOD", "TASK", "LABELS", "ALIASES", "SIZE", "PUBLISHED"),
+        [_name_row(item, active) for item in found],
+        right=frozenset({"VERSION", "SIZE"}),
+    )
+
+
+def print_name(found: answers.NameAnswer) -> None:
+    """`chorus show`: the versions of one name, the selected one marked."""
+    selected = found["selected"]
+    chosen = None if selected is None else selected["version"]
+    named: dict[int, list[str]] = {}
+    for alias, version in found["aliases"].items():
+        named.setdefault(version, []).append(alias)
+    done(f"{found['name']}  revision {found['revision']}")
+    table(
+        ("", "VERSION", "ALIASES", "METHOD", "TASK", "LABELS", "SIZE", "PUBLISHED", "DIGEST"),
+        [
+            (
+                ">" if item["version"] == chosen else "",
+                str(item["version"]) + (" pinned" if item["version"] in found["pinned"] else ""),
+                ", ".join(named.get(item["version"], ())),
+                item["method"],
+                item["task"] or "-",
+                short_labels(item["labels"]),
+                size(item["bytes"]),
+                item["created"],
+                item["digest"],
+            )
+            for item in reversed(found["versions"])
+        ],
+        right=frozenset({"SIZE"}),
+    )
+
+
+def print_residency(found: answers.ResidencyAnswer) -> None:
+    """`chorus ps`: what lies where, then each replica's budgets."""
+    table(
+        ("REPLICA", "NAME", "TIER", "SIZE", "LEASES", "PINNED", "HITS", "LOADS"),
+        [
+            (
+                replica["replica"],
+                ", ".join(entry["references"]) or entry["digest"],
+                entry["tier"],
+                size(entry["bytes"]),
+                str(entry["leases"]),
+                "yes" if entry["pinned"] else "",
+                str(entry["hits"]),
+                str(entry["loads"]),
+            )
+            for replica in found["replicas"]
+            for entry in replica["entries"]
+        ],
+        right=frozenset({"SIZE", "LEASES", "HITS", "LOADS"}),
+    )
+    for replica in found["replicas"]:
+        tiers = "  ".join(
+            f"{tier} {size(replica['used'].get(tier, 0))} of {size(budget)}"
+            for tier, budget in replica["budgets"].items()
+        )
+        state = "ready" if replica["ready"] else "not ready"
+        note(f"{replica['replica']}: {state}  {tiers}  queued {replica['queued']}  running {replica['running']}")
+
+
+def print_replicas(found: answers.ReplicasAnswer) -> None:
+    """What each replica made of an action."""
+    done(f"{found['action']} {found['name']}@{found['version']}")
+    table(("REPLICA", "OUTCOME"), sorted(found["replicas"].items()))
+
+
+def print_keys(found: Sequence[answers.KeyAnswer]) -> None:
+    """`chorus key ls`."""
+    table(
+        ("KEY", "TENANT", "SCOPES", "LABEL", "CREATED", "STATE"),
+        [
+            (
+                key["key_id"],
+                key["tenant"],
+                ",".join(key["scopes"]),
+                key["label"],
+                key["created"],
+                "revoked" if key["revoked"] else "active",
+            )
+            for key in found
+        ],
+    )
+
+
+def print_prediction(inputs: Sequence[str], answer: PredictAnswer) -> None:
+    """`chorus predict`: one line per input, and on stderr which versions answered and how long it took."""
+    rows = [(text, outcome(output)) for text, output in zip(inputs, answer["outputs"], strict=True)]
+    table(("INPUT", "ANSWER"), rows)
+    members = [f"{item['name']}@{item['version']}" for item in answer["target"].get("adapters", ())]
+    total = answer["timing_ms"].get("total")
+    note(f"{'+'.join(members) or 'base'}  {answer['task']}" + ("" if total is None else f"  {total:.1f} ms"))
+
+
+def outcome(output: Any) -> str:
+    """One input's output in a line: labels with scores, tagged words, or the shape of a matrix."""
+    if not isinstance(output, list) or not output:
+        return json.dumps(output, ensure_ascii=False)
+    first = output[0]
+    if isinstance(first, dict) and "entity" in first:
+        return "  ".join(f"{token['word']}/{token['entity']}" for token in output)
+    if isinstance(first, dict) and "label" in first:
+        return "  ".join(f"{item['label']} {item['score']:.4f}" for item in output)
+    if isinstance(first, list):
+        return f"[{len(output)} tokens x {len(first)}] (the numbers: --json)"
+    return json.dumps(output, ensure_ascii=False)
+
+
+def size(nbytes: int) -> str:
+    """Bytes for people: `312 B`, `1.4 MiB`."""
+    value, unit = float(nbytes), _UNITS[0]
+    for unit in _UNITS:
+        if value < 1024 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    return f"{nbytes} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def short_labels(labels: Sequence[str]) -> str:
+    """The first labels, and how many more there are."""
+    return ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
+
+
+def _name_row(item: answers.SummaryAnswer, active: str | None) -> tuple[str, ...]:
+    current = item["current"]
+    name = item["name"] + (" *" if item["name"] == active else "")
+    if current is None:
+        return (name, "-", "the backbone's own", "-", "", "", "-", "-")
+    aliases = ", ".join(f"{alias}={version}" for alias, version in item["aliases"].items())
+    return (
+        name,
+        str(current["version"]),
+        current["method"],
+        current["task"] or "-",
+        short_labels(current["labels"]),
+        aliases,
+        size(current["bytes"]),
+        current["created"],
+    )

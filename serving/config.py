@@ -1,0 +1,82 @@
+"""Settings of the service: frozen, nested, read once, and told back by `chorus doctor`.
+
+Every value has a default; the command line overrides the environment (`CHORUS_...`). Sizes are bytes here; the border
+accepts "256MiB".
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.errors import BadRequest
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|KB|MB|GB)?", re.IGNORECASE)
+_UNITS = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for; told by `GET /v1/limits`."""
+
+    max_inputs: int = 256
+    max_body_bytes: int = 2 << 20
+    max_input_characters: int = 100_000
+    max_package_bytes: int = 512 << 20
+    max_tokens: int = 512
+    default_timeout_ms: int = 30_000
+    max_timeout_ms: int = 120_000
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Byte budgets of the three tiers of one engine."""
+
+    device_bytes: int = 256 << 20
+    host_bytes: int = 1 << 30
+    disk_bytes: int = 8 << 30
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """The budgets that one step of an engine may fill, and how long its queue may grow."""
+
+    max_rows: int = 64
+    max_tokens: int = 4096
+    max_queued: int = 4096
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """One service: where it listens, what it serves, and how many processes share the work."""
+
+    backbone: Path
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    device: str = "cpu"
+    dtype: str = "float32"
+    engines: int = 1
+    gateways: int = 1
+    threads: int = 0  # torch threads of an engine; 0 shares the cores among the engines
+    database_url: str = ""  # empty is SQLite in the data folder
+    limits: Limits = field(default_factory=Limits)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+
+    @property
+    def sql_url(self) -> str:
+        """The database: PostgreSQL by URL, else SQLite in the data folder."""
+        return self.database_url or f"sqlite:///{self.data.resolve() / 'registry.sqlite'}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the service listens on loopback only."""
+        return self.host in {"127.0.0.1", "localhost", "::1"}
+
+
+def parse_size(text: str) -> int:
+    """`256MiB`, `1.5GB` or `1048576` in bytes; raises `BadRequest` naming the accepted units."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise BadRequest(f"{text!r} is not a size: write a number and one of B, KiB, MiB, GiB, KB, MB, GB")
+    return int(float(match[1]) * _UNITS[(match[2] or "B").lower()])

@@ -1,0 +1,1 @@
+"""How a batch runs: lease its adapters, one forward pass for all rows, each row's own share, release."""

@@ -1,0 +1,63 @@
+"""What an engine is made of, from the settings: backbone, tiers, loader, budget."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from adapters.backbone import Backbone
+from adapters.cache.device import DeviceTier
+from adapters.cache.disk import DiskTier
+from adapters.cache.host import HostTier
+from serving.config import ServiceSettings
+from serving.engine.folder import Claim, claim
+from serving.engine.forward import BackboneForward, Forward
+from serving.engine.loading import Loader
+from serving.errors import BadRequest
+from serving.scheduler.batcher import Budget
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BATCH_SHARE = 0.5  # of the device room for one batch: into the rest come the next batch's adapters meanwhile
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that `Engine` needs; a test may put its own `Forward` here."""
+
+    forward: Forward
+    loader: Loader
+    disk: DiskTier
+    host: HostTier
+    device: DeviceTier
+    source: Callable[[str], Path]  # digest -> where the registry has the blob
+    layers: int
+    budget: Budget
+    max_queued: int
+    release: Callable[[], None]  # called last, at `close`
+
+
+def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
+    """Load the backbone and open the tiers; raises `BadRequest` for a dtype or device that is not served."""
+    if settings.dtype not in DTYPES:
+        raise BadRequest(f"dtype {settings.dtype!r} is none of {', '.join(DTYPES)}")
+    if settings.device.startswith("cuda") and not torch.cuda.is_available():
+        raise BadRequest(f"device {settings.device!r} was asked for, but this machine offers no CUDA device")
+    dtype = DTYPES[settings.dtype]
+    torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.engines))
+    backbone = Backbone.load(settings.backbone, settings.device, dtype)
+    device = DeviceTier(settings.cache.device_bytes, dtype, settings.device)
+    folder: Claim = claim(settings.data / "cache")
+    return Parts(
+        forward=BackboneForward(backbone),
+        loader=Loader(backbone.profile, dtype),
+        disk=DiskTier(folder.folder, settings.cache.disk_bytes),
+        host=HostTier(settings.cache.host_bytes),
+        device=device,
+        source=source,
+        layers=backbone.profile.geometry.layers,
+        budget=Budget(settings.batch.max_rows, settings.batch.max_tokens, int(device.budget * BATCH_SHARE)),
+        max_queued=settings.batch.max_queued,
+        release=folder.release,
+    )

@@ -1,0 +1,183 @@
+"""What one running service holds of its machine: the lock on its data folder, a run folder, ports, and its processes.
+
+Every process of the service inherits the run folder's path in `CHORUS_RUN`. That mark is how the leftovers of a killed
+run are told from anything else: they are ended when the same data folder is served again, and nothing else is.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from serving.config import ServiceSettings
+from serving.errors import Conflict
+
+MARK = "CHORUS_RUN"
+_GONE_S = 5.0  # how long a killed process may take to leave
+
+# Ray writes HAProxy's configuration with its metrics and statistics on every interface and has no setting for it; and
+# the replicas must stay on loopback when the front does not. So the configuration is put right just before each start.
+_WRAPPER = """#!/bin/sh
+sed -i -e 's|^\\( *bind \\):{metrics}$|\\1127.0.0.1:{metrics}|' \\
+       -e 's|^\\( *bind \\)[*]:{stats}$|\\1127.0.0.1:{stats}|' \\
+       -e 's|^\\( *bind \\)127.0.0.1:{port}$|\\1{host}:{port}|' \\
+       -e 's|mode 666 level admin|mode 600 level admin|' {run}/h/*/haproxy.cfg
+exec {binary} "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Premises:
+    """The data folder, locked while this value is open, and the run folder, which is this run's alone."""
+
+    data: Path
+    run: Path  # short: the paths of Unix sockets end at 107 characters
+    lock: int  # descriptor
+
+    @classmethod
+    def open(cls, data: Path) -> Self:
+        """Lock the data folder, end what an earlier run left, and make a fresh run folder. Raises `Conflict`."""
+        data.mkdir(parents=True, exist_ok=True)
+        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Conflict(f"the data folder {data} is being served by another process", code="data_in_use") from None
+        run = run_folder(data)
+        try:
+            reap(run)
+            _renew(run)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(data, run, lock)
+
+    def close(self) -> None:
+        """End what is left of this run, remove the run folder and give the data folder back."""
+        reap(self.run)
+        shutil.rmtree(self.run, ignore_errors=True)
+        os.close(self.lock)
+
+
+def run_folder(data: Path) -> Path:
+    """The run folder of a data folder: the same at every start, and nobody else's."""
+    name = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:10]
+    return Path(tempfile.gettempdir()) / f"chorus-{os.getuid()}-{name}"
+
+
+def reap(run: Path) -> int:
+    """End every process that carries the mark of this run folder; returns how many there were."""
+    deadline = time.monotonic() + _GONE_S
+    ended: set[int] = set()
+    while (left := _marked(run)) and time.monotonic() < deadline:
+        for pid in left - ended:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        ended |= left
+        time.sleep(0.02)
+    return len(ended)
+
+
+def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path, threads: int) -> dict[str, str]:
+    """What Ray, HAProxy and the numeric libraries read from the environment, in this process and all below it.
+
+    `haproxy` is the real binary; Ray gets a wrapper around it, written here.
+    """
+    run = premises.run
+    metrics, stats, fallback = _free_ports(3)
+    wrapper, token = run / "haproxy", run / "token"
+    words = {"metrics": metrics, "stats": stats, "port": settings.port, "host": settings.host}
+    wrapper.write_text(_WRAPPER.format(**words, run=run, binary=haproxy))
+    wrapper.chmod(0o700)
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    return {
+        MARK: str(run),
+        # Ray: a cluster of one node on loopback, with a token, that tells nobody of itself.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the switch by which Ray stays on 127.0.0.1, on Linux as well
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 << 20),  # hidden states of a whole call
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        # HAProxy: sockets and files in the run folder, under names that are short enough.
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(settings.limits.max_timeout_ms // 1000 + 10),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run / "h" / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run / "h" / "a"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run / "h" / "m"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run / "h"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run / "h" / "s"),
+        # Arithmetic: an engine's threads; large buffers are kept rather than given back and faulted in again.
+        "OMP_NUM_THREADS": str(threads),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Raise `Conflict` where somebody listens on this address already, or it is none of this machine's."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise Conflict(f"can not listen on {host}:{port}: {error.strerror}", code="port_in_use") from error
+
+
+def _renew(run: Path) -> None:
+    """An empty folder that only we can enter; the place is known to all, so a planted one is refused."""
+    run.mkdir(mode=0o700, exist_ok=True)
+    held = run.lstat()
+    if not stat.S_ISDIR(held.st_mode) or held.st_uid != os.getuid() or held.st_mode & 0o077:
+        raise Conflict(f"{run} is not a private folder of this user: remove it", code="run_folder")
+    for entry in run.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+
+
+def _marked(run: Path) -> set[int]:
+    """Ids of this user's processes whose environment carries the mark; zombies have none."""
+    mark = f"{MARK}={run}".encode()
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            marked = mark in (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        if marked and int(entry.name) != os.getpid():
+            found.add(int(entry.name))
+    return found
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

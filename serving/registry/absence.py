@@ -1,0 +1,32 @@
+"""The one way to say that a name, version or alias is not there: another tenant's sounds exactly the same."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from adapters.refs import Reference
+from serving.errors import NotFound
+from serving.registry.records import NameRecord, Space
+
+
+def missing_name(space: Space, name: str, known: Iterable[str] = ()) -> NotFound:
+    """`NotFound` for a name; `known` are the caller's own names, for a suggestion."""
+    near = get_close_matches(name, list(known), n=3)
+    hint = f"; did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
+    return NotFound(f"no {_noun(space)} {name!r}{hint}", code=f"{space}_not_found")
+
+
+def missing_selector(record: NameRecord, reference: Reference) -> NotFound:
+    """`NotFound` for a version, alias or digest of a name that is there."""
+    noun, newest = _noun(record.space), record.versions[-1].ref.version
+    if reference.alias is not None:
+        held = ", ".join(sorted(record.aliases)) or "none"
+        detail = f"{noun} {record.name!r} has no alias {reference.alias!r} (aliases: {held})"
+    elif reference.version is not None:
+        detail = f"{noun} {record.name!r} has no version {reference.version} (newest: {newest})"
+    else:
+        detail = f"{noun} {record.name!r} has no version with digest {reference.digest}"
+    return NotFound(detail, code=f"{record.space}_not_found")
+
+
+def _noun(space: Space) -> str:
+    return "adapter" if space == "adapter" else "token embedding"

@@ -1,0 +1,174 @@
+"""Hostile bytes are read in a process of their own: this file supervises it, `check_worker` is it.
+
+One worker lives for many checks, because it takes seconds to start. It is killed when a check takes too long, and
+replaced when it dies; both refuse the file that did it and nothing else. Checks wait for one another.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapters import errors as library
+from adapters.architectures.profile import BackboneProfile
+from adapters.manifest import from_json
+from serving.errors import NotReady, ServiceError, Unprocessable, from_library
+from serving.registry.records import CheckReport
+
+_MODULE = "serving.registry.check_worker"
+_ROOT = Path(__file__).resolve().parents[2]  # where `-m` finds the service
+_LINE = 16 << 20  # bytes of an answer: a manifest is at most 1 MiB, escaped twice
+# No key and no setting of the service reaches the worker; one thread keeps it from crowding the engines.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"}
+_log = logging.getLogger(__name__)
+
+
+class Checker:
+    """The upload checker of one gateway. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        profile: BackboneProfile,
+        *,
+        memory_bytes: int = 4 << 30,
+        deadline_s: float = 60.0,
+        start_s: float = 120.0,
+        command: Sequence[str] = (sys.executable, "-m", _MODULE),
+    ) -> None:
+        """`memory_bytes` is what a check may use beyond the idle worker; `command` is another worker (tests)."""
+        self._hello = {"profile": profile.to_json(), "memory_bytes": memory_bytes}
+        self._deadline_s = deadline_s
+        self._start_s = start_s
+        self._command = tuple(command)
+        self._process: Process | None = None
+        self._stopped = False
+        self._turn = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start the worker ahead of the first check; raises `NotReady`."""
+        async with self._turn:
+            await self._worker()
+
+    async def stop(self) -> None:
+        """End the worker for good; a check under way is refused."""
+        self._stopped = True
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+        async with self._turn:
+            await self._kill()
+
+    async def check(self, path: Path) -> CheckReport:
+        """Check one file in full.
+
+        Raises `Unprocessable` or `UnsupportedMedia` with every reason, `Unprocessable` where the check died or took too
+        long, and `NotReady` where no worker can be started.
+        """
+        async with self._turn:
+            try:
+                return _outcome(await self._answer(path))
+            except _DeadWorkerError as error:
+                await self._kill()
+                raise Unprocessable("the checker died on this file", code="check_failed") from error
+
+    async def _answer(self, path: Path) -> dict[str, Any]:
+        fresh = self._process is None
+        try:
+            return await self._examined(path)
+        except _DeadWorkerError:
+            if fresh:
+                raise
+            # It may have ended before this file came: only a worker that saw nothing else can accuse it.
+            await self._kill()
+            return await self._examined(path)
+
+    async def _examined(self, path: Path) -> dict[str, Any]:
+        worker = await self._worker()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await _ask(worker, {"path": str(path)})
+        except TimeoutError as error:
+            await self._kill()
+            detail = f"the check took longer than {self._deadline_s:g} s"
+            raise Unprocessable(detail, code="check_failed") from error
+        except asyncio.CancelledError:
+            await self._kill()  # the answer to come belongs to nobody
+            raise
+
+    async def _worker(self) -> Process:
+        if self._stopped:
+            raise NotReady("the service is stopping")
+        if self._process is not None and self._process.returncode is None:
+            return self._process
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=_ROOT, env=_ENVIRONMENT, limit=_LINE
+        )
+        try:
+            async with asyncio.timeout(self._start_s):
+                await _ask(self._process, self._hello)
+        except BaseException as error:
+            await self._kill()
+            if isinstance(error, TimeoutError | _DeadWorkerError):
+                raise NotReady("the checker does not start", code="checker_unavailable", retry_after=5.0) from error
+            raise
+        return self._process
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            _log.warning("killing the checker, process %d", process.pid)
+            process.kill()
+        await process.communicate()  # reads what is left, else a full pipe would never end
+
+
+class _DeadWorkerError(Exception):
+    """The worker closed its pipe, or answered what no worker answers."""
+
+
+async def _ask(process: Process, question: Mapping[str, Any]) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(question).encode() + b"\n")
+        await process.stdin.drain()
+        line = await process.stdout.readline()
+    except (ConnectionError, ValueError) as error:  # ValueError: an endless line
+        raise _DeadWorkerError from error
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _DeadWorkerError from error
+    if not isinstance(answer, dict):
+        raise _DeadWorkerError
+    return answer
+
+
+def _outcome(answer: Mapping[str, Any]) -> CheckReport:
+    if "error" in answer:
+        raise _refusal(answer)
+    try:
+        return CheckReport(
+            digest=answer["digest"],
+            nbytes=answer["nbytes"],
+            manifest=from_json(answer["manifest"]),
+            device_bytes=answer["device_bytes"],
+            warnings=tuple(answer["warnings"]),
+        )
+    except (KeyError, TypeError, library.InvalidPackage) as error:
+        raise _DeadWorkerError from error
+
+
+def _refusal(answer: Mapping[str, Any]) -> ServiceError:
+    kind, message, reasons = answer["error"], str(answer["message"]), [str(reason) for reason in answer["reasons"]]
+    if kind == "Misfit":
+        return from_library(library.Misfit(reasons))
+    if kind == "UnsafeFile":
+        return from_library(library.UnsafeFile(message))
+    if kind == "InvalidPackage":
+        return from_library(library.InvalidPackage(message))
+    return Unprocessable(message, code="check_failed")

@@ -1,0 +1,144 @@
+"""How SQL is reached: one engine per process, migrated when it is opened, with one writer at a time.
+
+A write transaction begins by raising the registry's revision. That row is the lock: revisions become visible in the
+order of their numbers, on SQLite (BEGIN IMMEDIATE) and on PostgreSQL (row lock) alike, so a reader that has seen
+revision n has seen everything up to n.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text, update
+
+from serving.errors import Conflict, NotReady
+from serving.registry.tables import META
+
+_BUSY_MS = 5_000  # how long a statement waits for another process's lock
+_OPEN_S = 10.0  # how long several starting processes may stand in each other's way
+_MIGRATION_LOCK = 0x43484F52  # PostgreSQL advisory lock: any number that all processes agree on
+_OWN_FAULTS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError)  # bugs, not an absent database
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Write:
+    """An open write transaction, and the revision that the registry has once it commits."""
+
+    connection: Connection
+    revision: int
+
+
+class Database:
+    """One SQL database of the registry. Methods are synchronous: call them from a thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect and migrate; safe when several processes start at once.
+
+        `url` is SQLAlchemy's (`sqlite:///path`, `postgresql://...`). Raises `NotReady` where the database does not
+        answer, and `Conflict` where a newer release has written it.
+        """
+        engine = _engine(url)
+        deadline = time.monotonic() + _OPEN_S
+        try:
+            # SQLite answers a contended switch to WAL with "locked" at once, whatever its busy timeout.
+            while not _migrated(engine, last=engine.dialect.name != "sqlite" or time.monotonic() > deadline):
+                time.sleep(0.02)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent state. Raises `NotReady` when the database is away."""
+        options: dict[str, Any] = {"chorus_begin": "BEGIN"}
+        if self._engine.dialect.name != "sqlite":
+            options["isolation_level"] = "REPEATABLE READ"
+        with _answering(), self._engine.connect() as connection:
+            yield connection.execution_options(**options)
+
+    @contextmanager
+    def write(self) -> Iterator[Write]:
+        """A write transaction, durable on leaving, undone on any error. Raises `NotReady` when SQL is away."""
+        with _answering(), self._engine.begin() as connection:
+            raised = update(META).values(revision=META.c.revision + 1).returning(META.c.revision)
+            yield Write(connection, connection.execute(raised).scalar_one())
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        options = {"connect_timeout": 3, "options": "-c synchronous_commit=on -c statement_timeout=5000"}
+        return create_engine(parsed, pool_pre_ping=True, pool_timeout=5, connect_args=options)
+    Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, pool_timeout=5)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver would begin by itself, and deferred; see _begin_sqlite
+    for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("chorus_begin", "BEGIN IMMEDIATE"))
+
+
+def _migrated(engine: Engine, *, last: bool) -> bool:
+    """Bring the schema up to date; False where the database was busy and it is not the last try."""
+    try:
+        with _answering():
+            _migrate(engine)
+    except NotReady:
+        if last:
+            raise
+        return False
+    return True
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    with engine.begin() as connection:
+        if engine.dialect.name != "sqlite":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise Conflict(f"this registry was written by a newer release: {error}", code="newer_registry") from error
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except _OWN_FAULTS:
+        raise
+    except (exc.DBAPIError, exc.TimeoutError) as error:
+        _log.warning("the registry's database does not answer: %s", type(error).__name__)
+        raise NotReady(
+            "the registry's database does not answer now", code="registry_unavailable", retry_after=1.0
+        ) from error

@@ -1,0 +1,1 @@
+"""One file per step; the order is told by `down_revision`."""

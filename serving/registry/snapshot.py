@@ -1,0 +1,175 @@
+"""Names to pinned versions, in memory: what every request reads, and how it keeps up with the catalog.
+
+A snapshot is a frozen value that is replaced as a whole. Deltas are read every half second, on a nudge, and whenever a
+request names something unknown; while SQL is away the last snapshot goes on serving.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from adapters.refs import Reference
+from serving.errors import NotReady
+from serving.registry.absence import missing_name, missing_selector
+from serving.registry.catalog import Catalog
+from serving.registry.lookup import Delta
+from serving.registry.records import DEFAULT_ALIAS, NameRecord, Resolved, Space, Version
+
+_Names = Mapping[tuple[str, Space], Mapping[str, NameRecord]]  # (tenant, space) -> name -> record
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The registry as it was at one revision."""
+
+    revision: int = 0
+    names: _Names = field(default_factory=dict)
+    active: Mapping[str, str] = field(default_factory=dict)  # tenant -> token embedding
+
+    def apply(self, delta: Delta) -> "Snapshot":
+        """The snapshot after a delta; this one stays as it is."""
+        spaces = dict(self.names)
+        changed: dict[tuple[str, Space], dict[str, NameRecord]] = {}
+        for (tenant, space, name), record in delta.names.items():
+            place = (tenant, space)
+            names = changed.setdefault(place, dict(spaces.get(place, {})))
+            if record is None:
+                names.pop(name, None)
+            else:
+                names[name] = record
+        active = {**self.active, **delta.active}
+        return Snapshot(
+            delta.revision, {**spaces, **changed}, {t: name for t, name in active.items() if name is not None}
+        )
+
+    def find(self, tenant: str, space: Space, name: str) -> NameRecord | None:
+        """One name, or None."""
+        return self.names.get((tenant, space), {}).get(name)
+
+
+class Directory:
+    """The snapshot of one gateway, and the task that keeps it fresh. Belongs to one event loop."""
+
+    def __init__(self, catalog: Catalog, interval_s: float = 0.5) -> None:
+        self._catalog = catalog
+        self._interval_s = interval_s
+        self._snapshot: Snapshot | None = None
+        self._reading = asyncio.Lock()
+        self._begun = 0  # reads begun so far
+        self._failure: NotReady | None = None  # how the last read ended
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read a first snapshot and keep following; where SQL is away, `ready()` becomes true later."""
+        await self._try_refresh()
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """End the task."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def ready(self) -> bool:
+        """Whether a first snapshot has been read."""
+        return self._snapshot is not None
+
+    @property
+    def revision(self) -> int:
+        """The revision that requests see now."""
+        return self._current.revision
+
+    async def refresh(self, at_least: int | None = None) -> int:
+        """Read what changed and return the revision held; returns at once where `at_least` is held already.
+
+        Callers that wait for the same read share it. Raises `NotReady` when SQL is away.
+        """
+        if at_least is not None and self.revision >= at_least:
+            return self.revision
+        seen = self._begun
+        async with self._reading:
+            if self._begun <= seen:
+                await self._read()
+            elif self._failure is not None:  # a read that began after this call has just failed: once for all of us
+                raise self._failure
+        return self.revision
+
+    async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
+        """The pinned version of a reference; what the snapshot lacks is read through to SQL.
+
+        Raises `NotFound`, or `NotReady` when SQL is away and can not be asked.
+        """
+        record = self._current.find(tenant, space, reference.name)
+        resolved = record and select(record, reference)
+        if resolved:
+            return resolved
+        await self.refresh()
+        record = self._current.find(tenant, space, reference.name)
+        if record is None:
+            raise missing_name(space, reference.name, self._current.names.get((tenant, space), {}))
+        resolved = select(record, reference)
+        if resolved is None:
+            raise missing_selector(record, reference)
+        return resolved
+
+    def names(self, tenant: str, space: Space) -> Sequence[NameRecord]:
+        """Every name of the tenant, sorted."""
+        held = self._current.names.get((tenant, space), {})
+        return [held[name] for name in sorted(held)]
+
+    def active_embedding(self, tenant: str) -> str | None:
+        """Name of the tenant's active token embedding, or None for the backbone's own."""
+        return self._current.active.get(tenant)
+
+    @property
+    def _current(self) -> Snapshot:
+        return self._snapshot or Snapshot()
+
+    async def _read(self) -> None:
+        before, self._failure = self._current, None
+        self._begun += 1
+        try:
+            delta = await asyncio.to_thread(self._catalog.since, before.revision)
+        except NotReady as error:
+            self._failure = error
+            raise
+        except BaseException:
+            self._begun -= 1  # cancelled or broken: no read that anyone could share
+            raise
+        self._snapshot = before.apply(delta)
+
+    async def _try_refresh(self) -> None:
+        try:
+            await self.refresh()
+        except NotReady as error:
+            _log.warning("serving revision %d: %s", self.revision, error.detail)
+
+    async def _follow(self) -> None:
+        while self._task is not None:  # ended by `stop`, which cancels it
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self._try_refresh()
+            except Exception:  # one bad row must not end the following of all others
+                _log.exception("could not read the registry after revision %d", self.revision)
+
+
+def select(record: NameRecord, reference: Reference) -> Resolved | None:
+    """The version that a reference means: a bare name is the alias `prod` if set, else the newest."""
+    if reference.digest is not None:
+        return _resolved(next((v for v in reversed(record.versions) if v.ref.digest == reference.digest), None), None)
+    if reference.version is not None:
+        return _resolved(_numbered(record, reference.version), None)
+    if reference.alias is not None:
+        return _resolved(_numbered(record, record.aliases.get(reference.alias)), reference.alias)
+    return Resolved(record.current, DEFAULT_ALIAS if DEFAULT_ALIAS in record.aliases else None)
+
+
+def _numbered(record: NameRecord, number: int | None) -> Version | None:
+    return next((v for v in record.versions if v.ref.version == number), None)
+
+
+def _resolved(version: Version | None, resolved_from: str | None) -> Resolved | None:
+    return None if version is None else Resolved(version, resolved_from)

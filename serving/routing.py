@@ -1,0 +1,210 @@
+"""Ray Serve behind plain protocols: calls to one given replica, broadcasts to all, and what the fleet says of itself.
+
+Ray chooses replicas by load alone; `HintedRouter` lets the caller name one, and `Dispatcher` does the choosing. Who is
+alive and what it holds is asked once a second by broadcast, which needs nothing of Ray that is not public.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grpc import RpcError  # type: ignore[import-untyped]
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve._private import replica as ray_replica
+from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError, RequestCancelledError
+from ray.serve.request_router import RequestRouter
+
+from serving.affinity import Key
+from serving.dispatch import ReplicaLost
+from serving.errors import NotReady, ServiceError
+from serving.logs import log
+from serving.registry.records import CheckReport, Resolved
+from serving.request import ReplicaReport, Reply, Ticket
+
+WATCH_S = 1.0  # how often the engines are asked what they hold
+FIRST_WATCH_S = 0.1  # and how often until the first has answered
+ANSWER_S = 10.0  # how long an operator's question waits for all replicas
+NUDGE_S = 1.5  # how long a write waits for the gateways
+
+_LOST = (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError, RequestCancelledError, RpcError)
+
+
+class HintedRouter(RequestRouter):  # type: ignore[misc]  # Ray's classes are untyped here
+    """Sends a call to the replica that its keyword `replica` names; to any other once that one is gone."""
+
+    async def choose_replicas(self, candidate_replicas: list[Any], pending_request: Any = None) -> list[list[Any]]:
+        """The named replica first, then all; without the backoff a full replica would be asked in a tight loop."""
+        if pending_request is None:
+            return [candidate_replicas]
+        pending_request.routing_context.should_backoff = True
+        hint = pending_request.kwargs.get("replica")
+        named = [replica for replica in candidate_replicas if replica.replica_id.unique_id == hint]
+        return [named, candidate_replicas] if named else [candidate_replicas]
+
+
+class EngineCalls:
+    """Implements `serving.dispatch.EnginePort` over the handle of the `Engine` deployment."""
+
+    def __init__(self, engines: Any) -> None:
+        plain = {"request_serialization": "pickle", "response_serialization": "pickle"}  # values only: no closures
+        self._predict = engines.options(method_name="predict", stream=True, **plain)
+        self._cancel = engines.options(method_name="cancel", **plain)
+
+    async def call(self, replica: str, tickets: Sequence[Ticket]) -> AsyncIterator[tuple[Reply, ...]]:
+        """Hand tickets to one replica; yields groups of replies. Raises `ReplicaLost`."""
+        answers = self._predict.remote(tuple(tickets), replica=replica)
+        try:
+            async for group in answers:
+                yield group
+        except _LOST as error:
+            raise ReplicaLost(f"{replica}: {type(error).__name__}") from error
+        except asyncio.CancelledError:
+            answers.cancel()
+            raise
+
+    async def cancel(self, replica: str, ids: Sequence[str]) -> None:
+        """Tell one replica that nobody waits for these tickets. Raises `ReplicaLost`."""
+        try:
+            await self._cancel.remote(tuple(ids), replica=replica)
+        except _LOST as error:
+            raise ReplicaLost(f"{replica}: {type(error).__name__}") from error
+
+
+class Fleet:
+    """Implements `serving.api.services.Fleet`; keeps `observe` told of who is alive and what each replica holds."""
+
+    def __init__(
+        self, engines: Any, gateways: Any, *, own: str, observe: Callable[[Mapping[str, frozenset[Key]]], None]
+    ) -> None:
+        self._engines = engines
+        self._gateways = gateways
+        self._own = own  # the gateway that this fleet belongs to
+        self._observe = observe
+        self._alive: frozenset[str] = frozenset()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to watch the engines; returns when the first has answered."""
+        first = asyncio.Event()
+        self._task = asyncio.create_task(self._watch(first))
+        await first.wait()
+
+    async def stop(self) -> None:
+        """End the watching."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def reports(self) -> Sequence[ReplicaReport]:
+        """One report per live engine replica, sorted by its id."""
+        reports: list[ReplicaReport] = await broadcast(self._engines, "report")
+        return sorted(reports, key=lambda report: report.replica)
+
+    async def preload(self, resolved: Resolved, *, pinned: bool) -> dict[str, str]:
+        """Load a version on every replica (and pin it); replica -> tier, or the error."""
+        return dict(await broadcast(self._engines, "preload", resolved.version.ref, pinned))
+
+    async def unload(self, resolved: Resolved) -> dict[str, str]:
+        """Evict and unpin a version everywhere it is not leased; replica -> outcome."""
+        return dict(await broadcast(self._engines, "unload", resolved.version.ref))
+
+    async def metrics(self) -> dict[str, str]:
+        """Prometheus text of every engine replica and every other gateway, by replica id."""
+        engines, gateways = await asyncio.gather(
+            broadcast(self._engines, "metrics"), broadcast(self._gateways, "metrics")
+        )
+        return {replica: text for replica, text in (*engines, *gateways) if replica != self._own}
+
+    async def ready(self) -> bool:
+        """Whether at least one engine answered when it was last asked."""
+        return bool(self._alive)
+
+    async def nudge(self, revision: int) -> None:
+        """Tell every gateway that the registry is at `revision`; returns when all have read it, or after 1.5 s."""
+        await broadcast(self._gateways, "refresh", revision, timeout_s=NUDGE_S)
+
+    async def _watch(self, first: asyncio.Event) -> None:
+        while self._task is not None:
+            try:
+                answers = await ask(self._engines, "holdings", timeout_s=ANSWER_S)
+            except TimeoutError:  # a replica hangs; Ray's health check will end it, and until then all stay as known
+                log("fleet", "a replica does not answer", level=logging.WARNING)
+                continue
+            alive = frozenset(replica for replica, _ in answers)
+            if alive != self._alive:
+                log("fleet", "the engines changed", alive=sorted(alive), gone=sorted(self._alive - alive))
+            self._alive = alive
+            self._observe(dict(answers))
+            if alive:
+                first.set()
+            await asyncio.sleep(WATCH_S if alive else FIRST_WATCH_S)
+
+
+class RemoteChecker:
+    """Implements the registry's checker over the handle of the `Checker` deployment."""
+
+    def __init__(self, checkers: Any) -> None:
+        self._check = checkers.options(method_name="check")
+
+    async def check(self, path: Path) -> CheckReport:
+        """What is in the file. Raises the refusal that the checker answered with, or `NotReady`."""
+        try:
+            answer: CheckReport | ServiceError = await self._check.remote(str(path))
+        except _LOST as error:
+            raise NotReady("the checker was lost on the way; try again", retry_after=1.0) from error
+        if isinstance(answer, ServiceError):
+            raise answer
+        return answer
+
+
+async def ask(handle: Any, method: str, *args: object, timeout_s: float) -> list[Any]:
+    """The answers of all replicas that gave one; a replica that failed or is gone is left out, and logged.
+
+    Raises `TimeoutError` where one neither answers nor fails.
+    """
+    try:
+        answers = await handle.broadcast(method, *args).results_async(timeout_s=timeout_s, return_exceptions=True)
+    except _LOST as error:
+        log("fleet", "no replica is there", level=logging.WARNING, method=method, reason=type(error).__name__)
+        return []
+    failed = [repr(answer) for answer in answers if isinstance(answer, BaseException)]
+    if failed:
+        log("fleet", "some replicas gave no answer", level=logging.WARNING, method=method, reasons=failed)
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+
+async def broadcast(handle: Any, method: str, *args: object, timeout_s: float = ANSWER_S) -> list[Any]:
+    """`ask`, for questions that may go unanswered: none in time is no answers."""
+    try:
+        return await ask(handle, method, *args, timeout_s=timeout_s)
+    except TimeoutError:
+        log("fleet", "no answer in time", level=logging.WARNING, method=method)
+        return []
+
+
+def gateway_handle(deployment: str, application: str) -> Any:
+    """The handle of a deployment by name: how a gateway reaches all gateways, itself included."""
+    return serve.get_deployment_handle(deployment, application)
+
+
+def replica_id() -> str:
+    """The id of the replica that this process is."""
+    return str(serve.get_replica_context().replica_id.unique_id)
+
+
+def bind_to_loopback() -> None:
+    """Make this replica's server for calls between deployments listen on 127.0.0.1.
+
+    Ray 2.60 binds it to `[::]` and has no setting for it; the address is a literal in `Replica._on_initialized`, which
+    runs after the constructor of our class. Callers reach a replica by its node's address, which is loopback as well.
+    """
+    add_port = ray_replica.add_port_to_grpc_server
+
+    def add_loopback_port(server: Any, address: str) -> Any:
+        return add_port(server, address.replace("[::]", "127.0.0.1"))
+
+    ray_replica.add_port_to_grpc_server = add_loopback_port

@@ -1,0 +1,20 @@
+"""The table of tasks, and which of them a head is for."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from adapters.manifest import HeadSpec
+from serving.tasks.feature_extraction import FeatureExtraction
+from serving.tasks.task import Task
+from serving.tasks.text_classification import TextClassification
+from serving.tasks.token_classification import TokenClassification
+
+FEATURES: Task = FeatureExtraction()
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {task.name: task for task in (TextClassification(), TokenClassification(), FEATURES)}
+)
+
+
+def task_of(head: HeadSpec) -> Task:
+    """The task that a head was made for."""
+    return next(task for task in TASKS.values() if head.problem_type in task.problem_types)

@@ -1,0 +1,1 @@
+"""Who may ask for what: keys (`keys`), and their hashes in SQL (`store`)."""

@@ -1,0 +1,194 @@
+"""Keys, callers and scopes: who asks, and what the key may do.
+
+A key is `ck_<id>_<secret>`. All keys are held in memory (hashes only) and followed by deltas, so that a request makes
+no SQL call of its own, a flood of wrong keys makes few, and a revocation is seen within a second.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from adapters.errors import InvalidName
+from adapters.refs import parse_name
+from serving.errors import NotReady, Unauthenticated, Unprocessable
+from serving.registry.database import Database
+from serving.tenancy.store import KeyStore, StoredKey
+
+SCOPES = frozenset({"predict", "publish", "operate"})
+DEFAULT_TENANT = "default"
+
+_TOKEN = re.compile(r"ck_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_FRESH_S = 0.5  # how long what is held is taken for the present
+_UNKNOWN_S = 0.05  # the same for a key that is not held: a key made elsewhere works soon, a flood costs 20 reads/s
+_PATIENCE_S = 0.25  # how long a request with a known key waits for SQL that does not answer
+_STALE_S = 600.0  # how long known keys are good while SQL is away
+_MAX_LABEL = 200
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a tenant, the scopes of the key, and the key's id (for the audit)."""
+
+    tenant: str
+    scopes: frozenset[str]
+    key_id: str
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """A key as an operator may see it."""
+
+    key_id: str
+    tenant: str
+    scopes: frozenset[str]
+    label: str
+    created: float
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made; `secret` is shown once."""
+
+    record: KeyRecord
+    secret: str
+
+
+KEYLESS = Caller(DEFAULT_TENANT, SCOPES, "keyless")
+
+
+class Keyring:
+    """The keys as one gateway knows them. Belongs to one event loop; SQL is asked in a thread."""
+
+    def __init__(self, database: Database, *, loopback_only: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        """`loopback_only`: the service can be reached from this machine only, so that it may run without keys."""
+        self._store = KeyStore(database)
+        self._loopback_only = loopback_only
+        self._clock = clock
+        self._held: dict[str, StoredKey] = {}
+        self._revision = -1  # nothing read yet
+        self._as_of = float("-inf")  # when what is held was read
+        self._asked = float("-inf")  # when SQL was last asked, answered or not
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the keys ahead of the first request, where SQL answers."""
+        await self._reread()
+
+    @property
+    def keyless(self) -> bool:
+        """Whether no keys exist, so that loopback callers may do all as tenant `default`."""
+        return self._loopback_only and not self._held
+
+    async def authenticate(self, token: str | None) -> Caller:
+        """The caller of a bearer token; a keyless service answers as tenant `default`.
+
+        Raises `Unauthenticated`, or `NotReady` while the keys can not be read.
+        """
+        await self._follow(_FRESH_S)
+        if self.keyless:
+            return KEYLESS
+        match = _TOKEN.fullmatch(token or "")
+        if match is None:
+            raise Unauthenticated("send a key: 'Authorization: Bearer ck_...'")
+        if match[1] not in self._held:
+            await self._follow(_UNKNOWN_S)
+        key = self._held.get(match[1])
+        if key is None and self._as_of < self._asked:
+            raise _unreadable()  # it may be a new key: nobody can tell now
+        # An unknown id costs the same work as a wrong secret.
+        good = hmac.compare_digest(_hash(match[2]), key.secret_sha256 if key else _hash(""))
+        if key is None or not good or key.revoked:
+            raise Unauthenticated("this key is not known, or was revoked")
+        return Caller(key.tenant, key.scopes, key.key_id)
+
+    async def create(self, tenant: str, scopes: frozenset[str], label: str) -> NewKey:
+        """Make a key; the secret is in the answer and nowhere else. Raises `Unprocessable`."""
+        made = await asyncio.to_thread(create_key, self._store, tenant, scopes, label, by="api")
+        await self._reread()
+        return made
+
+    async def keys(self, tenant: str) -> Sequence[KeyRecord]:
+        """The tenant's keys, oldest first, without secrets."""
+        return [_record(key) for key in await asyncio.to_thread(self._store.of, tenant)]
+
+    async def revoke(self, tenant: str, key_id: str) -> None:
+        """Revoke a key; raises `NotFound`. Every gateway refuses it within a second."""
+        await asyncio.to_thread(self._store.revoke, tenant, key_id, "api")
+        await self._reread()
+
+    async def _follow(self, max_age_s: float) -> None:
+        """Hold keys that are at most so old, where SQL answers; older ones for a while where it does not."""
+        now = self._clock()
+        if now - self._as_of <= max_age_s:
+            return
+        if self._reading is None and now - self._asked > max_age_s:
+            self._begin_read()
+        if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=_PATIENCE_S if self._revision >= 0 else None)
+        if self._clock() - self._as_of > _STALE_S:
+            raise _unreadable()
+
+    async def _reread(self) -> None:
+        """Read what was just written: a read that began before may have missed it."""
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+        await asyncio.wait({self._reading or self._begin_read()})
+
+    def _begin_read(self) -> asyncio.Task[None]:
+        self._asked = self._clock()
+        self._reading = asyncio.create_task(self._read(self._asked))
+        return self._reading
+
+    async def _read(self, began: float) -> None:
+        try:
+            revision, changed = await asyncio.to_thread(self._store.since, self._revision)
+        except NotReady as error:
+            _log.warning("going on with the keys of revision %d: %s", self._revision, error.detail)
+        else:
+            self._held.update((key.key_id, key) for key in changed)
+            self._revision, self._as_of = revision, began
+        finally:
+            self._reading = None
+
+
+def create_key(store: KeyStore, tenant: str, scopes: frozenset[str], label: str, *, by: str) -> NewKey:
+    """Make a key without HTTP (`chorus key create --data`): the first key of a service. Raises `Unprocessable`."""
+    _check_request(tenant, scopes, label)
+    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    stored = store.add(key_id, _hash(secret), tenant=tenant, scopes=scopes, label=label, by=by)
+    return NewKey(_record(stored), f"ck_{key_id}_{secret}")
+
+
+def _check_request(tenant: str, scopes: frozenset[str], label: str) -> None:
+    try:
+        parse_name(tenant)
+    except InvalidName as error:
+        raise Unprocessable(f"{tenant!r} is no tenant: {error}", pointer="/tenant") from error
+    if "/" in tenant:
+        raise Unprocessable(f"{tenant!r} is no tenant: use one segment of a-z 0-9 . _ -", pointer="/tenant")
+    if not scopes or scopes - SCOPES:
+        wrong = ", ".join(sorted(scopes - SCOPES)) or "none given"
+        raise Unprocessable(f"scopes are {', '.join(sorted(SCOPES))} ({wrong})", pointer="/scopes")
+    if len(label) > _MAX_LABEL:
+        raise Unprocessable(f"a label has at most {_MAX_LABEL} characters", pointer="/label")
+
+
+def _record(key: StoredKey) -> KeyRecord:
+    return KeyRecord(key.key_id, key.tenant, key.scopes, key.label, key.created, key.revoked)
+
+
+def _hash(secret: str) -> str:
+    # The secret has 256 random bits: one SHA-256 is enough, and cheap under a flood of wrong keys.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _unreadable() -> NotReady:
+    return NotReady("the keys can not be read now", code="registry_unavailable", retry_after=1.0)

@@ -1,0 +1,44 @@
+"""How much of an error is float32 itself: the same row through the same library in float64.
+
+Some references are ill-conditioned: on another processor the source library itself would miss its own stored output
+by more than the tolerance, because a last bit grows on its way through the layers. The distance between our own
+float32 and float64 answers measures that growth for one row. It knows nothing of the reference, so that a wrong
+formula, whose two answers agree with one another, gains nothing by it.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from adapters.backbone import Backbone
+from tests.conformance.bench import Bench, ReadyRow, row_of, settle
+from tests.conformance.cases import Output
+
+
+@dataclass(eq=False)
+class Rounding:
+    """Measures rows of one bench; the float64 backbone is loaded when the first row needs it."""
+
+    bench: Bench
+    _exact: Backbone | None = None
+    _known: dict[tuple[int, Output], float] = field(default_factory=dict)
+
+    def of(self, row: ReadyRow, want: Output) -> float:
+        """The largest distance between the row's float32 and float64 output, run alone."""
+        key = (id(row), want)
+        if key not in self._known:
+            ours = self.bench.run([row], [want])[0][0]
+            self._known[key] = float((ours.double() - self._run(row, want)).abs().max())
+        return self._known[key]
+
+    def _run(self, row: ReadyRow, want: Output) -> Tensor:
+        if self._exact is None:
+            self._exact = Backbone.load(self.bench.folder, dtype=torch.float64)
+        head = [row.loaded.head] if row.loaded.head is not None else []
+        placed = settle([*row.loaded.members, *head], self._exact)
+        embedding = row.row.embedding
+        if embedding is not None:
+            embedding = replace(embedding, matrix=embedding.matrix.double())
+        exact = row_of(row.loaded, embedding, placed, row.case.skip_layers)
+        return self._exact.run([exact], [want])[0].double()

@@ -1,0 +1,155 @@
+"""A real service in processes of its own, started as an operator starts it, and what the kernel says of it."""
+
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import torch
+from transformers import BertConfig, BertModel
+
+from serving.premises import MARK, run_folder
+from tests.serving.samples import tokenizer_json
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 300.0  # a loaded machine may take long; a test never waits for less than the event itself
+TCP_LISTEN = "0A"
+
+
+def make_backbone(folder: Path, seed: int = 7) -> Path:
+    """A BERT of two layers with seeded weights, and a tokenizer of a few words."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=64,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=48,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes(tokenizer_json())
+    return folder
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Service:
+    """`python -m serving.cli serve` on a data folder."""
+
+    backbone: Path
+    data: Path
+    engines: int
+    gateways: int
+    port: int
+    options: tuple[str, ...] = ()  # further words of the command line
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "serving.cli", "serve", "--backbone", self.backbone, "--data", self.data]
+        command += ["--port", self.port, "--engines", self.engines, "--gateways", self.gateways, "--threads", 1, *self.options]
+        self.data.mkdir(exist_ok=True)
+        with (self.data / "service.log").open("a") as log:
+            self.process = subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_S
+        while not self._ready():
+            told = (self.data / "service.log").read_text()
+            assert self.process.poll() is None, f"the service ended with {self.process.returncode}: {told}"
+            assert time.monotonic() < deadline, f"the service did not start: {told}"
+            time.sleep(0.1)
+
+    def stop(self) -> int:
+        """SIGTERM, as a supervisor does it; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(60)
+
+    def client(self, **options) -> httpx2.Client:
+        return httpx2.Client(**{"base_url": self.url, "timeout": 60.0, **options})
+
+    def pids(self, title: str = "") -> list[int]:
+        """Processes that belong to this run, and whose title holds `title`."""
+        mark = f"{MARK}={run_folder(self.data)}".encode()
+        found = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+        return sorted(pid for pid in found if _belongs(pid, mark, title))
+
+    def replicas(self) -> list[str]:
+        """Ids of the engines that answer."""
+        with self.client() as client:
+            return [replica["replica"] for replica in client.get("/v1/residency").json()["replicas"]]
+
+    def _ready(self) -> bool:
+        try:
+            ready = httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return ready and len(self.replicas()) == self.engines and "serving" in self._said()
+        except httpx2.HTTPError:
+            return False
+
+    def _said(self) -> str:
+        last = (self.data / "service.log").read_text().splitlines()[-1:]
+        return json.loads(last[0]).get("message", "") if last and last[0].startswith("{") else ""
+
+
+def listeners(pids: list[int]) -> set[tuple[str, int]]:
+    """(address, port) of every TCP socket that these processes listen on."""
+    inodes = {inode for pid in pids for inode in _sockets(pid)}
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == TCP_LISTEN and fields[9] in inodes:
+                address, port = fields[1].split(":")
+                found.add((_address(address), int(port, 16)))
+    return found
+
+
+def maps_torch(pid: int) -> bool:
+    """Whether the process has torch in its memory."""
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+
+def _belongs(pid: int, mark: bytes, title: str) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return mark in environ and title in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+def _sockets(pid: int) -> set[str]:
+    held = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(descriptor.readlink())
+        except OSError:  # closed meanwhile
+            continue
+        if target.startswith("socket:["):
+            held.add(target[8:-1])
+    return held
+
+
+def _address(text: str) -> str:
+    """The kernel writes addresses as 32-bit words in the machine's byte order."""
+    words = struct.pack(f"={len(text) // 8}I", *(int(text[i : i + 8], 16) for i in range(0, len(text), 8)))
+    return socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words)

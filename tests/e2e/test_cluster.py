@@ -1,0 +1,202 @@
+"""Two gateways and two engines on real Ray Serve: right answers, nothing lost when one dies, nothing left behind."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import httpx2
+import pytest
+
+from adapters.architectures.profile import read_profile
+from loadtests.synthetic import make_adapters
+from serving.premises import run_folder
+from tests.e2e.service import ROOT, START_S, Service, free_port, listeners, make_backbone, maps_torch
+
+pytestmark = pytest.mark.ray
+
+TEXTS = ("i love it", "you hate it !", "unbelievable", "cafe i i i love you")
+NATIVE = {"content-type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cluster")
+    running = Service(make_backbone(folder / "tiny-bert"), folder / "data", engines=2, gateways=2, port=free_port())
+    try:
+        running.start()
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            running.stop()
+
+
+@pytest.fixture(scope="module")
+def adapters(service):
+    """Six published adapters of five methods; their labels hold their names."""
+    made = make_adapters(read_profile(service.backbone), 6, seed=3)
+    with service.client() as client:
+        for adapter in made:
+            published = client.put(f"/v1/adapters/{adapter.name}", content=adapter.data, headers=NATIVE)
+            assert published.status_code == 201, published.text
+    return made
+
+
+def ask(client, name, text=TEXTS[0]):
+    return client.post("/v1/predict", json={"inputs": text, "adapters": name})
+
+
+def scores(answer) -> dict[str, float]:
+    assert answer.status_code == 200, answer.text
+    return {entry["label"]: entry["score"] for entry in answer.json()["outputs"][0]}
+
+
+def gateways_of(service) -> list[str]:
+    """The addresses of the gateways themselves, behind HAProxy."""
+    ports = {port for pid in service.pids("Gateway") for _, port in listeners([pid]) if 30000 <= port <= 31000}
+    return [f"http://127.0.0.1:{port}" for port in sorted(ports)]
+
+
+def test_answers_are_the_same_alone_and_in_a_crowd(service, adapters):
+    with service.client() as client:
+        alone = {(a.name, text): scores(ask(client, a.name, text)) for a in adapters for text in TEXTS}
+    for (name, _), answer in alone.items():
+        assert {label.rsplit(".", 1)[0] for label in answer} == {name}
+
+    async def crowd():
+        async with httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
+            keys = [*alone] * 5
+            return keys, await asyncio.gather(*(ask(client, name, text) for name, text in keys))
+
+    keys, answers = asyncio.run(crowd())
+    for key, answer in zip(keys, answers, strict=True):
+        assert scores(answer) == pytest.approx(alone[key], abs=1e-5)
+
+
+def test_nothing_listens_off_loopback(service):
+    pids = [*service.pids(), service.process.pid]
+    found = listeners(pids)
+    assert len(found) > 10, "Ray, replicas and HAProxy listen"
+    assert ("127.0.0.1", service.port) in found
+    assert {address for address, _ in found} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_only_engines_hold_torch(service):
+    gateways, engines = service.pids("Gateway"), service.pids("Engine")
+    assert (len(gateways), len(engines)) == (2, 2)
+    assert [maps_torch(pid) for pid in (*gateways, *engines)] == [False, False, True, True]
+    assert not any(maps_torch(pid) for pid in (service.process.pid, *service.pids("Checker")))
+
+
+def test_metrics_of_all_processes_are_one_page(service, adapters):
+    with service.client() as client:
+        page = client.get("/metrics").text
+    replicas = {line.split('replica="')[1].split('"')[0] for line in page.splitlines() if 'replica="' in line}
+    assert len(replicas) == 4
+    assert set(service.replicas()) < replicas
+
+
+def test_an_acknowledged_promote_is_seen_by_every_gateway_at_once(service):
+    profile, gateways = read_profile(service.backbone), gateways_of(service)
+    assert len(gateways) == 2
+    with service.client() as client:
+        for version in range(1, 9):
+            (adapter,) = make_adapters(profile, 1, seed=100 + version, prefix="hot")
+            done = client.put("/v1/adapters/hot?promote=true", content=adapter.data, headers=NATIVE)
+            assert (done.status_code, done.json()["version"]) == (201, version)
+            for gateway in gateways:
+                answer = httpx2.post(f"{gateway}/v1/predict", json={"inputs": "i", "adapters": "hot"}, timeout=60)
+                assert answer.json()["target"]["adapters"][0]["version"] == version
+                assert scores(answer).keys() == set(adapter.labels)
+
+
+def test_a_killed_engine_costs_no_request(service, adapters):
+    victim = service.pids("Engine")[0]
+
+    async def client(number, until, outcomes):
+        async with httpx2.AsyncClient(base_url=service.url, timeout=60) as http:
+            i = number
+            while not until.is_set():
+                adapter = adapters[i % len(adapters)]
+                try:
+                    body = {"inputs": [TEXTS[i % 4]] * 3, "adapters": adapter.name}
+                    answer = await http.post("/v1/predict", json=body)
+                    right = answer.status_code == 200 and answer.json()["target"]["adapters"][0]["name"] == adapter.name
+                    outcomes["right" if right else f"{answer.status_code} {answer.text}"] += 1
+                except httpx2.HTTPError as error:
+                    outcomes[repr(error)] += 1
+                i += 1
+
+    async def scenario():
+        until, outcomes = asyncio.Event(), Counter()
+        clients = [asyncio.create_task(client(number, until, outcomes)) for number in range(8)]
+        deadline = time.monotonic() + START_S
+        while outcomes.total() < 40:
+            assert time.monotonic() < deadline, outcomes
+            await asyncio.to_thread(service.replicas)
+        os.kill(victim, signal.SIGKILL)
+        before, alive = outcomes.total(), 0
+        while outcomes.total() < before + 100 or alive < 2:
+            assert time.monotonic() < deadline, f"{alive} engines, {outcomes}"
+            alive = len(await asyncio.to_thread(service.replicas))
+        until.set()
+        await asyncio.gather(*clients)
+        return outcomes
+
+    outcomes = asyncio.run(scenario())
+    assert outcomes.keys() == {"right"}, outcomes
+
+
+def test_clients_that_hang_up_cancel_their_rows(service, adapters):
+    def count(client, name) -> float:
+        lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name}{{")]
+        return sum(float(line.split()[-1]) for line in lines)
+
+    body = json.dumps({"inputs": [f"{TEXTS[3]} " * 5] * 256, "adapters": adapters[0].name}).encode()
+    head = (
+        f"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    )
+    with service.client() as client:
+        for _ in range(20):  # whether rows are still under way when the news arrives is the machine's choice
+            before, connections = count(client, "chorus_gateway_rows_total"), []
+            for _ in range(8):
+                connections.append(socket.create_connection(("127.0.0.1", service.port)))
+                connections[-1].sendall(f"{head}\r\n\r\n".encode() + body)
+            while count(client, "chorus_gateway_rows_total") == before:
+                assert client.get("/livez").status_code == 200
+            for connection in connections:
+                connection.close()
+            scores(ask(client, adapters[1].name))
+            if count(client, "chorus_cancelled_rows_total"):
+                return
+    pytest.fail("no row was ever cancelled")
+
+
+def test_a_data_folder_in_use_is_refused(service):
+    command = [sys.executable, "-m", "serving.cli", "serve", "--backbone", service.backbone, "--data", service.data]
+    done = subprocess.run(
+        [*map(str, command), "--port", str(free_port())], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 4
+    assert "is being served by another process" in done.stderr
+    with service.client() as client:
+        assert client.get("/readyz").status_code == 200
+
+
+def test_after_kill_9_the_same_command_serves_the_same_data_and_stops_cleanly(service, adapters):
+    old = set(service.pids())
+    with service.client() as client:
+        before = scores(ask(client, adapters[0].name))
+    service.kill()
+    service.start()
+    assert not old & set(service.pids()), "leftovers of the killed run"
+    with service.client() as client:
+        assert scores(ask(client, adapters[0].name)) == pytest.approx(before, abs=1e-6)
+    assert service.stop() == 0
+    assert service.pids() == []
+    assert not run_folder(service.data).exists()

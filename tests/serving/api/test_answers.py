@@ -1,0 +1,37 @@
+from adapters.refs import AdapterRef
+from serving.api import answers
+from serving.registry.records import NameRecord, Resolved, Version
+from tests.serving import fakes
+
+
+def version(number, problem_type="single_label", kind="adapter"):
+    head = fakes.head_spec(("A", "B"), problem_type) if kind == "adapter" else None
+    ref = AdapterRef("default", "tone", number, f"sha256:{number:064}")
+    return Version(ref, "adapter", fakes.adapter_manifest(head, kind=kind), 10, 1_800_000_000.25, "k1")
+
+
+def test_times_are_utc_with_milliseconds():
+    assert answers.timestamp(0) == "1970-01-01T00:00:00.000Z"
+    assert answers.timestamp(1_800_000_000.25) == "2027-01-15T08:00:00.250Z"
+
+
+def test_the_task_follows_the_head():
+    tasks = [answers.version_answer(version(1, kind))["task"] for kind in ("single_label", "multi_label", "token")]
+    assert tasks == ["text-classification", "text-classification", "token-classification"]
+    without = answers.version_answer(version(1, kind="embedding"))
+    assert (without["task"], without["labels"], without["kind"]) == (None, [], "embedding")
+
+
+def test_a_name_tells_current_and_selected_versions_apart():
+    record = NameRecord("default", "adapter", "tone", (version(1), version(2)), {"b": 2, "prod": 1}, frozenset({2}), 9)
+    summary = answers.summary_answer(record)
+    assert (summary["versions"], summary["current"]["version"], summary["pinned"]) == ([1, 2], 1, [2])
+    whole = answers.name_answer(record, Resolved(version(2), "b"))
+    assert (whole["selected"]["version"], whole["resolved_from"], whole["revision"]) == (2, "b", 9)
+    assert answers.name_answer(record)["selected"]["version"] == 1
+
+
+def test_default_is_shown_in_the_same_shape_as_any_other():
+    record = NameRecord("default", "embedding", "x", (version(1),), {}, frozenset(), 1)
+    assert answers.default_embedding_summary().keys() == answers.summary_answer(record).keys()
+    assert answers.default_embedding().keys() == answers.name_answer(record).keys()

@@ -1,0 +1,51 @@
+import asyncio
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.api import health
+
+
+def test_alive_says_ok(client):
+    assert client.get("/livez").json() == {"status": "ok"}
+
+
+def test_ready_when_the_registry_is_read_and_an_engine_answers(client):
+    assert client.get("/readyz").json() == {"status": "ok"}
+
+
+def test_not_ready_tells_every_reason(fakes, client):
+    fakes.directory.is_ready = fakes.fleet.is_ready = False
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["code"] == "not_ready"
+    assert [fault["detail"] for fault in response.json()["errors"]] == [
+        "the registry has not been read yet",
+        "no engine answers",
+    ]
+    assert client.get("/livez").status_code == 200
+
+
+def test_an_engine_that_does_not_come_back_is_not_ready(fakes, client, monkeypatch):
+    async def never() -> bool:
+        return await asyncio.Future()
+
+    monkeypatch.setattr(health, "PATIENCE_S", 0.0)
+    fakes.fleet.ready = never
+    assert "no engine answers" in client.get("/readyz").json()["detail"]
+
+
+def test_metrics_of_all_processes_carry_their_replica(fakes, client):
+    fakes.fleet.texts = {
+        f"engine-{i}": f"# HELP chorus_batches_total Passes.\n# TYPE chorus_batches_total counter\nchorus_batches_total {i}\n"
+        for i in (1, 2)
+    }
+    client.get("/livez")
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(response.text)}
+    batches = {s.labels["replica"]: s.value for s in families["chorus_batches"].samples}
+    assert batches == {"engine-1": 1.0, "engine-2": 2.0}
+    own = families["chorus_http_requests"].samples[0]
+    assert own.labels["replica"] == "gateway-1"
+    assert own.labels["route"] == "/livez"

@@ -1,0 +1,31 @@
+import dataclasses
+
+from starlette.testclient import TestClient
+
+from adapters.architectures.profile import BackboneProfile
+from serving.api.app import build_app
+from serving.config import Limits
+from tests.serving.fakes import make_fakes
+from tests.serving.samples import PROFILE
+
+
+def test_limits_are_those_that_bind_and_name_the_backbone(client):
+    told = client.get("/v1/limits").json()
+    assert told["max_inputs"] == Limits().max_inputs
+    assert told["tasks"] == ["text-classification", "token-classification", "feature-extraction"]
+    assert BackboneProfile.from_json(told["profile"]) == PROFILE
+
+
+def test_max_tokens_is_the_smaller_of_setting_and_backbone(tmp_path):
+    def told(limit: int, positions: int) -> int:
+        geometry = dataclasses.replace(PROFILE.geometry, max_tokens=positions)
+        profile = dataclasses.replace(PROFILE, geometry=geometry)
+        fakes = make_fakes(tmp_path, limits=Limits(max_tokens=limit), profile=profile)
+        return TestClient(build_app(fakes.services), base_url="http://localhost").get("/v1/limits").json()["max_tokens"]
+
+    assert told(512, 128) == 128
+    assert told(64, 128) == 64
+
+
+def test_every_limit_of_the_settings_is_told(client):
+    assert {item.name for item in dataclasses.fields(Limits)} < set(client.get("/v1/limits").json())

@@ -1,0 +1,61 @@
+import re
+
+import pytest
+
+from serving.api.auth import OPEN_PATHS
+from serving.api.schemas import PredictRequest
+
+
+@pytest.fixture
+def schema(client):
+    return client.get("/openapi.json").json()
+
+
+def references(value) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*(references(item) for item in value.values()))
+    if isinstance(value, list):
+        return set().union(*(references(item) for item in value))
+    return set()
+
+
+def test_every_reference_leads_somewhere(schema):
+    known = {f"#/components/schemas/{name}" for name in schema["components"]["schemas"]}
+    found = references(schema)
+    assert found <= known
+    assert "#/components/schemas/PredictRequest" in found
+
+
+def test_every_operation_tells_of_problems_and_of_its_key(schema):
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
+            assert "422" not in operation["responses"]
+            assert bool(operation["security"]) == (path not in OPEN_PATHS), path
+
+
+def test_operations_have_ids_of_their_own(schema):
+    ids = [operation["operationId"] for operations in schema["paths"].values() for operation in operations.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_examples_of_predict_are_accepted(schema):
+    model = schema["components"]["schemas"]["PredictRequest"]
+    assert model["additionalProperties"] is False
+    for example in model["examples"]:
+        PredictRequest.model_validate(example)
+
+
+def test_the_contracts_surfaces_are_there(schema):
+    assert {"/v1/predict", "/v1/adapters", "/v1/token-embeddings", "/v1/residency", "/v1/limits"} < set(schema["paths"])
+    assert {"/livez", "/readyz", "/metrics"} < set(schema["paths"])
+
+
+def test_docs_lists_every_path_and_loads_nothing(client, schema):
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    for path in schema["paths"]:
+        assert f"<code>{path}</code>" in page.text
+    assert not re.findall(r"https?://|<script|<link", page.text)
+    assert "default-src 'none'" in page.headers["content-security-policy"]

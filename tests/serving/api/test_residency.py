@@ -1,0 +1,69 @@
+import asyncio
+
+import pytest
+from starlette.testclient import TestClient
+
+from serving.api.app import build_app
+from serving.request import ReplicaReport, ResidencyEntry
+from tests.serving import fakes
+
+
+@pytest.fixture
+def held(tmp_path):
+    return fakes.make_fakes(tmp_path)
+
+
+@pytest.fixture
+def http(held):
+    return TestClient(build_app(held.services), base_url="http://127.0.0.1")
+
+
+def entry(tenant, digest, tier="device"):
+    return ResidencyEntry(tenant, digest, tier, nbytes=64, leases=1, pinned=False, hits=3, loads=2)
+
+
+def report(replica, *entries):
+    budgets, used = {"device": 1000, "host": 2000}, {"device": 128, "host": 64}
+    faults = ("slot of other:secret@1 is torn",)
+    return ReplicaReport(replica, True, budgets, used, {"hits": 6}, entries, queued=1, running=2, faults=faults)
+
+
+def test_entries_carry_the_callers_names_and_no_other_tenants(held, http):
+    mine = asyncio.run(held.publish("tone")).version.ref
+    asyncio.run(held.publish("tone-copy"))
+    foreign = asyncio.run(held.publish("secret", fakes.adapter_manifest(method="ia3"), tenant="other")).version.ref
+    held.fleet.told = [
+        report("engine-2"),
+        report("engine-1", entry("default", mine.digest), entry("other", foreign.digest), entry("other", mine.digest)),
+    ]
+    answer = http.get("/v1/residency")
+    first, second = answer.json()["replicas"]
+    assert (first["replica"], second["replica"], second["entries"]) == ("engine-1", "engine-2", [])
+    assert first["entries"] == [
+        {
+            "references": ["tone@1", "tone-copy@1"],
+            "digest": mine.digest,
+            "tier": "device",
+            "bytes": 64,
+            "leases": 1,
+            "pinned": False,
+            "hits": 3,
+            "loads": 2,
+        }
+    ]
+    assert (first["budgets"]["device"], first["used"]["device"], first["counters"]) == (1000, 128, {"hits": 6})
+    assert first["faults"] == 1
+    assert foreign.digest not in answer.text
+    assert "secret" not in answer.text
+
+
+def test_what_was_retired_but_still_lies_there_has_no_name(held, http):
+    gone = "sha256:" + "0" * 64
+    held.fleet.told = [report("engine-1", entry("default", gone, "host"))]
+    (found,) = http.get("/v1/residency").json()["replicas"][0]["entries"]
+    assert (found["references"], found["digest"]) == ([], gone)
+
+
+def test_it_needs_the_scope_operate(held, http):
+    weak = held.keyring.add("default", "predict", "publish")
+    assert http.get("/v1/residency", headers={"authorization": f"Bearer {weak.secret}"}).status_code == 403

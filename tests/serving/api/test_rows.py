@@ -1,0 +1,133 @@
+import asyncio
+import threading
+
+import pytest
+
+from serving.api.rows import RowMaker
+from serving.api.schemas import PredictRequest
+from serving.api.selection import select
+from serving.config import Limits
+from serving.errors import ServiceError, TooLarge, Unprocessable
+from serving.tasks.tokenization import Tokenizer
+from tests.serving.fakes import make_fakes
+from tests.serving.samples import PROFILE, adapter_manifest, head_spec
+
+LIMITS = Limits(max_inputs=3, max_input_characters=40, max_tokens=8)
+
+
+@pytest.fixture
+def fakes(tmp_path):
+    return make_fakes(tmp_path, limits=LIMITS)
+
+
+@pytest.fixture
+def make(fakes):
+    async def run(body: PredictRequest):
+        selection = await select(body, "default", fakes.directory, PROFILE.geometry)
+        return await RowMaker(fakes.services).rows(body, selection), selection
+
+    def rows(inputs, adapters=(), **request):
+        return asyncio.run(
+            run(PredictRequest.model_validate({"inputs": inputs, "adapters": list(adapters), **request}))
+        )
+
+    return rows
+
+
+def refused(make, *args, **kwargs) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
+        make(*args, **kwargs)
+    return caught.value
+
+
+def pointers(error: ServiceError) -> list[str]:
+    return [fault.pointer for fault in error.faults]
+
+
+def test_a_list_of_two_is_two_inputs_and_an_object_a_pair(make):
+    assert [row.words for row in make(["i", "you"])[0].encoded] == [["[CLS]", "i", "[SEP]"], ["[CLS]", "you", "[SEP]"]]
+    (pair,) = make({"text": "i", "text_pair": "you"})[0].encoded
+    assert pair.words == ["[CLS]", "i", "[SEP]", "you", "[SEP]"]
+    assert make("i")[0].tokens == 3
+
+
+def test_no_and_too_many_inputs(make):
+    assert isinstance(refused(make, []), Unprocessable)
+    error = refused(make, ["i"] * 4)
+    assert isinstance(error, TooLarge)
+    assert (error.code, pointers(error)) == ("too_many_inputs", ["/inputs"])
+
+
+def test_characters_are_capped_before_tokenizing_even_if_cutting_is_allowed(make, monkeypatch):
+    monkeypatch.setattr(Tokenizer, "encode", lambda *_: pytest.fail("tokenized"))
+    inputs = ["i", "x" * 41, {"text": "x" * 20, "text_pair": "y" * 21}]
+    error = refused(make, inputs, parameters={"truncate": True})
+    assert (error.code, pointers(error)) == ("too_long", ["/inputs/1", "/inputs/2"])
+
+
+def test_too_many_tokens_are_refused_with_numbers(make):
+    assert make("i love it i love it")[0].tokens == 8
+    error = refused(make, ["i", "i love it i love it i", "i i i i i i i i"])
+    assert (error.status, error.code, pointers(error)) == (422, "too_long", ["/inputs/1", "/inputs/2"])
+    assert "9 tokens; at most 8 fit" in error.detail
+    assert pointers(refused(make, "i love it i love it i")) == ["/inputs"]
+
+
+def test_truncate_cuts_only_what_is_too_long_and_says_so(make):
+    rows, _ = make(["i", "i love it i love it i"], parameters={"truncate": True})
+    assert rows.truncated == (False, True)
+    assert [row.tokens for row in rows.encoded] == [3, 8]
+
+
+def test_a_prompt_takes_room(make, fakes):
+    config = {"length": 3, "at": "prefix"}
+    manifest = adapter_manifest(head_spec(), method="prompt_tuning", config=config)
+    asyncio.run(fakes.publish("prompt", manifest))
+    assert make("i love it", ["prompt"])[0].tokens == 5
+    assert "at most 5 fit beside the 3 of the adapter's prompt" in refused(make, "i love it i", ["prompt"]).detail
+    assert make("i love it i", ["prompt"], parameters={"truncate": True})[0].tokens == 5
+    manifest = adapter_manifest(head_spec(), method="prompt_tuning", config={"length": 7, "at": "prefix"})
+    asyncio.run(fakes.publish("wall", manifest))
+    assert refused(make, "i", ["wall"], parameters={"truncate": True}).code == "too_long"
+
+
+def test_a_named_vocabulary_tokenizes(make, fakes):
+    asyncio.run(fakes.publish("klingon", adapter_manifest(kind="embedding"), space="embedding"))
+    rows, selection = make("i love it", embedding="klingon")
+    (ticket,) = rows.tickets("default", selection, 1.0)
+    assert ticket.embedding is not None
+    assert ticket.embedding.name == "klingon"
+
+
+def test_tokenizing_happens_off_the_event_loop(make, monkeypatch):
+    threads = []
+    encode = Tokenizer.encode
+
+    def spy(self, texts):
+        threads.append(threading.current_thread())
+        return encode(self, texts)
+
+    monkeypatch.setattr(Tokenizer, "encode", spy)
+    make("i")
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_taggers_take_no_pairs(make, fakes):
+    asyncio.run(fakes.publish("tagger", adapter_manifest(head_spec(("O", "X"), "token"))))
+    error = refused(make, ["i", {"text": "i", "text_pair": "you"}], ["tagger"])
+    assert (error.code, pointers(error)) == ("no_pairs", ["/inputs/1/text_pair"])
+
+
+def test_a_ticket_says_all_that_the_engine_needs(make, fakes):
+    published = asyncio.run(fakes.publish("task"))
+    rows, selection = make(["i love", {"text": "i", "text_pair": "you"}], ["task"])
+    first, second = rows.tickets("default", selection, 0.25)
+    assert first.id != second.id
+    assert first.members == (published.version.ref,) == (first.head,)
+    assert (first.tenant, first.embedding, first.deadline_ms) == ("default", None, 250.0)
+    assert first.input_ids.tolist() == [2, 4, 5, 3]
+    assert first.type_ids is None
+    assert second.type_ids is not None
+    again, _ = rows.tickets("default", selection, 0.25)
+    assert again.id != first.id

@@ -1,0 +1,1 @@
+"""Mirror of serving/commands."""

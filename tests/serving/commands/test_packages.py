@@ -1,0 +1,125 @@
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapters.formats import adapterhub, native, peft
+from tests.adapters import builders
+from tests.serving import fakes
+from tests.serving.hand import Hand
+
+NOWHERE = Hand("http://127.0.0.1:1")
+
+
+@pytest.fixture
+def held(tmp_path):
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    return fakes.make_fakes(folder, profile=builders.profile("bert"))
+
+
+@pytest.fixture
+def package():
+    return builders.package("bert", [builders.lora(bias=False)], builders.HEADS["two_layers"])
+
+
+@pytest.fixture
+def sources(tmp_path, package):
+    (tmp_path / "tone.safetensors").write_bytes(native.write(package))
+    adapterhub.write(package, tmp_path / "hub", name="tone")
+    peft.write(builders.package("bert", [builders.lora(bias=False)]), tmp_path / "peft")
+    return tmp_path
+
+
+def pickled(folder):
+    """The same AdapterHub folder as older releases save it."""
+    for old, new in (
+        ("adapter.safetensors", "pytorch_adapter.bin"),
+        ("model_head.safetensors", "pytorch_model_head.bin"),
+    ):
+        torch.save(load_file(folder / old), folder / new)
+        (folder / old).unlink()
+
+
+def blobs(held):
+    return sorted(path.read_bytes() for path in held.control.folder.iterdir())
+
+
+def test_a_native_file_travels_byte_for_byte(hand, held, sources):
+    result = hand.run("push", sources / "tone.safetensors", "team/tone", "--promote")
+    assert "published team/tone@1" in result.stderr
+    assert "prod moved to it" in result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert blobs(held) == [(sources / "tone.safetensors").read_bytes()]
+    assert "was published already: team/tone@1" in hand.run("push", sources / "tone.safetensors", "team/tone").stderr
+
+
+@pytest.mark.parametrize(("folder", "method"), [("hub", "lora"), ("peft", "lora")])
+def test_folders_of_both_libraries_become_native_packages(hand, held, sources, folder, method):
+    answer = hand.json("push", sources / folder, "tone")
+    (data,) = blobs(held)
+    assert answer["digest"] == "sha256:" + hashlib.sha256(data).hexdigest()
+    assert native.read(data).manifest.method == method
+
+
+def test_pickles_are_converted_here_and_only_safetensors_travel(hand, held, sources, package):
+    pickled(sources / "hub")
+    result = hand.run("push", sources / "hub", "tone")
+    assert "converting" in result.stderr
+    (data,) = blobs(held)
+    found = native.read(data)
+    assert found.tensors.keys() == package.tensors.keys()
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in package.tensors.items())
+    assert not list((sources / "hub").glob("*.safetensors"))
+
+
+def test_an_embedding_goes_where_embeddings_are(hand, sources):
+    file = sources / "klingon.safetensors"
+    file.write_bytes(native.write(builders.embedding_package("bert")))
+    hand.run("push", file, "klingon")
+    assert [item["name"] for item in hand.json("ls", "--embedding")["items"]] == ["default", "klingon"]
+    assert hand.json("ls")["items"] == []
+    hand.run("push", sources / "tone.safetensors", "tone", "--embedding", code=1)
+
+
+def test_labels_are_given_where_a_folder_has_none(hand, sources):
+    peft_with_head = builders.package("bert", [builders.lora(bias=False)], builders.HEADS["pooler"])
+    peft.write(peft_with_head, sources / "headed")
+    assert "LABEL_0" in hand.run("push", sources / "headed", "plain").stderr
+    assert hand.json("show", "plain")["selected"]["labels"] == ["LABEL_0", "LABEL_1"]
+    hand.run("push", sources / "headed", "named", "--labels", "bad, good")
+    assert hand.json("show", "named")["selected"]["labels"] == ["bad", "good"]
+
+
+def test_a_misfit_tells_every_reason_and_nothing_is_sent(hand, held, sources):
+    config = json.loads((sources / "peft" / "adapter_config.json").read_text())
+    (sources / "peft" / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True, "bias": "all"}))
+    result = hand.run("push", sources / "peft", "tone", code=1)
+    assert "error:" in result.stderr
+    wrong = builders.package("roberta", [builders.lora(bias=False)])
+    (sources / "wrong.safetensors").write_bytes(native.write(wrong))
+    assert "roberta" in hand.run("push", sources / "wrong.safetensors", "tone", code=1).stderr
+    hand.run("push", sources / "nothing", "tone", code=3)
+    assert blobs(held) == []
+
+
+@pytest.mark.parametrize("form", ["adapterhub", "peft", "native"])
+def test_converting_there_and_back_keeps_every_tensor(sources, form):
+    plain = builders.package("bert", [builders.lora(bias=False)])
+    source = sources / "plain.safetensors"
+    source.write_bytes(native.write(plain))
+    backbone = ("--backbone", builders.folder("bert"))
+    assert form in NOWHERE.run("convert", source, sources / "there", "--to", form, *backbone).stdout
+    NOWHERE.run("convert", sources / "there", sources / "back.safetensors", *backbone)
+    back = native.read(sources / "back.safetensors")
+    assert back.tensors.keys() == plain.tensors.keys()
+    assert all(torch.equal(back.tensors[name], tensor) for name, tensor in plain.tensors.items())
+
+
+def test_converting_overwrites_nothing_and_needs_a_backbone_or_a_service(sources):
+    backbone = ("--backbone", builders.folder("bert"))
+    NOWHERE.run("convert", sources / "hub", sources / "tone.safetensors", *backbone, code=4)
+    assert "--backbone" in NOWHERE.run("convert", sources / "hub", sources / "new", code=5).stderr

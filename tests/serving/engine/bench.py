@@ -1,0 +1,104 @@
+"""An engine on a tiny backbone, with a folder of published packages."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from adapters.batch.rows import Row
+from adapters.cache.device import DeviceTier
+from adapters.cache.disk import DiskTier
+from adapters.cache.host import HostTier
+from adapters.formats import native
+from adapters.methods.fold import fold
+from adapters.refs import AdapterRef
+from adapters.weights import alone
+from serving.engine.build import Parts
+from serving.engine.engine import Engine
+from serving.engine.forward import BackboneForward
+from serving.engine.loading import Loader
+from serving.request import Reduction, Result, Ticket
+from serving.scheduler.batcher import Budget
+from tests.adapters import builders
+
+LOGITS, HIDDEN = Reduction("logits"), Reduction("hidden_state")
+BUDGET = Budget(16, 512, 1 << 30)
+
+
+def package(seed, part="seq_bn", head="two_layers"):
+    parts = [] if part is None else [builders.PARTS[part]]
+    return builders.package("bert", parts, None if head is None else builders.HEADS[head], seed)
+
+
+class Bench:
+    """`publish` packages, `send` tickets, `turn` by hand or start the thread; `replies` by ticket."""
+
+    def __init__(self, folder, *, device_bytes=1 << 22, forward=None, budget=BUDGET):
+        self.blobs = folder / "blobs"
+        self.blobs.mkdir(parents=True)
+        self.packages = {}
+        self.backbone = builders.backbone("bert")
+        self.device = DeviceTier(device_bytes)
+        self.released = []
+        self.parts = Parts(
+            forward=forward or BackboneForward(self.backbone),
+            loader=Loader(self.backbone.profile, torch.float32),
+            disk=DiskTier(folder / "cache", 1 << 28),
+            host=HostTier(1 << 28),
+            device=self.device,
+            source=lambda digest: self.blobs / digest,
+            layers=builders.LAYERS,
+            budget=budget,
+            max_queued=10_000,
+            release=lambda: self.released.append(True),
+        )
+        self.engine = Engine(self.parts, "r1")
+        self.groups = []
+        self.sent = 0
+
+    def publish(self, name, package, tenant="a"):
+        """The reference under which the engine finds a package."""
+        data = native.write(package)
+        ref = AdapterRef(tenant, name, 1, native.digest(data))
+        (self.blobs / ref.digest).write_bytes(data)
+        self.packages[ref] = package
+        return ref
+
+    def ticket(self, *members, head=None, embedding=None, reduction=LOGITS, length=7, tenant="a", **other):
+        self.sent += 1
+        ids = builders.ids(self.sent, length).astype(np.int32)
+        deadline = other.pop("deadline_ms", 60_000.0)
+        return replace(
+            Ticket(f"t{self.sent}", tenant, members, head, embedding, frozenset(), ids, None, reduction, deadline),
+            **other,
+        )
+
+    def run(self, *tickets):
+        """Replies of tickets whose packages are loaded first, in as few batches as the budget allows."""
+        for ref in {ref for ticket in tickets for ref in ticket.refs}:
+            self.engine.preload(ref)
+        self.engine.submit(tickets, self.groups.append)
+        while self.engine._loop.turn():
+            pass
+        return [self.replies[ticket.id] for ticket in tickets]
+
+    @property
+    def replies(self):
+        return {reply.ticket: reply for group in self.groups for reply in group}
+
+    def alone(self, ticket):
+        """What the library answers to this row on its own."""
+        held = {ref: alone(fold(self.packages[ref], self.backbone.profile, torch.float32)) for ref in ticket.refs}
+        row = Row(
+            tuple(held[ref] for ref in ticket.members),
+            None if ticket.head is None else held[ticket.head],
+            None,
+            ticket.input_ids.astype(np.int64),
+            skip_layers=ticket.skip_layers,
+        )
+        return self.backbone.run([row], [ticket.reduction.output])[0].numpy()
+
+
+def outputs(replies):
+    assert all(isinstance(reply, Result) for reply in replies), replies
+    return [reply.output for reply in replies]

@@ -1,0 +1,256 @@
+"""The engine on a tiny backbone: right answers under churn, and failures that stay with their row."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from adapters.weights import Package
+from serving.errors import DependencyFailed, NotReady
+from serving.request import Reduction, Result
+from serving.scheduler.batcher import Budget
+from tests.adapters import builders
+from tests.serving.engine.bench import HIDDEN, Bench, outputs, package
+
+WAIT = 60  # seconds until a test gives up
+SIZE = 8192  # bytes of `package(seed)` on the device
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def bench(**options):
+        made.append(Bench(tmp_path / str(len(made)), **options))
+        return made[-1]
+
+    yield bench
+    for one in made:
+        assert one.engine.check() == ()
+        one.engine.close()
+
+
+@pytest.fixture
+def bench(make):
+    return make()
+
+
+def close(ours, theirs):
+    return np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_rows_of_different_methods_stacks_and_heads_share_one_batch(bench):
+    lora, prefix, head = (
+        bench.publish("lora", package(1, "lora_qv")),
+        bench.publish("prefix", package(2, "prefix_flat", "tagging")),
+        bench.publish("head", package(3, None, "pooler")),
+    )
+    language = bench.publish("language", package(4, "invertible", None))
+    tickets = [
+        bench.ticket(lora, head=lora),
+        bench.ticket(prefix, head=prefix, length=5),
+        bench.ticket(language, lora, head=head, length=9),
+        bench.ticket(reduction=HIDDEN),
+        bench.ticket(head=head, length=3),
+    ]
+    replies = bench.run(*tickets)
+    for ticket, output in zip(tickets, outputs(replies), strict=True):
+        assert close(output, bench.alone(ticket)), ticket.id
+    assert {reply.batch_rows for reply in replies} == {5}
+    assert len(bench.groups) == 1
+
+
+def test_what_prompt_tuning_inserts_is_not_returned(bench):
+    prompt = bench.publish("prompt", package(1, "prompt_after_bos", "tagging"))
+    ticket = bench.ticket(prompt, head=prompt, length=6)
+    states = bench.ticket(prompt, reduction=HIDDEN, length=6)
+    some = bench.ticket(
+        prompt, head=prompt, reduction=Reduction("logits", (0, 2)), length=6, input_ids=ticket.input_ids
+    )
+    tags, hidden, picked = outputs(bench.run(ticket, states, some))
+    whole = bench.alone(ticket)
+    assert whole.shape[0] == 8
+    assert close(tags, whole[[0, 3, 4, 5, 6, 7]])
+    assert hidden.shape == (6, builders.HIDDEN)
+    assert close(picked, tags[[0, 2]])
+
+
+def test_two_vocabularies_run_in_one_batch(bench):
+    words = bench.publish("klingon", builders.embedding_package("bert"))
+    other = bench.ticket(embedding=words, reduction=HIDDEN, input_ids=np.array([1, 49, 3], np.int32))
+    plain = bench.ticket(reduction=HIDDEN, input_ids=np.array([1, 49, 3], np.int32))
+    ours, default = outputs(bench.run(other, plain))
+    assert not close(ours, default)
+    assert close(default, bench.alone(plain))
+    assert bench.replies[other.id].residency == {words.digest: "host"}
+
+
+def test_many_adapters_in_little_room_are_answered_right(make):
+    bench = make(device_bytes=5 * SIZE, budget=Budget(8, 512, 3 * SIZE))
+    refs = [bench.publish(f"x{i}", package(i)) for i in range(20)]
+    dice = random.Random(5)
+    picks = [dice.choice(refs) for _ in range(150)]
+    tickets = [bench.ticket(ref, head=ref, length=dice.randint(2, 20)) for ref in picks]
+    done = threading.Semaphore(0)
+
+    def sink(group):
+        bench.groups.append(group)
+        done.release(len(group))
+
+    bench.engine.start()
+    for start in range(0, len(tickets), 10):
+        bench.engine.submit(tickets[start : start + 10], sink)
+    assert all(done.acquire(timeout=WAIT) for _ in tickets)
+    for ticket in tickets:
+        assert close(outputs([bench.replies[ticket.id]])[0], bench.alone(ticket))
+    report = bench.engine.report()
+    assert report.ready
+    assert report.counters["evictions_device"] > 0
+    assert report.used["device"] <= report.budgets["device"]
+    assert {bench.replies[ticket.id].residency[ticket.members[0].digest] for ticket in tickets} >= {"device", "disk"}
+    assert 'chorus_cache_evictions_total{tier="device"}' in bench.engine.metrics_text()
+
+
+def test_damaged_weights_fail_their_row_and_change_no_other_by_a_bit(make):
+    good = package(9)
+    damaged = Package(good.manifest, {name: torch.full_like(t, float("nan")) for name, t in good.tensors.items()})
+    answers = []
+    for last in (good, damaged):
+        bench = make()
+        refs = [bench.publish(f"x{i}", package(i)) for i in range(5)] + [bench.publish("last", last)]
+        answers.append(bench.run(*(bench.ticket(ref, head=ref) for ref in refs)))
+    clean, poisoned = answers
+    for one, other in zip(outputs(clean[:5]), outputs(poisoned[:5]), strict=True):
+        assert np.array_equal(one, other)
+    assert isinstance(clean[5], Result)
+    assert poisoned[5].code == "engine_failed"
+    assert "not finite" in poisoned[5].detail
+
+
+def test_a_row_that_can_not_run_fails_alone(bench):
+    ref = bench.publish("x", package(1))
+    words = bench.publish("w", builders.embedding_package("bert"))
+    good = [bench.ticket(ref, head=ref) for _ in range(3)]
+    bad = {
+        "too long": bench.ticket(ref, head=ref, length=41),
+        "no tokens": bench.ticket(ref, head=ref, length=0),
+        "no head": bench.ticket(ref),
+        "ids": bench.ticket(ref, head=ref, input_ids=np.array([1, 90], np.int32)),
+        "embedding as adapter": bench.ticket(words, head=ref),
+        "adapter as embedding": bench.ticket(ref, head=ref, embedding=ref),
+        "positions": bench.ticket(ref, head=ref, reduction=Reduction("logits", (0,))),
+    }
+    bench.run(*good, *bad.values())
+    assert {name: bench.replies[ticket.id].code for name, ticket in bad.items()} == dict.fromkeys(bad, "unprocessable")
+    for ticket in good:
+        assert close(bench.replies[ticket.id].output, bench.alone(ticket))
+
+
+def test_a_package_that_can_not_be_loaded_refuses_its_rows_only(bench):
+    lost, good = bench.publish("lost", package(1)), bench.publish("good", package(2))
+    (bench.blobs / lost.digest).unlink()
+    done = threading.Semaphore(0)
+    bench.engine.start()
+    tickets = [bench.ticket(lost, head=lost), bench.ticket(good, head=good)]
+    bench.engine.submit(tickets, lambda group: (bench.groups.append(group), done.release(len(group))))
+    assert all(done.acquire(timeout=WAIT) for _ in tickets)
+    assert bench.replies[tickets[0].id].code == "adapter_load_failed"
+    assert isinstance(bench.replies[tickets[1].id], Result)
+    with pytest.raises(DependencyFailed):
+        bench.engine.preload(lost)
+
+
+def test_an_adapter_larger_than_the_device_is_refused_at_once(make):
+    bench = make(device_bytes=1024)
+    ref = bench.publish("x", package(1))
+    with pytest.raises(DependencyFailed, match="device"):
+        bench.engine.preload(ref)
+    bench.engine.submit([bench.ticket(ref, head=ref)], bench.groups.append)
+    bench.engine._loop.turn()
+    assert bench.replies["t1"].code == "adapter_load_failed"
+
+
+def test_another_tenants_adapter_is_as_absent(bench):
+    ref = bench.publish("x", package(1), tenant="b")
+    bench.engine.preload(ref)
+    bench.engine.submit([bench.ticket(ref, head=ref, tenant="a"), bench.ticket(reduction=HIDDEN)], bench.groups.append)
+    bench.engine._loop.turn()
+    assert bench.replies["t1"].code == "not_found"
+    assert isinstance(bench.replies["t2"], Result)
+
+
+def test_an_adapter_that_leaves_before_the_lease_sends_its_row_back(bench):
+    ref = bench.publish("x", package(1))
+    bench.engine.preload(ref)
+    acquire = bench.engine._cache.try_acquire
+    bench.engine._cache.try_acquire = lambda refs: None
+    bench.engine.submit([bench.ticket(ref, head=ref)], bench.groups.append)
+    bench.engine._loop.turn()
+    assert bench.groups == []
+    bench.engine._cache.try_acquire = acquire
+    bench.engine._loop.turn()
+    assert isinstance(bench.replies["t1"], Result)
+
+
+def test_leases_end_with_the_step_even_if_it_fails(bench):
+    ref = bench.publish("x", package(1))
+    bench.run(bench.ticket(ref, head=ref), bench.ticket(ref))
+    assert [entry.leases for entry in bench.engine.report().entries] == [0]
+    assert bench.engine.unload(ref) == "unloaded"
+
+
+def test_an_operator_sees_and_moves_what_is_resident(bench):
+    ref = bench.publish("x", package(1))
+    assert bench.engine.unload(ref) == "not resident"
+    assert bench.engine.pin(ref) == "device"
+    (entry,) = bench.engine.report().entries
+    assert (entry.tenant, entry.digest, entry.tier, entry.pinned, entry.loads) == ("a", ref.digest, "device", True, 1)
+    assert bench.engine.unload(ref) == "unloaded"
+    assert bench.engine.preload(ref) == "device"
+    assert not bench.engine.report().entries[0].pinned
+    bench.engine.unpin(ref)
+    bench.engine.retire(ref)
+    assert bench.engine.report().used["device"] == 0
+
+
+def test_a_package_in_use_is_not_unloaded(bench):
+    ref = bench.publish("x", package(1))
+    bench.engine.preload(ref)
+    with bench.engine._cache.try_acquire((ref,)):
+        assert bench.engine.unload(ref) == "in use"
+
+
+def test_a_preload_that_gets_no_room_says_so(make):
+    bench = make(device_bytes=SIZE)
+    one, two = bench.publish("one", package(1)), bench.publish("two", package(2))
+    bench.engine.preload(one)
+    with bench.engine._cache.try_acquire((one,)), pytest.raises(NotReady, match="in use"):
+        bench.engine.preload(two, timeout_s=0.01)
+
+
+def test_skipped_layers_are_skipped(bench):
+    ref = bench.publish("x", package(1))
+    ticket = bench.ticket(ref, head=ref, skip_layers=frozenset({1}))
+    (output,) = outputs(bench.run(ticket))
+    assert close(output, bench.alone(ticket))
+    whole = bench.ticket(ref, head=ref, input_ids=ticket.input_ids)
+    assert not close(output, bench.alone(whole))
+
+
+def test_closing_refuses_what_waits_and_gives_the_folder_back(make):
+    bench = make()
+    bench.engine.submit([bench.ticket(reduction=HIDDEN)], bench.groups.append)
+    bench.engine.close()
+    bench.engine.close()
+    assert bench.replies["t1"].code == "not_ready"
+    assert bench.released == [True]
+    assert not bench.engine.report().ready
+
+
+def test_the_time_of_a_reply_adds_up(bench):
+    (reply,) = bench.run(bench.ticket(reduction=HIDDEN))
+    assert reply.timing.forward > 0
+    assert reply.timing.load == 0
+    assert reply.replica == "r1"

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from adapters.batch.rows import Row
+from adapters.embeddings import token_embedding
+from adapters.errors import InvalidRow
+from adapters.refs import AdapterRef
+from serving.engine.forward import BackboneForward, Work
+from serving.request import Reduction, Ticket
+from tests.adapters import builders
+from tests.adapters.builders import HEADS, PARTS
+
+TASK = AdapterRef("acme", "task", 1, "sha256:" + "1" * 64)
+TAGGER = AdapterRef("acme", "tagger", 1, "sha256:" + "2" * 64)
+WORDS = AdapterRef("acme", "words", 1, "sha256:" + "3" * 64)
+
+
+@pytest.fixture(scope="module")
+def resident():
+    task, tagger = builders.in_one_arena(
+        [
+            builders.adapter("bert", [PARTS["lora_qv"]], HEADS["two_layers"], 1),
+            builders.adapter("bert", [PARTS["prompt_after_bos"]], HEADS["tagging"], 2),
+        ]
+    )
+    return {TASK: task, TAGGER: tagger, WORDS: token_embedding(builders.embedding_package("bert"), torch.float32)}
+
+
+def ticket(members=(TASK,), head=TASK, embedding=None, output="logits", positions=None) -> Ticket:
+    ids = (builders.ids(3, 6) % 50).astype(np.int32)
+    return Ticket("t", "acme", members, head, embedding, frozenset(), ids, None, Reduction(output, positions), 1000.0)
+
+
+def test_tickets_become_rows_and_every_row_gets_its_own_share(resident):
+    backbone = builders.backbone("bert")
+    tickets = [
+        ticket(),
+        ticket((TAGGER,), TAGGER),
+        ticket((TAGGER,), TAGGER, positions=(1, 4)),
+        ticket((TASK,), None, WORDS, "hidden_state"),
+    ]
+    outputs = BackboneForward(backbone).run([Work(t, resident) for t in tickets])
+    assert [output.shape for output in outputs] == [(3,), (6, 2), (2, 2), (6, builders.HIDDEN)]
+    assert all(output.dtype == np.float32 for output in outputs)
+    assert np.allclose(outputs[2], outputs[1][[1, 4]], atol=1e-6)
+    row = Row((resident[TASK],), resident[TASK], None, tickets[0].input_ids.astype(np.int64))
+    assert np.allclose(outputs[0], backbone.run([row], ["logits"])[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"head": None}, "names none"),
+        ({"members": (WORDS,)}, "is a token embedding"),
+        ({"embedding": TASK}, "is an adapter"),
+    ],
+)
+def test_a_reference_of_the_wrong_kind_is_refused(resident, wrong, reason):
+    with pytest.raises(InvalidRow, match=reason):
+        BackboneForward(builders.backbone("bert")).run([Work(ticket(**wrong), resident)])

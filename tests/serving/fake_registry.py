@@ -1,0 +1,182 @@
+"""The registry on paper: a `Directory` and the `Control` that writes to it, with the registry's rules and no SQL."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from adapters.errors import InvalidName
+from adapters.refs import AdapterRef, Reference, parse_alias, parse_name
+from serving.config import Limits
+from serving.errors import Conflict, NotFound, PreconditionFailed, TooLarge, Unprocessable, from_library
+from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Space, Version
+from serving.tenancy.keys import Caller
+from tests.serving.samples import read_manifest
+
+NOW = 1_800_000_000.0
+
+
+@dataclass
+class FakeDirectory:
+    """Names in memory; `away` makes unknown names a 503, as when SQL is away."""
+
+    records: dict[tuple[str, Space, str], NameRecord] = field(default_factory=dict)
+    active: dict[str, str] = field(default_factory=dict)
+    is_ready: bool = True
+
+    async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
+        record = self.records.get((tenant, space, reference.name))
+        absent = NotFound(f"no {space} {str(reference)!r}", code=f"{space}_not_found")
+        if record is None or not record.versions:
+            raise absent
+        if reference.alias is not None and reference.alias not in record.aliases:
+            raise absent
+        resolved_from = reference.alias
+        if (
+            reference.version is None
+            and reference.digest is None
+            and reference.alias is None
+            and "prod" in record.aliases
+        ):
+            resolved_from = "prod"
+        wanted = record.aliases.get(resolved_from or "", reference.version)
+        for version in record.versions:
+            if wanted == version.ref.version or (reference.digest and reference.digest == version.ref.digest):
+                return Resolved(version, resolved_from)
+        if wanted is not None or reference.digest is not None:
+            raise absent
+        return Resolved(record.versions[-1], None)
+
+    def names(self, tenant: str, space: Space) -> Sequence[NameRecord]:
+        mine = [r for key, r in self.records.items() if key[:2] == (tenant, space) and r.versions]
+        return sorted(mine, key=lambda record: record.name)
+
+    def active_embedding(self, tenant: str) -> str | None:
+        return self.active.get(tenant)
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    def by_digest(self, ref: AdapterRef) -> Version:
+        return next(
+            v for r in self.records.values() for v in r.versions if (r.tenant, v.ref.digest) == (ref.tenant, ref.digest)
+        )
+
+
+@dataclass
+class FakeControl:
+    """The registry's rules over a `FakeDirectory`; blobs lie in `folder`."""
+
+    directory: FakeDirectory
+    folder: Path
+    limits: Limits
+    audit: list[AuditEntry] = field(default_factory=list)
+    counters: dict[tuple[str, Space, str], int] = field(default_factory=dict)
+
+    async def publish(
+        self, caller: Caller, space: Space, name: str, body: AsyncIterator[bytes], *, promote: bool
+    ) -> Published:
+        _checked_name(name)
+        report, data = await self._check(space, body)
+        key = (caller.tenant, space, name)
+        record = self.directory.records.get(key) or NameRecord(caller.tenant, space, name, (), {}, frozenset(), 0)
+        version = next((v for v in record.versions if v.ref.digest == report.digest), None)
+        created = version is None
+        if version is None:
+            self.counters[key] = self.counters.get(key, 0) + 1
+            ref = AdapterRef(caller.tenant, name, self.counters[key], report.digest)
+            version = Version(ref, space, report.manifest, report.nbytes, NOW, caller.key_id)
+            self._path(report.digest).write_bytes(data)
+            record = replace(record, versions=(*record.versions, version))
+        if promote:
+            record = replace(record, aliases={**record.aliases, "prod": version.ref.version})
+        self._store(caller, record, "publish", f"version {version.ref.version}")
+        return Published(version, created, "prod" if promote else None)
+
+    async def validate(self, caller: Caller, space: Space, body: AsyncIterator[bytes]) -> CheckReport:
+        return (await self._check(space, body))[0]
+
+    async def set_alias(
+        self, caller: Caller, space: Space, name: str, alias: str, version: int, *, if_match: int | None
+    ) -> NameRecord:
+        try:
+            parse_alias(alias)
+        except InvalidName as error:
+            raise from_library(error, "/alias") from error
+        record = self._record(caller, space, name, version)
+        if if_match is not None and if_match != record.revision:
+            raise PreconditionFailed(f"the revision is {record.revision}, not {if_match}")
+        detail = f"{alias}: {record.aliases.get(alias)} -> {version}"
+        return self._store(caller, replace(record, aliases={**record.aliases, alias: version}), "set_alias", detail)
+
+    async def delete_alias(self, caller: Caller, space: Space, name: str, alias: str) -> NameRecord:
+        record = self._record(caller, space, name)
+        if alias not in record.aliases:
+            raise NotFound(f"{name} has no alias {alias!r}")
+        left = {key: value for key, value in record.aliases.items() if key != alias}
+        return self._store(caller, replace(record, aliases=left), "delete_alias", alias)
+
+    async def delete(self, caller: Caller, space: Space, name: str, version: int | None) -> None:
+        record = self._record(caller, space, name, version)
+        going = {v.ref.version for v in record.versions} if version is None else {version}
+        held = [alias for alias, at in record.aliases.items() if at in going]
+        if held or going & record.pinned:
+            raise Conflict(f"{name} is held by {held or 'a pin'}")
+        left = tuple(v for v in record.versions if v.ref.version not in going)
+        self._store(caller, replace(record, versions=left), "retire", str(sorted(going)))
+        if space == "embedding" and not left and self.directory.active.get(caller.tenant) == name:
+            del self.directory.active[caller.tenant]
+
+    async def set_pin(self, caller: Caller, space: Space, name: str, version: int, *, pinned: bool) -> NameRecord:
+        record = self._record(caller, space, name, version)
+        pins = record.pinned | {version} if pinned else record.pinned - {version}
+        return self._store(caller, replace(record, pinned=pins), "pin" if pinned else "unpin", str(version))
+
+    async def set_active_embedding(self, caller: Caller, name: str | None) -> None:
+        if name is None:
+            self.directory.active.pop(caller.tenant, None)
+        else:
+            self.directory.active[caller.tenant] = self._record(caller, "embedding", name).name
+
+    async def history(self, tenant: str, space: Space, name: str) -> Sequence[AuditEntry]:
+        return [row for row in reversed(self.audit) if (row.tenant, row.subject) == (tenant, f"{space}:{name}")]
+
+    async def blob(self, resolved: Resolved) -> Path:
+        return self._path(resolved.version.ref.digest)
+
+    async def _check(self, space: Space, body: AsyncIterator[bytes]) -> tuple[CheckReport, bytes]:
+        data = b""
+        async for chunk in body:
+            data += chunk
+            if len(data) > self.limits.max_package_bytes:
+                raise TooLarge(f"a package has at most {self.limits.max_package_bytes} bytes")
+        manifest = read_manifest(data)
+        if (manifest.kind == "embedding") != (space == "embedding"):
+            raise Unprocessable(f"kind {manifest.kind!r} does not belong here", code="does_not_fit")
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        return CheckReport(digest, len(data), manifest, len(data), ()), data
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / digest.removeprefix("sha256:")
+
+    def _record(self, caller: Caller, space: Space, name: str, version: int | None = None) -> NameRecord:
+        record = self.directory.records.get((caller.tenant, space, name))
+        if record is None or not record.versions:
+            raise NotFound(f"no {space} {name!r}", code=f"{space}_not_found")
+        if version is not None and version not in {v.ref.version for v in record.versions}:
+            raise NotFound(f"no {space} '{name}@{version}'", code=f"{space}_not_found")
+        return record
+
+    def _store(self, caller: Caller, record: NameRecord, action: str, detail: str) -> NameRecord:
+        record = replace(record, revision=record.revision + 1)
+        self.directory.records[record.tenant, record.space, record.name] = record
+        subject = f"{record.space}:{record.name}"
+        self.audit.append(AuditEntry(NOW, caller.key_id, caller.tenant, action, subject, detail))
+        return record
+
+
+def _checked_name(name: str) -> None:
+    try:
+        parse_name(name)
+    except InvalidName as error:
+        raise from_library(error) from error

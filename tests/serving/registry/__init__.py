@@ -1,0 +1,1 @@
+"""Tests of the registry: real SQLite and real files in a temporary folder."""

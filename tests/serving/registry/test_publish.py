@@ -1,0 +1,233 @@
+import asyncio
+
+import pytest
+
+from serving.config import Limits
+from serving.errors import (
+    BadRequest,
+    Conflict,
+    DependencyFailed,
+    NotFound,
+    PreconditionFailed,
+    ServiceError,
+    TooLarge,
+    Unprocessable,
+)
+from serving.registry.records import CheckReport
+from tests.serving.registry.effects import Effects, fail
+from tests.serving.registry.given import ACME, OTHER, digest_of, fresh_data, manifest_of, open_registry, stream
+
+
+def versions(registry, name="ada"):
+    record = registry.catalog.since(0).names.get(("acme", "adapter", name))
+    return [version.ref.version for version in record.versions] if record else []
+
+
+def test_a_publish_is_durable_visible_and_told_before_it_is_acknowledged(registry):
+    published = asyncio.run(registry.publish(b"one"))
+    assert (published.created, published.promoted) == (True, None)
+    assert published.version.ref.digest == digest_of(b"one")
+    assert registry.blobs.path(digest_of(b"one")).read_bytes() == b"one"
+    assert [record.name for record in registry.directory.names("acme", "adapter")] == ["ada"]
+    assert registry.nudges == [registry.directory.revision]
+    assert registry.uploads() == []
+
+
+def test_the_same_bytes_again_are_no_new_version(registry):
+    asyncio.run(registry.publish(b"one"))
+    again = asyncio.run(registry.publish(b"one", promote=True))
+    assert (again.created, again.promoted) == (False, "prod")
+    assert versions(registry) == [1]
+
+
+def test_chunks_of_any_size_make_one_file(registry):
+    big = bytes(range(256)) * 8192
+    chunks = [big[:1], big[1:700_000], b"", big[700_000:]]
+    published = asyncio.run(registry.publisher.publish(ACME, "adapter", "ada", stream(*chunks), promote=False))
+    assert published.version.ref.digest == digest_of(big)
+    assert published.version.nbytes == len(big)
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "refusal"),
+    [
+        (b"bad", "ada", Unprocessable),
+        (b"", "ada", Unprocessable),
+        (b"x" * 101, "ada", TooLarge),
+        (b"embedding", "ada", Unprocessable),
+        (b"one", "../ada", BadRequest),
+        (b"one", "base", BadRequest),
+    ],
+)
+def test_what_is_refused_leaves_nothing(tmp_path, data, name, refusal):
+    registry = open_registry(tmp_path, limits=Limits(max_package_bytes=100))
+    with pytest.raises(refusal):
+        asyncio.run(registry.publish(data, name))
+    assert registry.uploads() == []
+    assert list((tmp_path / "blobs").rglob("*.*")) == []
+    assert registry.catalog.since(0).names == {}
+    assert registry.nudges == []
+    registry.database.close()
+
+
+def test_a_body_over_the_limit_is_cut_off_while_it_streams(tmp_path):
+    registry = open_registry(tmp_path, limits=Limits(max_package_bytes=10))
+    taken = []
+
+    async def endless():
+        while True:
+            taken.append(1)
+            yield b"12345"
+
+    with pytest.raises(TooLarge):
+        asyncio.run(registry.publisher.publish(ACME, "adapter", "ada", endless(), promote=False))
+    assert len(taken) == 3
+    registry.database.close()
+
+
+def test_a_package_goes_into_the_space_of_its_kind(registry):
+    publish = registry.publisher.publish
+    asyncio.run(publish(ACME, "embedding", "kli", stream(b"embedding"), promote=False))
+    with pytest.raises(Unprocessable, match="/v1/adapters") as caught:
+        asyncio.run(publish(ACME, "embedding", "kli", stream(b"an adapter"), promote=False))
+    assert caught.value.code == "wrong_kind"
+
+
+def test_validate_reports_and_stores_nothing(registry):
+    report = asyncio.run(registry.publisher.validate(ACME, "adapter", stream(b"one")))
+    assert report.digest == digest_of(b"one")
+    assert registry.uploads() == []
+    assert not registry.blobs.verify(report.digest)
+    with pytest.raises(Unprocessable, match="it is bad"):
+        asyncio.run(registry.publisher.validate(ACME, "adapter", stream(b"bad")))
+
+
+def test_a_checker_that_read_other_bytes_is_not_believed(registry):
+    class Confused:
+        async def check(self, path):
+            return CheckReport(digest_of(b"other"), 3, manifest_of("adapter"), 1, ())
+
+    registry.publisher._checker = Confused()
+    with pytest.raises(Unprocessable, match="other bytes"):
+        asyncio.run(registry.publish(b"one"))
+    assert versions(registry) == []
+
+
+def test_a_client_that_goes_away_leaves_nothing(registry):
+    async def scenario():
+        begun = asyncio.Event()
+
+        async def stalled():
+            yield b"half"
+            begun.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(registry.publisher.publish(ACME, "adapter", "ada", stalled(), promote=False))
+        await begun.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert registry.uploads() == []
+    assert versions(registry) == []
+
+
+@pytest.mark.parametrize("trouble", ["raises", "hangs"])
+def test_a_durable_publish_is_acknowledged_whatever_the_other_gateways_do(tmp_path, monkeypatch, trouble):
+    monkeypatch.setattr("serving.registry.publish._TELL_S", 0.01)
+
+    async def nudge(revision):
+        if trouble == "raises":
+            raise ConnectionError
+        await asyncio.Event().wait()
+
+    registry = open_registry(tmp_path, nudge=nudge)
+    assert asyncio.run(registry.publish(b"one")).created
+    assert versions(registry) == [1]
+    registry.database.close()
+
+
+def test_every_single_fault_leaves_nothing_or_the_complete_version(tmp_path):
+    registry = open_registry(tmp_path)
+    asyncio.run(registry.publish(b"the first", promote=True))
+    outcomes = []
+    for at in range(1, 200):
+        data = fresh_data(registry.blobs)
+        with Effects(registry, fail, at) as effects:
+            try:
+                acknowledged = bool(asyncio.run(registry.publish(data, promote=True)))
+            except (ServiceError, OSError):
+                acknowledged = False
+        if len(effects.seen) < at:
+            break
+        name = effects.seen[at - 1]
+        outcomes.append((name, acknowledged))
+        record = registry.catalog.since(0).names["acme", "adapter", "ada"]
+        held = [version for version in record.versions if version.ref.digest == digest_of(data)]
+        assert len(held) == acknowledged, f"{name} (effect {at})"
+        assert record.aliases["prod"] == record.versions[-1].ref.version
+        assert all(registry.blobs.verify(version.ref.digest) for version in record.versions)
+        left = {"unlink"} if name == "unlink" else set()
+        assert bool(registry.uploads()) == bool(left), f"{name} (effect {at})"
+        for path in registry.uploads():
+            path.unlink()
+    refused = {name for name, acknowledged in outcomes if not acknowledged}
+    assert refused == {"open", "flock", "write", "check", "fsync", "mkdir", "link", "before_cursor_execute", "commit"}
+    assert {name for name, acknowledged in outcomes if acknowledged} >= {"_nudge", "unlink"}
+    registry.database.close()
+
+
+def test_aliases_pins_and_embeddings_are_told_as_well(registry):
+    async def scenario():
+        publisher = registry.publisher
+        first = await registry.publish(b"one")
+        await registry.publish(b"two")
+        await publisher.publish(ACME, "embedding", "kli", stream(b"embedding"), promote=False)
+        moved = await publisher.set_alias(ACME, "adapter", "ada", "prod", 1, if_match=None)
+        assert moved.aliases == {"prod": 1}
+        with pytest.raises(PreconditionFailed):
+            await publisher.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=moved.revision - 1)
+        with pytest.raises(BadRequest):
+            await publisher.set_alias(ACME, "adapter", "ada", "7", 2, if_match=None)
+        pinned = await publisher.set_pin(ACME, "adapter", "ada", 2, pinned=True)
+        assert pinned.pinned == {2}
+        with pytest.raises(Conflict):
+            await publisher.delete(ACME, "adapter", "ada", 2)
+        await publisher.set_active_embedding(ACME, "kli")
+        assert registry.directory.active_embedding("acme") == "kli"
+        await publisher.delete(ACME, "embedding", "kli", None)
+        assert registry.directory.active_embedding("acme") is None
+        await publisher.delete_alias(ACME, "adapter", "ada", "prod")
+        await publisher.delete(ACME, "adapter", "ada", first.version.ref.version)
+        assert [v.ref.version for v in registry.directory.names("acme", "adapter")[0].versions] == [2]
+        assert registry.nudges == sorted(set(registry.nudges))
+        assert len(registry.nudges) == 9
+
+    asyncio.run(scenario())
+
+
+def test_history_is_the_callers_own(registry):
+    asyncio.run(registry.publish(b"one"))
+    entries = asyncio.run(registry.publisher.history("acme", "adapter", "ada"))
+    assert [(entry.action, entry.subject, entry.actor) for entry in entries] == [("publish", "ada@1", "key1")]
+    with pytest.raises(NotFound):
+        asyncio.run(registry.publisher.history(OTHER.tenant, "adapter", "ada"))
+
+
+def test_a_download_is_the_published_bytes_or_an_error(registry):
+    async def scenario():
+        published = await registry.publish(b"one")
+        resolved = await registry.directory.resolve("acme", "adapter", reference())
+        path = await registry.publisher.blob(resolved)
+        assert path.read_bytes() == b"one"
+        assert published.version == resolved.version
+        path.write_bytes(b"onf")
+        with pytest.raises(DependencyFailed):
+            await registry.publisher.blob(resolved)
+
+    def reference():
+        from adapters.refs import Reference
+
+        return Reference("ada")
+
+    asyncio.run(scenario())

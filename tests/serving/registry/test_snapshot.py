@@ -1,0 +1,275 @@
+import asyncio
+
+import pytest
+
+from adapters.refs import parse_reference
+from serving.errors import NotFound, NotReady
+from serving.registry.snapshot import Directory, Snapshot
+from tests.serving.registry.given import ACME, OTHER, digest_of, report_of
+
+
+def add(catalog, data=b"one", name="ada", *, by=ACME, promote=False):
+    return catalog.add_version(by, "adapter", name, report_of(data), promote=promote)
+
+
+class Sql:
+    """The catalog as a directory sees it, counted, and cut off at will."""
+
+    def __init__(self, catalog):
+        self.catalog = catalog
+        self.away = False
+        self.reads = 0
+
+    def since(self, revision):
+        self.reads += 1
+        if self.away:
+            raise NotReady("away", code="registry_unavailable")
+        return self.catalog.since(revision)
+
+
+@pytest.fixture
+def sql(catalog):
+    return Sql(catalog)
+
+
+async def resolve(directory, text, tenant="acme", space="adapter"):
+    resolved = await directory.resolve(tenant, space, parse_reference(text))
+    return resolved.version.ref.version, resolved.resolved_from
+
+
+def test_every_kind_of_reference_finds_its_version(catalog, sql):
+    add(catalog, b"one", promote=True)
+    add(catalog, b"two")
+    add(catalog, b"three", name="bob")
+    add(catalog, b"four", name="bob")
+    catalog.set_alias(ACME, "adapter", "ada", "next", 2, if_match=None)
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        assert await resolve(directory, "ada") == (1, "prod")
+        assert await resolve(directory, "bob") == (2, None)
+        assert await resolve(directory, "ada@2") == (2, None)
+        assert await resolve(directory, "ada@next") == (2, "next")
+        assert await resolve(directory, f"ada@{digest_of(b'one')}") == (1, None)
+        assert sql.reads == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_is_not_there_is_asked_of_sql_before_it_is_denied(catalog, sql):
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        add(catalog)  # by another gateway, whose nudge has not come
+        assert await resolve(directory, "ada@1") == (1, None)
+        add(catalog, b"two")
+        assert await resolve(directory, "ada@2") == (2, None)
+        for text, why in (
+            ("adda", "did you mean 'ada'"),
+            ("ada@3", "no version 3"),
+            ("ada@blue", "no alias 'blue'"),
+            (f"ada@{digest_of(b'x')}", "no version with digest"),
+        ):
+            with pytest.raises(NotFound, match=why) as caught:
+                await resolve(directory, text)
+            assert caught.value.code == "adapter_not_found"
+
+    asyncio.run(scenario())
+
+
+def test_another_tenants_names_are_neither_found_nor_suggested_nor_listed(catalog, sql):
+    add(catalog, by=OTHER)
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        with pytest.raises(NotFound) as caught:
+            await resolve(directory, "ada")
+        assert "mean" not in caught.value.detail
+        assert directory.names("acme", "adapter") == []
+        assert [record.name for record in directory.names("other", "adapter")] == ["ada"]
+
+    asyncio.run(scenario())
+
+
+def test_the_two_spaces_are_apart(catalog, sql):
+    add(catalog)
+
+    async def scenario():
+        directory = Directory(sql)
+        with pytest.raises(NotFound) as caught:
+            await resolve(directory, "ada", space="embedding")
+        assert caught.value.code == "embedding_not_found"
+
+    asyncio.run(scenario())
+
+
+def test_known_names_are_served_while_sql_is_away_and_unknown_ones_are_not_denied(catalog, sql):
+    add(catalog)
+
+    async def scenario():
+        directory = Directory(sql)
+        assert not directory.ready()
+        await directory.refresh()
+        sql.away = True
+        assert await resolve(directory, "ada") == (1, None)
+        assert directory.ready()
+        for text in ("bob", "ada@7"):
+            with pytest.raises(NotReady):
+                await resolve(directory, text)
+
+    asyncio.run(scenario())
+
+
+def test_the_task_follows_and_survives_an_absent_database(catalog, sql):
+    class Telling(Directory):
+        """Says when it has read something."""
+
+        async def refresh(self, at_least=None):
+            if await super().refresh(at_least) > 0:
+                told.set()
+            return self.revision
+
+    told = asyncio.Event()
+
+    async def scenario():
+        sql.away = True
+        directory = Telling(sql, interval_s=0.001)
+        await directory.start()
+        assert not directory.ready()
+        sql.away = False
+        add(catalog)
+        await told.wait()
+        assert [record.name for record in directory.names("acme", "adapter")] == ["ada"]
+        await directory.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(scenario())
+
+
+def test_deltas_lead_to_the_same_snapshot_as_a_fresh_read(catalog, sql):
+    async def scenario():
+        follower = Directory(sql)
+        steps = [
+            lambda: add(catalog, b"one", promote=True),
+            lambda: add(catalog, b"two"),
+            lambda: add(catalog, b"three", name="bob"),
+            lambda: add(catalog, by=OTHER),
+            lambda: catalog.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=None),
+            lambda: catalog.delete(ACME, "adapter", "ada", 1),
+            lambda: catalog.delete(ACME, "adapter", "bob", None),
+            lambda: catalog.add_version(ACME, "embedding", "kli", report_of(b"e", "embedding"), promote=False),
+            lambda: catalog.set_active_embedding(ACME, "kli"),
+            lambda: catalog.delete(ACME, "embedding", "kli", None),
+            lambda: catalog.delete_alias(ACME, "adapter", "ada", "prod"),
+        ]
+        for step in steps:
+            step()
+            await follower.refresh()
+            fresh = Directory(sql)
+            await fresh.refresh()
+            for tenant in ("acme", "other"):
+                for space in ("adapter", "embedding"):
+                    assert follower.names(tenant, space) == fresh.names(tenant, space)
+                assert follower.active_embedding(tenant) == fresh.active_embedding(tenant)
+        assert follower.active_embedding("acme") is None
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_in_use_does_not_change(catalog):
+    add(catalog)
+    before = Snapshot().apply(catalog.since(0))
+    add(catalog, b"two")
+    add(catalog, name="bob")
+    catalog.delete(ACME, "adapter", "ada", 1)
+    after = before.apply(catalog.since(before.revision))
+    assert [v.ref.version for v in before.find("acme", "adapter", "ada").versions] == [1]
+    assert before.find("acme", "adapter", "bob") is None
+    assert [v.ref.version for v in after.find("acme", "adapter", "ada").versions] == [2]
+
+
+def test_a_flood_of_unknown_names_shares_its_reads(catalog, sql):
+    add(catalog)
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        denials = await asyncio.gather(*(resolve(directory, f"x{n}") for n in range(200)), return_exceptions=True)
+        assert all(isinstance(denial, NotFound) for denial in denials)
+        assert sql.reads <= 3
+        sql.away, sql.reads = True, 0
+        denials = await asyncio.gather(*(resolve(directory, f"x{n}") for n in range(200)), return_exceptions=True)
+        assert all(isinstance(denial, NotReady) for denial in denials)
+        assert sql.reads <= 2
+
+    asyncio.run(scenario())
+
+
+class Gate(Sql):
+    """A read is done, but does not return before `let_go` is set."""
+
+    def __init__(self, catalog):
+        super().__init__(catalog)
+        self.loop = asyncio.get_running_loop()
+        self.read_done, self.let_go = asyncio.Event(), asyncio.Event()
+
+    def since(self, revision):
+        delta = super().since(revision)
+        self.loop.call_soon_threadsafe(self.read_done.set)
+        asyncio.run_coroutine_threadsafe(self.let_go.wait(), self.loop).result()
+        return delta
+
+
+def test_a_refresh_shares_only_reads_that_began_after_it(catalog):
+    async def scenario():
+        gate = Gate(catalog)
+        directory = Directory(gate)
+        early = asyncio.create_task(directory.refresh())
+        await gate.read_done.wait()
+        revision = add(catalog).revision
+        late = [asyncio.create_task(directory.refresh(revision)) for _ in range(5)]
+        await asyncio.sleep(0)
+        gate.let_go.set()
+        assert await early == 0
+        assert await asyncio.gather(*late) == [revision] * 5
+        assert gate.reads == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_read_is_not_taken_for_an_answer(catalog):
+    async def scenario():
+        gate = Gate(catalog)
+        directory = Directory(gate)
+        first = asyncio.create_task(directory.refresh())
+        await gate.read_done.wait()
+        second = asyncio.create_task(directory.refresh())
+        third = asyncio.create_task(directory.refresh())
+        await asyncio.sleep(0)
+        revision = add(catalog).revision
+        gate.read_done.clear()
+        gate.let_go.set()
+        await first
+        gate.let_go.clear()
+        await gate.read_done.wait()  # the second one's read
+        second.cancel()
+        await asyncio.sleep(0)
+        gate.let_go.set()
+        assert await third == revision
+        assert gate.reads == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_revision_that_is_held_already_costs_no_read(catalog, sql):
+    revision = add(catalog).revision
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh(revision)
+        assert await directory.refresh(revision) == revision
+        assert sql.reads == 1
+
+    asyncio.run(scenario())

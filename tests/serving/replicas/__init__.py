@@ -1,0 +1,1 @@
+"""The processes behind Ray Serve, as plain objects."""

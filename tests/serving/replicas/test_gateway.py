@@ -1,0 +1,77 @@
+"""The gateway's shell: the whole application over real SQL and blobs, with handles that answer for the engines."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from serving.config import ServiceSettings
+from serving.replicas import gateway
+from serving.replicas.gateway import Gateway
+from serving.request import Refusal
+from tests.serving.samples import PROFILE, tokenizer_json
+from tests.serving.test_routing import Handle, Stream
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer_json())
+    gateways = Handle({"refresh": ["gw1"], "metrics": []})
+    monkeypatch.setattr(gateway, "settle", lambda *_: "gw1")
+    monkeypatch.setattr(gateway, "gateway_handle", lambda *_: gateways)
+    settings = ServiceSettings(backbone=tmp_path, data=tmp_path / "data")
+    engines = Handle({"holdings": [("e1", frozenset())], "report": [], "metrics": [("e1", "")]})
+    return Gateway(settings, PROFILE, engines, Handle())
+
+
+async def served(shell, method, path, **options):
+    """One request through the application that Ray Serve would mount."""
+    app = await shell.__serve_build_asgi_app__()
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return await client.request(method, path, **options)
+
+
+def test_the_application_is_ready_once_it_is_built(made):
+    answer = asyncio.run(served(made, "GET", "/readyz"))
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_request_reaches_the_engine_and_its_refusal_the_client(made):
+    class Refusing(Stream):
+        async def __aiter__(self):
+            (tickets,) = made._engines.asked[-1][1]
+            yield tuple(Refusal(t.id, "overloaded", "full", "e1", retry_after=2.0) for t in tickets)
+
+    made._engines.answers["predict"] = Refusing([])
+    body = {"inputs": "i love it", "adapters": [], "task": "feature-extraction"}
+    answer = asyncio.run(served(made, "POST", "/v1/predict", json=body))
+    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+    assert made._engines.asked[-1][2] == {"replica": "e1"}
+
+
+def test_a_nudge_is_answered_even_before_the_registry_is_read(made):
+    assert asyncio.run(made.refresh(3)) == "gw1"
+
+
+def test_a_nudge_brings_the_registry_up_to_date(made):
+    async def main():
+        await made.__serve_build_asgi_app__()
+        assert await made.refresh(0) == "gw1"
+        assert made._directory.ready()
+
+    asyncio.run(main())
+
+
+def test_metrics_are_told_with_the_name_of_the_gateway(made):
+    name, text = asyncio.run(made.metrics())
+    assert name == "gw1"
+    assert "chorus_dispatch_calls_total 0.0" in text
+
+
+def test_no_torch_is_imported():
+    code = "import sys, serving.replicas.gateway; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

@@ -1,0 +1,100 @@
+"""An honest small machine: a few adapters fit, loads end when the test says so, and poisoned rows raise."""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from adapters.refs import AdapterRef
+from serving.errors import DependencyFailed
+from serving.request import Reduction, Result, Ticket, Timing
+
+SIZE = 1000  # bytes of every adapter
+
+
+class Clock:
+    """Time that moves when told."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def ref(name, tenant="a"):
+    return AdapterRef(tenant, name, 1, f"sha256:{name}")
+
+
+def ticket(name, tenant="a", adapters=(), tokens=4, deadline_ms=60_000.0):
+    return Ticket(
+        id=name,
+        tenant=tenant,
+        members=tuple(ref(adapter, tenant) for adapter in adapters),
+        head=None,
+        embedding=None,
+        skip_layers=frozenset(),
+        input_ids=np.arange(tokens, dtype=np.int32),
+        type_ids=None,
+        reduction=Reduction("logits"),
+        deadline_ms=deadline_ms,
+    )
+
+
+class Machine:
+    """Room for `room` adapters; those in use are never evicted."""
+
+    def __init__(self, room=100):
+        self.room = room
+        self.resident = OrderedDict()
+        self.loading = []  # references, in the order asked for
+        self.broken = set()  # adapters that can not be loaded
+        self.poison = set()  # tickets that make any step with them raise
+        self.batches = []  # ticket ids of every step that went through
+        self.attempts = 0
+        self.leaving = set()  # tickets whose adapters leave between the look and the lease, once
+        self.leased = set()
+        self.during = lambda: None  # runs in the middle of a step
+
+    def ready(self, refs):
+        return dict.fromkeys(refs, SIZE) if all(ref in self.resident for ref in refs) else None
+
+    def failure(self, refs):
+        bad = [ref for ref in refs if ref in self.broken]
+        return DependencyFailed(f"{bad[0]} can not be loaded") if bad else None
+
+    def prefetch(self, refs):
+        self.loading += [ref for ref in refs if ref not in self.resident and ref not in self.loading]
+
+    def load(self, count=1):
+        """End the oldest loads, evicting what was loaded longest ago."""
+        for wanted in self.loading[:count]:
+            self.loading.remove(wanted)
+            while len(self.resident) >= self.room:
+                free = [ref for ref in self.resident if ref not in self.leased]
+                if not free:
+                    return
+                del self.resident[free[0]]
+            if wanted not in self.broken:
+                self.resident[wanted] = None
+
+    def step(self, rows, meanwhile):
+        self.attempts += 1
+        gone = {row.waiting.ticket.id for row in rows} & self.leaving
+        self.leaving -= gone
+        held = [row for row in rows if row.waiting.ticket.id not in gone]
+        assert all(ref in self.resident for row in held for ref in row.waiting.refs), "a row ran without its adapters"
+        self.leased = {ref for row in held for ref in row.waiting.refs}
+        try:
+            meanwhile()
+            self.during()
+            if any(row.waiting.ticket.id in self.poison for row in held):
+                raise RuntimeError("shapes do not match")
+        finally:
+            self.leased = set()
+        self.batches.append([row.waiting.ticket.id for row in held])
+        return [None if row.waiting.ticket.id in gone else self._result(row, len(held)) for row in rows]
+
+    def _result(self, row, rows):
+        ticket = row.waiting.ticket
+        timing = Timing(row.queue_s * 1000, row.load_s * 1000, 1.0)
+        return Result(ticket.id, np.zeros(2, np.float32), timing, {}, "r", rows)

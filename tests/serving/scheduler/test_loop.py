@@ -1,0 +1,355 @@
+"""The loop: every ticket is answered exactly once, whatever happens to it."""
+
+import threading
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from serving.metrics import TIERS, CacheCounts, EngineMetrics, render
+from serving.request import Result
+from serving.scheduler.batcher import Budget
+from serving.scheduler.loop import Loop
+from serving.scheduler.queue import FairQueue
+from tests.serving.scheduler.machine import SIZE, Clock, Machine, ref, ticket
+
+
+def no_counts():
+    zeros = dict.fromkeys(TIERS, 0)
+    return CacheCounts(zeros, zeros, zeros, 0, 0, 0, 0, zeros)
+
+
+WAIT = 20  # seconds until a test gives up
+BUDGET = Budget(8, 64, 100 * SIZE)
+
+
+class Bench:
+    """A loop over the fake machine, driven by hand."""
+
+    def __init__(self, room=100, budget=BUDGET, max_queued=100):
+        self.clock = Clock()
+        self.machine = Machine(room)
+        self.metrics = EngineMetrics(no_counts)
+        queue = FairQueue(2, max_queued, self.clock)
+        self.loop = Loop(self.machine, queue, budget, metrics=self.metrics, replica="r", clock=self.clock)
+        self.calls = []
+
+    def submit(self, *tickets):
+        self.loop.submit(tickets, self.calls.append)
+
+    def run(self):
+        while self.loop.turn():
+            pass
+        assert self.loop.check() == ()
+
+    @property
+    def replies(self):
+        return {reply.ticket: reply for call in self.calls for reply in call}
+
+    @property
+    def outcomes(self):
+        return {name: "ok" if isinstance(r, Result) else r.code for name, r in self.replies.items()}
+
+
+def test_tickets_of_different_tenants_share_a_step_and_each_caller_gets_one_group():
+    bench = Bench()
+    other = []
+    bench.submit(ticket("a0"), ticket("a1"))
+    bench.loop.submit([ticket("b0", "b")], other.append)
+    bench.run()
+    assert sorted(bench.machine.batches[0]) == ["a0", "a1", "b0"]
+    assert [[reply.ticket for reply in call] for call in bench.calls] == [["a0", "a1"]]
+    assert [[reply.ticket for reply in call] for call in other] == [["b0"]]
+
+
+def test_a_cold_adapter_never_holds_back_its_neighbours():
+    bench = Bench()
+    bench.submit(ticket("cold", adapters=["x"]), ticket("warm"))
+    bench.run()
+    assert bench.outcomes == {"warm": "ok"}
+    assert bench.machine.loading == [ref("x")]
+    bench.clock.now += 2
+    bench.machine.load()
+    bench.run()
+    assert bench.outcomes == {"warm": "ok", "cold": "ok"}
+    assert bench.replies["cold"].timing.load == 2000
+
+
+def test_adapters_of_the_next_batch_are_asked_for_while_this_one_runs():
+    bench = Bench(budget=Budget(1, 64, SIZE))
+    seen = []
+    bench.machine.during = lambda: seen.append(list(bench.machine.loading))
+    bench.submit(ticket("now"), ticket("next", adapters=["x"]))
+    bench.run()
+    assert seen == [[ref("x")]]
+
+
+def test_what_is_asked_for_can_not_take_the_running_batchs_adapters():
+    bench = Bench(room=1)
+    bench.machine.resident[ref("x")] = None
+    bench.machine.during = lambda: bench.machine.load(5)
+    bench.submit(ticket("t0", adapters=["x"]), ticket("t1", adapters=["y"]))
+    assert bench.loop.turn()
+    assert bench.outcomes == {"t0": "ok"}
+    assert list(bench.machine.resident) == [ref("x")]
+
+
+def test_only_the_row_at_fault_fails():
+    bench = Bench()
+    bench.machine.poison = {"t3"}
+    bench.submit(*(ticket(f"t{i}") for i in range(8)))
+    bench.run()
+    assert bench.outcomes == {f"t{i}": "engine_failed" if i == 3 else "ok" for i in range(8)}
+    assert bench.machine.attempts == 7
+
+
+def test_a_step_that_forgets_a_row_is_a_failure_and_not_a_silence():
+    bench = Bench()
+    step = bench.machine.step
+    bench.machine.step = lambda rows, meanwhile: step(rows, meanwhile)[:1] if len(rows) > 1 else step(rows, meanwhile)
+    bench.submit(ticket("t0"), ticket("t1"))
+    bench.run()
+    assert bench.outcomes == {"t0": "ok", "t1": "ok"}
+
+
+def test_adapters_that_can_not_be_had_refuse_their_rows_only():
+    bench = Bench()
+    bench.machine.broken = {ref("bad")}
+    bench.submit(ticket("t0", adapters=["bad"]), ticket("t1", adapters=["good"]))
+    bench.run()
+    assert bench.outcomes == {"t0": "adapter_load_failed"}
+    bench.machine.load()
+    bench.run()
+    assert bench.outcomes["t1"] == "ok"
+
+
+def test_a_row_whose_adapters_left_before_the_lease_comes_back():
+    bench = Bench()
+    bench.machine.leaving = {"t0"}
+    bench.submit(ticket("t0"), ticket("t1"))
+    bench.run()
+    assert bench.machine.batches == [["t1"], ["t0"]]
+    assert bench.outcomes == {"t0": "ok", "t1": "ok"}
+
+
+def test_rows_whose_deadline_passed_are_not_run():
+    bench = Bench()
+    bench.submit(ticket("late", deadline_ms=500), ticket("fine"))
+    bench.clock.now += 1
+    bench.run()
+    assert bench.outcomes == {"late": "deadline_exceeded", "fine": "ok"}
+    assert bench.machine.batches == [["fine"]]
+
+
+def test_a_cancelled_row_is_not_run_and_a_running_one_is_answered():
+    bench = Bench()
+    bench.submit(ticket("gone"))
+    bench.loop.cancel(["gone", "unknown"])
+    assert bench.outcomes == {"gone": "deadline_exceeded"}
+    bench.machine.during = lambda: bench.loop.cancel(["runs"])
+    bench.submit(ticket("runs"))
+    bench.run()
+    assert bench.outcomes["runs"] == "ok"
+    assert bench.machine.batches == [["runs"]]
+
+
+def test_a_ticket_that_waits_or_runs_can_not_be_sent_again():
+    bench = Bench()
+    again = []
+    bench.machine.during = lambda: bench.loop.submit([ticket("t")], again.append)
+    bench.submit(ticket("t"))
+    bench.loop.submit([ticket("t")], again.append)
+    bench.run()
+    assert bench.outcomes == {"t": "ok"}
+    assert [reply.code for (reply,) in again] == ["conflict", "conflict"]
+
+
+def test_a_full_queue_refuses_the_longest_line():
+    bench = Bench(max_queued=2)
+    bench.submit(ticket("a0"), ticket("a1"), ticket("a2"))
+    bench.submit(ticket("b0", "b"))
+    assert bench.outcomes == {"a2": "overloaded", "a1": "overloaded"}
+    assert bench.replies["a2"].retry_after > 0
+    bench.run()
+    assert bench.outcomes == {"a0": "ok", "a1": "overloaded", "a2": "overloaded", "b0": "ok"}
+
+
+def test_closing_refuses_what_waits_and_what_comes():
+    bench = Bench()
+    bench.submit(ticket("t0", adapters=["cold"]))
+    bench.loop.close()
+    bench.submit(ticket("t1"))
+    assert bench.outcomes == {"t0": "not_ready", "t1": "not_ready"}
+    bench.loop.close()
+    assert len(bench.calls) == 2
+
+
+def test_loads_are_paid_by_the_tenant_that_caused_them():
+    bench = Bench(budget=Budget(1, 64, SIZE))
+    charged = []
+    charge = bench.loop._queue.charge
+    bench.loop._queue.charge = lambda tenant, nbytes: (charged.append((tenant, nbytes)), charge(tenant, nbytes))
+    bench.submit(ticket("t0", adapters=["x"]))
+    bench.run()
+    bench.machine.load()
+    bench.run()
+    assert charged == [("a", SIZE)]
+
+
+def test_steps_and_refusals_are_counted():
+    bench = Bench()
+    bench.machine.poison = {"t1"}
+    bench.submit(ticket("t0", tokens=5), ticket("t1"), ticket("t2", tokens=3))
+    bench.run()
+    text = render(bench.metrics.registry)
+    assert "chorus_rows_total 2.0" in text
+    assert "chorus_tokens_total 8.0" in text
+    assert 'chorus_engine_failures_total{reason="engine_failed"} 1.0' in text
+    assert "chorus_queue_seconds_count 2.0" in text
+
+
+def test_the_thread_answers_and_stops():
+    bench = Bench()
+    done = threading.Event()
+    replies = []
+
+    def sink(group):
+        replies.extend(group)
+        if len(replies) == 20:
+            done.set()
+
+    bench.loop.start()
+    assert bench.loop.alive
+    for i in range(20):
+        bench.loop.submit([ticket(f"t{i}")], sink)
+    assert done.wait(WAIT)
+    bench.loop.close()
+    assert not bench.loop.alive
+    assert sorted(reply.ticket for reply in replies) == sorted(f"t{i}" for i in range(20))
+
+
+def test_a_load_that_ends_wakes_the_thread():
+    bench = Bench()
+    done, asked = threading.Event(), threading.Event()
+    prefetch = bench.machine.prefetch
+    bench.machine.prefetch = lambda refs: (prefetch(refs), asked.set())
+    bench.loop.start()
+    bench.loop.submit([ticket("t", adapters=["x"])], lambda group: done.set())
+    assert asked.wait(WAIT)
+    bench.machine.load()
+    bench.loop.poke()
+    assert done.wait(WAIT)
+    bench.loop.close()
+
+
+def test_a_store_that_forgot_is_asked_again():
+    bench = Bench()
+    done, asked = threading.Event(), []
+
+    def prefetch(refs):
+        asked.append(refs)
+        if len(asked) == 2:
+            bench.machine.resident |= dict.fromkeys(refs)
+
+    bench.machine.prefetch = prefetch
+    bench.loop.start()
+    bench.loop.submit([ticket("t", adapters=["x"])], lambda group: done.set())
+    assert done.wait(WAIT)
+    bench.loop.close()
+
+
+def test_a_poke_between_the_look_and_the_sleep_is_not_lost():
+    bench = Bench()
+    bench.loop.poke()
+    sleeper = threading.Thread(target=bench.loop._sleep, daemon=True)
+    sleeper.start()
+    sleeper.join(WAIT)
+    assert not sleeper.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_of_a_bug_leaves_nobody_waiting():
+    bench = Bench()
+    done = threading.Event()
+
+    def broken(refs):
+        raise RuntimeError("a bug in the cache")
+
+    bench.machine.ready = broken
+    bench.loop.submit([ticket("t")], lambda group: (bench.calls.append(group), done.set()))
+    bench.loop.start()
+    assert done.wait(WAIT)
+    bench.loop._thread.join(WAIT)
+    assert bench.outcomes == {"t": "not_ready"}
+    assert not bench.loop.alive
+
+
+class ExactlyOnce(RuleBasedStateMachine):
+    """Random lives of tickets: at the end every one was answered once."""
+
+    def __init__(self):
+        super().__init__()
+        self.bench = Bench(room=3, budget=Budget(3, 24, 2 * SIZE), max_queued=12)
+        self.sent = []
+        self.answers = []
+        self.closed = False
+
+    @rule(
+        tenant=st.sampled_from("ab"),
+        adapters=st.lists(st.sampled_from("uvwxyz"), max_size=2, unique=True),
+        tokens=st.integers(1, 40),
+        deadline=st.sampled_from([500.0, 5_000.0, 60_000.0]),
+        fate=st.sampled_from(["ok", "ok", "ok", "poison", "leaving"]),
+        count=st.integers(1, 5),
+    )
+    def submit(self, tenant, adapters, tokens, deadline, fate, count):
+        names = [f"t{len(self.sent) + i}" for i in range(count)]
+        self.sent += names
+        if fate == "poison":
+            self.bench.machine.poison.add(names[0])
+        if fate == "leaving":
+            self.bench.machine.leaving.add(names[0])
+        self.bench.loop.submit([ticket(n, tenant, adapters, tokens, deadline) for n in names], self.answers.append)
+
+    @rule()
+    def turn(self):
+        self.bench.loop.turn()
+
+    @rule(count=st.integers(1, 3))
+    def load(self, count):
+        self.bench.machine.load(count)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0]))
+    def wait(self, seconds):
+        self.bench.clock.now += seconds
+
+    @rule(name=st.sampled_from("uvwxyz"))
+    def break_adapter(self, name):
+        self.bench.machine.broken ^= {ref(name, "a"), ref(name, "b")}
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def cancel(self, data):
+        self.bench.loop.cancel([data.draw(st.sampled_from(self.sent))])
+
+    @invariant()
+    def nobody_is_answered_twice(self):
+        names = [reply.ticket for group in self.answers for reply in group]
+        assert len(names) == len(set(names))
+        queued, running = self.bench.loop.load
+        assert running == 0
+        assert len(names) + queued == len(self.sent)
+        assert self.bench.loop.check() == ()
+
+    def teardown(self):
+        self.bench.machine.broken.clear()
+        for _ in range(400):
+            self.bench.loop.turn()
+            self.bench.machine.load(1)
+        names = [reply.ticket for group in self.answers for reply in group]
+        assert sorted(names) == sorted(self.sent)
+
+
+ExactlyOnce.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestExactlyOnce = ExactlyOnce.TestCase

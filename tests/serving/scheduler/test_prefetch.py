@@ -1,0 +1,52 @@
+"""What is asked for, in which order, and who pays."""
+
+from serving.scheduler.prefetch import Prefetcher
+from serving.scheduler.waiting import Waiting
+from tests.serving.scheduler.machine import SIZE, Machine, ref, ticket
+
+
+def rows(*wants, tenant="a"):
+    made = [ticket(f"t{i}", tenant, adapters=adapters) for i, adapters in enumerate(wants)]
+    return [Waiting(one, one.refs, print, 0.0, 1.0) for one in made]
+
+
+def test_only_what_is_missing_is_asked_for_and_only_once():
+    machine = Machine()
+    machine.resident[ref("x")] = None
+    prefetcher = Prefetcher(machine, 8)
+    prefetcher.ask(rows(["x"], ["x", "y"], ["z"], ["x", "y"], []))
+    assert machine.loading == [ref("y"), ref("z")]
+
+
+def test_at_most_a_few_sets_are_asked_for_at_a_time():
+    machine = Machine()
+    Prefetcher(machine, 2).ask(rows(["p"], ["p"], ["q"], ["r"]))
+    assert machine.loading == [ref("p"), ref("q")]
+
+
+def test_each_arrival_is_paid_once_by_its_tenant():
+    machine = Machine()
+    prefetcher = Prefetcher(machine, 8)
+    prefetcher.ask([*rows(["p"], ["q"]), *rows(["p"], tenant="b")])
+    assert prefetcher.arrived() == {}
+    machine.load(3)
+    prefetcher.ask(rows(["p"]))
+    assert prefetcher.arrived() == {"a": 2 * SIZE, "b": SIZE}
+    assert prefetcher.arrived() == {}
+
+
+def test_what_failed_is_not_paid():
+    machine = Machine()
+    prefetcher = Prefetcher(machine, 8)
+    prefetcher.ask(rows(["p"]))
+    prefetcher.forget([ref("p"), ref("unknown")])
+    machine.load()
+    assert prefetcher.arrived() == {}
+
+
+def test_arrivals_that_nobody_saw_do_not_pile_up():
+    machine = Machine()
+    prefetcher = Prefetcher(machine, 1)
+    for i in range(100):
+        prefetcher.ask(rows([f"x{i}"]))
+    assert len(prefetcher._moving) == 16

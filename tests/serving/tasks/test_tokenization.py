@@ -1,0 +1,112 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import DependencyFailed, Unprocessable
+from serving.tasks.tokenization import Text, Tokenizer
+from tests.serving.samples import WORDS, tokenizer_json
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer(tokenizer_json(), vocabulary=len(WORDS), types=2)
+
+
+def words(encoded) -> str:
+    return " ".join(encoded.words)
+
+
+def test_truncation_and_padding_of_the_file_are_dropped(tokenizer):
+    long, short = tokenizer.encode([Text("i love it i love it i love it"), Text("i")])
+    assert (long.tokens, short.tokens) == (11, 3)
+    assert words(short) == "[CLS] i [SEP]"
+
+
+def test_a_batch_gives_what_each_text_gives_alone(tokenizer):
+    texts = [Text("i love it"), Text("unbelievable", "cafe"), Text("")]
+    for text, together in zip(texts, tokenizer.encode(texts), strict=True):
+        (alone,) = tokenizer.encode([text])
+        assert alone.input_ids.tolist() == together.input_ids.tolist()
+
+
+def test_ids_are_int32_and_a_pair_has_segments(tokenizer):
+    single, pair = tokenizer.encode([Text("i"), Text("i", "you")])
+    assert single.input_ids.dtype == np.int32
+    assert single.type_ids is None
+    assert pair.type_ids is not None
+    assert pair.type_ids.tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("types", [0, 1])
+def test_families_without_segments_are_sent_none(types):
+    (pair,) = Tokenizer(tokenizer_json(), vocabulary=64, types=types).encode([Text("i", "you")])
+    assert pair.type_ids is None
+
+
+def test_offsets_are_characters_of_the_original_text(tokenizer):
+    text = "I  LOVE\u00a0cafés \U0001f600!"
+    (encoded,) = tokenizer.encode([Text(text)])
+    covered = [text[start:end] for start, end in (encoded.offsets[i] for i in encoded.own_positions)]
+    assert covered == ["I", "LOVE", "cafés", "\U0001f600", "!"]
+    assert 0 not in encoded.own_positions
+    assert encoded.tokens - 1 not in encoded.own_positions
+
+
+def test_cut_keeps_the_special_tokens_and_the_first_words(tokenizer):
+    cut = tokenizer.cut(Text("i love it you hate it"), 5)
+    assert words(cut) == "[CLS] i love it [SEP]"
+    assert tokenizer.encode([Text("i love it you hate it")])[0].tokens == 8  # the setting did not stick
+
+
+def test_cut_shortens_the_longer_of_a_pair(tokenizer):
+    cut = tokenizer.cut(Text("i love it you hate it", "you"), 7)
+    assert words(cut) == "[CLS] i love it [SEP] you [SEP]"
+
+
+def test_cut_refuses_a_room_that_special_tokens_fill(tokenizer):
+    with pytest.raises(Unprocessable, match="no room"):
+        tokenizer.cut(Text("i"), 2)
+    with pytest.raises(Unprocessable, match="no room"):
+        tokenizer.cut(Text("i", "you"), 3)
+
+
+def test_cuts_to_different_rooms_do_not_disturb_each_other(tokenizer):
+    text = Text("i love it " * 8)
+    rooms = [3 + i % 9 for i in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda room: tokenizer.cut(text, room).tokens, rooms)) == rooms
+
+
+@given(st.text(max_size=40), st.integers(3, 12))
+def test_cut_is_a_no_op_where_the_text_fits(text, room):
+    tokenizer = Tokenizer(tokenizer_json(), vocabulary=len(WORDS), types=2)
+    (whole,) = tokenizer.encode([Text(text)])
+    cut = tokenizer.cut(Text(text), room)
+    assert cut.tokens == min(whole.tokens, room)
+    if whole.tokens <= room:
+        assert cut.input_ids.tolist() == whole.input_ids.tolist()
+
+
+def test_faults_name_what_the_backbone_can_not_read(tokenizer):
+    (good,) = tokenizer.encode([Text("i love it", "you")])
+    assert tokenizer.fault(good) is None
+    small = Tokenizer(tokenizer_json(), vocabulary=5, types=2)
+    assert "has 5 rows" in (small.fault(small.encode([Text("love")])[0]) or "")
+    raw = json.loads(tokenizer_json())
+    raw["post_processor"]["pair"][-1]["SpecialToken"]["type_id"] = 7
+    odd = Tokenizer(json.dumps(raw).encode(), vocabulary=64, types=2)
+    assert "segment 7" in (odd.fault(odd.encode([Text("i", "you")])[0]) or "")
+    raw["post_processor"] = None
+    bare = Tokenizer(json.dumps(raw).encode(), vocabulary=64, types=2)
+    assert bare.fault(bare.encode([Text(" ")])[0]) == "the text has no tokens"
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe", b'{"version": "9"}'])
+def test_bytes_that_are_no_tokenizer_are_a_failed_dependency(data):
+    with pytest.raises(DependencyFailed) as caught:
+        Tokenizer(data, vocabulary=1, types=2)
+    assert caught.value.code == "bad_tokenizer"

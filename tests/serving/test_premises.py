@@ -1,0 +1,159 @@
+"""What a service holds of its machine, and how the next run takes it over."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.config import ServiceSettings
+from serving.errors import Conflict
+from serving.premises import MARK, Premises, environment, reap, refuse_taken, run_folder
+
+CONFIGURATION = """\
+    stats socket /tmp/a mode 666 level admin expose-fd listeners
+frontend prometheus
+    bind :{metrics}
+frontend http_frontend
+    bind 127.0.0.1:8123
+listen stats
+  bind *:{stats}
+"""
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    return tmp_path / "data"
+
+
+def sleeper(**env: str) -> subprocess.Popen:
+    code = "print('up', flush=True); import time; time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **env}, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"up\n"
+    return child
+
+
+def test_a_data_folder_is_served_once_at_a_time(data):
+    first = Premises.open(data)
+    with pytest.raises(Conflict, match="served by another process"):
+        Premises.open(data)
+    first.close()
+    Premises.open(data).close()
+
+
+def test_the_lock_ends_with_the_process(data):
+    code = f"from serving.premises import Premises; from pathlib import Path; Premises.open(Path({str(data)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    Premises.open(data).close()
+
+
+def test_the_run_folder_is_private_fresh_and_removed(data):
+    first = Premises.open(data)
+    assert first.run == run_folder(data)
+    assert first.run.stat().st_mode & 0o777 == 0o700
+    (first.run / "old").mkdir()
+    (first.run / "token").write_text("old")
+    os.close(first.lock)  # as a kill would
+    second = Premises.open(data)
+    assert list(second.run.iterdir()) == []
+    second.close()
+    assert not second.run.exists()
+
+
+def test_two_data_folders_have_two_run_folders(data):
+    assert run_folder(data) != run_folder(data.with_name("other"))
+
+
+def test_a_planted_run_folder_is_refused(data):
+    run_folder(data).symlink_to(data.parent)
+    with pytest.raises(Conflict, match="not a private folder"):
+        Premises.open(data)
+    run_folder(data).unlink()
+    run_folder(data).mkdir(mode=0o755)
+    with pytest.raises(Conflict, match="not a private folder"):
+        Premises.open(data)
+    run_folder(data).rmdir()
+    Premises.open(data).close()
+
+
+def test_leftovers_of_a_killed_run_are_ended_and_nothing_else(data):
+    run = run_folder(data)
+    mine, yours, longer = sleeper(**{MARK: str(run)}), sleeper(), sleeper(**{MARK: f"{run}x"})
+    try:
+        opened = Premises.open(data)
+        assert mine.wait(5) == -9
+        assert yours.poll() is None
+        assert longer.poll() is None
+        opened.close()
+    finally:
+        for child in (mine, yours, longer):
+            child.kill()
+            child.wait()
+            child.stdout.close()
+
+
+def test_reaping_spares_the_caller(data, monkeypatch):
+    code = f"import os; from serving.premises import reap, Path; print(reap(Path({str(run_folder(data))!r})))"
+    env = {**os.environ, MARK: str(run_folder(data))}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+    assert reap(run_folder(data)) == 0
+
+
+def made(data, host: str = "127.0.0.1", binary: str = "/bin/true") -> tuple[Premises, dict[str, str]]:
+    premises = Premises.open(data)
+    settings = ServiceSettings(backbone=data, data=data, host=host, port=8123)
+    return premises, environment(settings, premises, haproxy=Path(binary), threads=2)
+
+
+def test_every_service_has_its_own_ports_sockets_and_secret(data):
+    premises, env = made(data)
+    ports = {env[f"RAY_SERVE_{name}_PORT"] for name in ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP")}
+    assert len(ports) == 3
+    paths = [value for key, value in env.items() if key.startswith("RAY_SERVE_HAPROXY") and value.startswith("/")]
+    assert paths
+    assert all(value.startswith(str(premises.run)) for value in paths)
+    token = Path(env["RAY_AUTH_TOKEN_PATH"])
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert len(token.read_text()) == 64
+    premises.close()
+
+
+def test_unix_socket_paths_fit():
+    socket_path = run_folder(Path("/a/very/long/path" * 20)) / "h" / ("f" * 56) / "a.1234567.tmp"
+    assert len(str(socket_path)) < 108
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+def test_the_wrapper_puts_haproxy_on_the_right_addresses(data, host):
+    premises, env = made(data, host, binary="/bin/echo")
+    metrics, stats = env["RAY_SERVE_HAPROXY_METRICS_PORT"], env["RAY_SERVE_HAPROXY_STATS_PORT"]
+    file = premises.run / "h" / "node" / "haproxy.cfg"
+    file.parent.mkdir(parents=True)
+    file.write_text(CONFIGURATION.format(metrics=metrics, stats=stats))
+    for _ in range(2):  # Ray starts it again at every change of the replicas
+        done = subprocess.run([premises.run / "haproxy", "-db", "x y"], capture_output=True, text=True, check=True)
+        assert done.stdout == "-db x y\n"
+    binds = [line.split()[-1] for line in file.read_text().splitlines() if "bind" in line]
+    assert binds == [f"127.0.0.1:{metrics}", f"{host}:8123", f"127.0.0.1:{stats}"]
+    assert "mode 600 level admin" in file.read_text()
+    premises.close()
+
+
+def test_a_taken_port_is_refused_by_name():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(Conflict, match=f"127.0.0.1:{port}"):
+            refuse_taken("127.0.0.1", port)
+    refuse_taken("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(Conflict, match=r"can not listen on 192\.0\.2\.77:8000"):
+        refuse_taken("192.0.2.77", 8000)

@@ -1,0 +1,288 @@
+"""Ray's handles behind plain protocols, on handles that remember what they were asked."""
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve._private import replica as ray_replica
+from ray.serve.exceptions import DeploymentUnavailableError
+
+from serving.dispatch import ReplicaLost
+from serving.errors import NotReady, Unprocessable
+from serving.request import ReplicaReport
+from serving.routing import EngineCalls, Fleet, HintedRouter, RemoteChecker, ask, bind_to_loopback, broadcast
+from tests.serving.test_affinity import ref, ticket
+from tests.serving.virtual_time import run
+
+NOBODY = DeploymentUnavailableError.__new__(DeploymentUnavailableError)
+
+
+class Stream:
+    """A streaming response: yields what it was given, raises what is an exception, waits where it is None."""
+
+    def __init__(self, items):
+        self.items = list(items)
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+    async def __aiter__(self):
+        for item in self.items:
+            if item is None:
+                await asyncio.sleep(3600)
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+@dataclass
+class Handle:
+    """A deployment handle; `answers` maps a method to what it answers, or to a function of the arguments."""
+
+    answers: dict = field(default_factory=dict)
+    asked: list = field(default_factory=list)
+    method: str = ""
+    streams: bool = False
+
+    def options(self, *, method_name, stream=False, **_):
+        return Handle(self.answers, self.asked, method_name, stream)
+
+    def remote(self, *args, **kwargs):
+        self.asked.append((self.method, args, kwargs))
+        answer = self.answers[self.method]
+        if self.streams:
+            return answer
+
+        async def respond():
+            if isinstance(answer, RayActorError):
+                raise answer
+            return answer
+
+        return respond()
+
+    def broadcast(self, method, *args):
+        self.asked.append((method, args))
+        answer = self.answers[method]
+
+        async def results_async(*, timeout_s, return_exceptions):
+            assert return_exceptions
+            found = answer(*args) if callable(answer) else answer
+            if isinstance(found, TimeoutError):
+                await asyncio.sleep(timeout_s)
+            if isinstance(found, BaseException):
+                raise found
+            return found
+
+        return SimpleNamespace(results_async=results_async)
+
+
+def replica(name):
+    return SimpleNamespace(replica_id=SimpleNamespace(unique_id=name))
+
+
+def pending(**kwargs):
+    return SimpleNamespace(kwargs=kwargs, routing_context=SimpleNamespace(should_backoff=False))
+
+
+def test_the_named_replica_comes_first_and_all_others_after_it():
+    router, replicas = HintedRouter.__new__(HintedRouter), [replica("a"), replica("b")]
+
+    async def main():
+        request = pending(replica="b")
+        assert await router.choose_replicas(replicas, request) == [[replicas[1]], replicas]
+        assert request.routing_context.should_backoff
+        assert await router.choose_replicas(replicas, pending(replica="gone")) == [replicas]
+        assert await router.choose_replicas(replicas, pending()) == [replicas]
+        assert await router.choose_replicas(replicas) == [replicas]
+
+    run(main())
+
+
+def test_a_call_names_its_replica_and_yields_its_groups():
+    async def main():
+        handle = Handle({"predict": Stream([("r1",), ("r2", "r3")])})
+        groups = [group async for group in EngineCalls(handle).call("a", [ticket(ident="t")])]
+        assert groups == [("r1",), ("r2", "r3")]
+        ((method, (tickets,), kwargs),) = handle.asked
+        assert (method, [t.id for t in tickets], kwargs) == ("predict", ["t"], {"replica": "a"})
+
+    run(main())
+
+
+@pytest.mark.parametrize("before", [[], [("r1",)]])
+def test_a_dead_replica_is_lost_after_what_it_answered(before):
+    async def main():
+        got = []
+        with pytest.raises(ReplicaLost, match="a"):
+            async for group in EngineCalls(Handle({"predict": Stream([*before, RayActorError()])})).call("a", []):
+                got.append(group)  # noqa: PERF401 - a comprehension would lose them
+        assert got == before
+
+    run(main())
+
+
+def test_a_bug_of_the_engine_is_not_a_lost_replica():
+    async def main():
+        with pytest.raises(ValueError, match="bug"):
+            async for _ in EngineCalls(Handle({"predict": Stream([ValueError("bug")])})).call("a", []):
+                pass
+
+    run(main())
+
+
+def test_a_cancelled_call_is_cancelled_in_ray_too():
+    async def main():
+        stream = Stream([None])
+
+        async def consume():
+            async for _ in EngineCalls(Handle({"predict": stream})).call("a", []):
+                pass
+
+        task = asyncio.create_task(consume())
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert stream.cancelled
+
+    run(main())
+
+
+def test_a_cancel_names_its_replica_and_may_find_it_dead():
+    async def main():
+        handle = Handle({"cancel": None})
+        await EngineCalls(handle).cancel("a", ["t1", "t2"])
+        assert handle.asked == [("cancel", (("t1", "t2"),), {"replica": "a"})]
+        with pytest.raises(ReplicaLost):
+            await EngineCalls(Handle({"cancel": RayActorError()})).cancel("a", ["t1"])
+
+    run(main())
+
+
+def test_a_broadcast_leaves_out_who_failed_and_survives_silence():
+    async def main():
+        assert await broadcast(Handle({"m": [1, RayActorError(), 2]}), "m") == [1, 2]
+        assert await broadcast(Handle({"m": NOBODY}), "m") == []
+        assert await broadcast(Handle({"m": TimeoutError()}), "m") == []
+        with pytest.raises(TimeoutError):
+            await ask(Handle({"m": TimeoutError()}), "m", timeout_s=1)
+
+    run(main())
+
+
+@dataclass
+class Watched:
+    """A fleet whose engines answer what `engines.answers` says, and what it told its observer."""
+
+    engines: Handle
+    gateways: Handle = field(default_factory=Handle)
+    told: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.fleet = Fleet(self.engines, self.gateways, own="gw1", observe=self.told.append)
+
+
+HELD = frozenset([ref("x").key])
+
+
+def test_the_fleet_is_ready_once_an_engine_answers_and_tells_what_it_holds():
+    async def main():
+        engines = Handle({"holdings": NOBODY})
+        watched = Watched(engines)
+        start = asyncio.create_task(watched.fleet.start())
+        await asyncio.sleep(5)
+        assert not start.done()
+        assert not await watched.fleet.ready()
+        engines.answers["holdings"] = [("a", HELD)]
+        await start
+        assert await watched.fleet.ready()
+        assert watched.told[-1] == {"a": HELD}
+        engines.answers["holdings"] = [("b", frozenset())]
+        await asyncio.sleep(1.5)
+        assert watched.told[-1] == {"b": frozenset()}
+        engines.answers["holdings"] = NOBODY
+        await asyncio.sleep(1.5)
+        assert not await watched.fleet.ready()
+        assert watched.told[-1] == {}
+        await watched.fleet.stop()
+        count = len(watched.told)
+        await asyncio.sleep(60)
+        assert len(watched.told) == count
+
+    run(main())
+
+
+def test_an_engine_that_hangs_does_not_make_the_others_disappear():
+    async def main():
+        engines = Handle({"holdings": [("a", HELD)]})
+        watched = Watched(engines)
+        await watched.fleet.start()
+        engines.answers["holdings"] = TimeoutError()
+        await asyncio.sleep(60)
+        assert watched.told[-1] == {"a": HELD}
+        assert await watched.fleet.ready()
+        await watched.fleet.stop()
+
+    run(main())
+
+
+def test_an_operator_hears_of_every_replica():
+    def report(name):
+        return ReplicaReport(name, ready=True, budgets={}, used={}, counters={}, entries=(), queued=0, running=0)
+
+    async def main():
+        answers = {
+            "report": [report("b"), report("a")],
+            "preload": lambda _ref, pinned: [("a", "device" if pinned else "host"), ("b", "error: no room")],
+            "unload": [("a", "unloaded")],
+            "metrics": [("a", "text of a"), ("b", "text of b")],
+        }
+        gateways = Handle({"metrics": [("gw1", "own"), ("gw2", "text of gw2")]})
+        fleet = Watched(Handle(answers), gateways).fleet
+        resolved = SimpleNamespace(version=SimpleNamespace(ref=ref("x")))
+        assert [r.replica for r in await fleet.reports()] == ["a", "b"]
+        assert await fleet.preload(resolved, pinned=True) == {"a": "device", "b": "error: no room"}
+        assert await fleet.preload(resolved, pinned=False) == {"a": "host", "b": "error: no room"}
+        assert await fleet.unload(resolved) == {"a": "unloaded"}
+        assert await fleet.metrics() == {"a": "text of a", "b": "text of b", "gw2": "text of gw2"}
+
+    run(main())
+
+
+def test_a_nudge_reaches_all_gateways_and_gives_up_after_a_while():
+    async def main():
+        loop = asyncio.get_running_loop()
+        gateways = Handle({"refresh": ["gw1", "gw2"]})
+        fleet = Watched(Handle(), gateways).fleet
+        await fleet.nudge(7)
+        assert gateways.asked == [("refresh", (7,))]
+        gateways.answers["refresh"] = TimeoutError()
+        began = loop.time()
+        await fleet.nudge(8)
+        assert loop.time() - began == pytest.approx(1.5)
+
+    run(main())
+
+
+def test_a_refusal_of_the_checker_is_raised_with_all_it_says(tmp_path):
+    async def main():
+        refusal = Unprocessable("does not fit", code="does_not_fit", pointer="/layers")
+        with pytest.raises(Unprocessable) as caught:
+            await RemoteChecker(Handle({"check": refusal})).check(tmp_path)
+        assert (caught.value.code, caught.value.faults[0].pointer) == ("does_not_fit", "/layers")
+        report = object()
+        assert await RemoteChecker(Handle({"check": report})).check(tmp_path) is report
+        with pytest.raises(NotReady):
+            await RemoteChecker(Handle({"check": RayActorError()})).check(tmp_path)
+
+    run(main())
+
+
+def test_the_server_between_deployments_is_bound_to_loopback(monkeypatch):
+    bound = []
+    monkeypatch.setattr(ray_replica, "add_port_to_grpc_server", lambda _server, address: bound.append(address) or 5)
+    bind_to_loopback()
+    assert ray_replica.add_port_to_grpc_server(None, "[::]:0") == 5
+    assert bound == ["127.0.0.1:0"]
