@@ -1,7 +1,7 @@
 """`chorus demo`: the service on all-MiniLM-L6-v2 with the sample adapters, one burst of predictions, then it stays.
 
-The burst asks every sample about every text at the same time, one request per sample, so that adapters of different
-methods and tasks meet in the forward passes of one backbone; the engine's own counters tell whether they did.
+The burst asks every sample about every text, all at the same time and each in a request of its own, so that adapters
+of different methods and tasks meet in a forward pass of one backbone; the engine's own counters tell whether they did.
 """
 
 import importlib.util
@@ -48,14 +48,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Work:
-    """What the engines have counted: forward passes, their rows, and the distinct packages of each, summed."""
+    """What the engines have counted: forward passes, their rows, and the passes that had rows of one adapter only."""
 
-    passes: float
-    rows: float
-    packages: float
+    passes: int
+    rows: int
+    plain: int
 
     def __sub__(self, before: "Work") -> "Work":
-        return Work(self.passes - before.passes, self.rows - before.rows, self.packages - before.packages)
+        return Work(self.passes - before.passes, self.rows - before.rows, self.plain - before.plain)
 
 
 def run(data: Path, folder: Path, port: int, *, once: bool) -> None:
@@ -103,28 +103,31 @@ def show(client: Client, samples: Sequence[Sample], texts: Sequence[str]) -> Non
         published = client.adapters.publish(sample.name, sample.path, promote=True)
         reference = f"{published['name']}@{published['version']}"
         client.adapters.act(reference, "preload")
-        tables.note(f"published {reference}  {tables.size(published['bytes'])}")
+        version = client.adapters.show(reference)["selected"]
+        method = version["method"] if version else ""
+        tables.note(f"published {reference}  {method}  {tables.size(published['bytes'])}")
     before, started = count(client.url), time.perf_counter()
-    with ThreadPoolExecutor(len(samples)) as pool:
-        answers = list(pool.map(lambda sample: client.predict(list(texts), sample.name), samples))
+    asked = [(text, sample) for text in texts for sample in samples]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(lambda pair: client.predict(pair[0], pair[1].name), asked))
     seconds = time.perf_counter() - started
-    print_answers(texts, answers)
-    tables.done("\n" + account(count(client.url) - before, len(samples), seconds))
-    tables.done("\nthe same again:")
+    print_answers([text for text, _ in asked], answers)
+    tables.done("\n" + account(count(client.url) - before, len(answers), seconds))
+    tables.done("\nthe same again, one command for each adapter:")
     for sample in samples:
         tables.done(command(client.url, sample.name, texts))
 
 
 def print_answers(texts: Sequence[str], answers: Sequence[PredictAnswer]) -> None:
-    """Every text, and below it a line of each sample."""
+    """Every text once, and below it a line of each answer to it; texts and answers are parallel."""
     console = tables.stdout()
     width = max(len(label(answer)) for answer in answers)
-    for at, text in enumerate(texts):
-        console.print(Text(f"\n{text}", style="bold"), soft_wrap=True)
-        for answer in answers:
-            line = Text(f"  {label(answer):{width}}  ", style="cyan")
-            line.append(outcome(text, answer["outputs"][at]), style="default")
-            console.print(line, soft_wrap=True)
+    for at, (text, answer) in enumerate(zip(texts, answers, strict=True)):
+        if at == 0 or text != texts[at - 1]:
+            console.print(Text(f"\n{text}", style="bold"), soft_wrap=True)
+        line = Text(f"  {label(answer):{width}}  ", style="cyan")
+        line.append(outcome(text, answer["outputs"][0]), style="default")
+        console.print(line, soft_wrap=True)
 
 
 def label(answer: PredictAnswer) -> str:
@@ -160,17 +163,19 @@ def count(url: str) -> Work:
         families = list(text_string_to_metric_families(calls.send("GET", "/metrics").text))
     finally:
         calls.close()
-    samples = [sample for family in families for sample in family.samples]
-    names = ("chorus_batches_total", "chorus_rows_total", "chorus_batch_adapters_sum")
-    return Work(*(sum(sample.value for sample in samples if sample.name == name) for name in names))
+    values: dict[str, float] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        name = sample.name + (f"<={float(sample.labels['le']):g}" if "le" in sample.labels else "")
+        values[name] = values.get(name, 0.0) + sample.value
+    names = ("chorus_batches_total", "chorus_rows_total", "chorus_batch_adapters_bucket<=1")
+    return Work(*(round(values.get(name, 0.0)) for name in names))
 
 
 def account(work: Work, requests: int, seconds: float) -> str:
     """How the burst ran, from what the engines counted meanwhile."""
-    passes = max(work.passes, 1.0)
     return (
-        f"{requests} requests, {work.rows:.0f} rows: {work.passes:.0f} forward passes of one backbone, with "
-        f"{work.rows / passes:.1f} rows and {work.packages / passes:.1f} adapters in each, {seconds * 1000:.0f} ms in all"
+        f"{requests} requests at once, {seconds * 1000:.0f} ms in all: {work.rows} rows in {work.passes} forward passes "
+        f"of one backbone, {work.passes - work.plain} of them with several adapters"
     )
 
 

@@ -26,7 +26,7 @@ TICKETS_PER_CALL = 256  # bounds the size of one message
 ATTEMPTS = 3  # journeys of one ticket, the first included: a row that kills its replica must not kill them all
 
 
-class ReplicaLost(Exception):  # noqa: N818 - it says what happened; nobody reports it to a client
+class ReplicaLost(Exception):
     """The replica died or left while a call was on its way; what it did not answer may be sent again."""
 
 

@@ -17,6 +17,7 @@ from ray.serve._private import replica as ray_replica
 from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError, RequestCancelledError
 from ray.serve.request_router import RequestRouter
 
+from adapters.refs import AdapterRef
 from serving.affinity import Key
 from serving.dispatch import ReplicaLost
 from serving.errors import NotReady, ServiceError
@@ -74,15 +75,27 @@ class EngineCalls:
 
 
 class Fleet:
-    """Implements `serving.api.services.Fleet`; keeps `observe` told of who is alive and what each replica holds."""
+    """Implements `serving.api.services.Fleet`; keeps `observe` told of who is alive and what each replica holds.
+
+    What `pins` names is sent to every engine that has not been told yet, so that a replaced engine is made warm.
+    """
 
     def __init__(
-        self, engines: Any, gateways: Any, *, own: str, observe: Callable[[Mapping[str, frozenset[Key]]], None]
+        self,
+        engines: Any,
+        gateways: Any,
+        *,
+        own: str,
+        observe: Callable[[Mapping[str, frozenset[Key]]], None],
+        pins: Callable[[], Sequence[AdapterRef]],
     ) -> None:
         self._engines = engines
         self._gateways = gateways
         self._own = own  # the gateway that this fleet belongs to
         self._observe = observe
+        self._pins = pins
+        self._told: set[tuple[str, Key]] = set()  # (replica, pinned version) that were sent
+        self._pinning: asyncio.Task[None] | None = None
         self._alive: frozenset[str] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
@@ -94,10 +107,11 @@ class Fleet:
 
     async def stop(self) -> None:
         """End the watching."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        running = [task for task in (self._task, self._pinning) if task is not None]
+        self._task = self._pinning = None
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def reports(self) -> Sequence[ReplicaReport]:
         """One report per live engine replica, sorted by its id."""
@@ -141,7 +155,22 @@ class Fleet:
             self._observe(dict(answers))
             if alive:
                 first.set()
+            self._send_pins(alive)
             await asyncio.sleep(WATCH_S if alive else FIRST_WATCH_S)
+
+
+    def _send_pins(self, alive: frozenset[str]) -> None:
+        wanted = {ref.key: ref for ref in self._pins()}
+        self._told &= {(replica, key) for replica in alive for key in wanted}
+        missing = [ref for key, ref in wanted.items() if any((replica, key) not in self._told for replica in alive)]
+        if missing and (self._pinning is None or self._pinning.done()):
+            self._pinning = asyncio.create_task(self._pin(missing))
+
+    async def _pin(self, refs: Sequence[AdapterRef]) -> None:
+        for ref in refs:
+            outcome = dict(await broadcast(self._engines, "preload", ref, True))
+            self._told |= {(replica, ref.key) for replica in outcome}
+            log("fleet", "pinned", version=str(ref), outcome=outcome)
 
 
 class RemoteChecker:
@@ -168,8 +197,7 @@ async def ask(handle: Any, method: str, *args: object, timeout_s: float) -> list
     """
     try:
         answers = await handle.broadcast(method, *args).results_async(timeout_s=timeout_s, return_exceptions=True)
-    except _LOST as error:
-        log("fleet", "no replica is there", level=logging.WARNING, method=method, reason=type(error).__name__)
+    except _LOST:  # nobody is there, which `Fleet` logs when it becomes so
         return []
     failed = [repr(answer) for answer in answers if isinstance(answer, BaseException)]
     if failed:

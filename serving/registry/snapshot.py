@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from adapters.refs import Reference
+from adapters.refs import AdapterRef, Reference
 from serving.errors import NotReady
 from serving.registry.absence import missing_name, missing_selector
 from serving.registry.catalog import Catalog
@@ -123,6 +123,11 @@ class Directory:
     def active_embedding(self, tenant: str) -> str | None:
         """Name of the tenant's active token embedding, or None for the backbone's own."""
         return self._current.active.get(tenant)
+
+    def pins(self) -> Sequence[AdapterRef]:
+        """Every pinned version of every tenant."""
+        records = (record for names in self._current.names.values() for record in names.values())
+        return [v.ref for record in records for v in record.versions if v.ref.version in record.pinned]
 
     @property
     def _current(self) -> Snapshot:

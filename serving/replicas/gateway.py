@@ -51,6 +51,7 @@ class Gateway:
             gateway_handle(GATEWAY, APPLICATION),
             own=self._replica,
             observe=dispatcher.observe,
+            pins=directory.pins,
         )
         publisher = Publisher(
             catalog=catalog,

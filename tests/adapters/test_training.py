@@ -6,6 +6,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from adapters import training
 from adapters.batch.rows import Row
 from adapters.errors import InvalidPackage, Misfit
 from adapters.methods.fold import expected, fold
@@ -62,6 +63,27 @@ def test_what_is_trained_is_what_is_served(tokenizer):
         row = Row((resident,), resident, None, np.array(tokenizer.encode(example.text).ids))
         right += report.labels[int(backbone.run([row], ["logits"])[0].argmax())] == example.label
     assert right / report.held_out == pytest.approx(report.score)
+
+
+def test_held_out_examples_of_their_own_leave_all_others_to_learn_from(tokenizer):
+    one, other = classification(40)[:24], classification(40)[24:]
+    report = train(builders.backbone("bert"), tokenizer, one, TrainingSettings("lora", "classification", 1), other)
+    assert (report.trained_on, report.held_out) == (24, 16)
+    most = max(sum(example.label == label for example in other) for label in report.labels)
+    assert report.constant == pytest.approx(most / 16)
+
+
+def test_a_label_that_is_only_held_out_is_refused(tokenizer):
+    with pytest.raises(InvalidPackage, match="never learned: middle"):
+        train(builders.backbone("bert"), tokenizer, classification(20), SETTINGS, [Example("w1", "middle")])
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_almost_nothing():
+    share = [training._slope(40)(step) for step in range(40)]
+    assert share[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert share[4:21] == [1.0] * 17
+    assert share[21:] == pytest.approx([(40 - step) / 20 for step in range(21, 40)])
+    assert 0 < training._slope(1)(0) <= 1
 
 
 def test_the_same_seed_gives_the_same_package(tokenizer):

@@ -63,7 +63,17 @@ class Service:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "serving.cli", "serve", "--backbone", self.backbone, "--data", self.data]
-        command += ["--port", self.port, "--engines", self.engines, "--gateways", self.gateways, "--threads", 1, *self.options]
+        command += [
+            "--port",
+            self.port,
+            "--engines",
+            self.engines,
+            "--gateways",
+            self.gateways,
+            "--threads",
+            1,
+            *self.options,
+        ]
         self.data.mkdir(exist_ok=True)
         with (self.data / "service.log").open("a") as log:
             self.process = subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=log, stderr=log)

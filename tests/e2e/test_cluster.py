@@ -115,8 +115,18 @@ def test_an_acknowledged_promote_is_seen_by_every_gateway_at_once(service):
                 assert scores(answer).keys() == set(adapter.labels)
 
 
+def pinned_on(service, name) -> int:
+    """How many engines hold the name pinned."""
+    with service.client() as client:
+        replicas = client.get("/v1/residency").json()["replicas"]
+    return sum(any(e["pinned"] and f"{name}@1" in e["references"] for e in r["entries"]) for r in replicas)
+
+
 def test_a_killed_engine_costs_no_request(service, adapters):
     victim = service.pids("Engine")[0]
+    with service.client() as client:
+        assert client.post(f"/v1/adapters/{adapters[0].name}:pin").status_code == 202
+    assert pinned_on(service, adapters[0].name) == 2
 
     async def client(number, until, outcomes):
         async with httpx2.AsyncClient(base_url=service.url, timeout=60) as http:
@@ -143,7 +153,7 @@ def test_a_killed_engine_costs_no_request(service, adapters):
         before, alive = outcomes.total(), 0
         while outcomes.total() < before + 100 or alive < 2:
             assert time.monotonic() < deadline, f"{alive} engines, {outcomes}"
-            alive = len(await asyncio.to_thread(service.replicas))
+            alive = await asyncio.to_thread(pinned_on, service, adapters[0].name)  # the new one is made warm as well
         until.set()
         await asyncio.gather(*clients)
         return outcomes

@@ -179,9 +179,12 @@ class Watched:
     engines: Handle
     gateways: Handle = field(default_factory=Handle)
     told: list = field(default_factory=list)
+    pins: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.fleet = Fleet(self.engines, self.gateways, own="gw1", observe=self.told.append)
+        self.fleet = Fleet(
+            self.engines, self.gateways, own="gw1", observe=self.told.append, pins=lambda: tuple(self.pins)
+        )
 
 
 HELD = frozenset([ref("x").key])
@@ -223,6 +226,36 @@ def test_an_engine_that_hangs_does_not_make_the_others_disappear():
         await asyncio.sleep(60)
         assert watched.told[-1] == {"a": HELD}
         assert await watched.fleet.ready()
+        await watched.fleet.stop()
+
+    run(main())
+
+
+def test_pins_are_sent_once_to_every_engine_and_again_to_one_that_was_replaced():
+    async def main():
+        alive = ["a", "b"]
+        engines = Handle()
+        engines.answers["preload"] = lambda _ref, _pinned: [(name, "device") for name in alive]
+        engines.answers["holdings"] = lambda: [(name, frozenset()) for name in alive]
+        watched = Watched(engines, pins=[ref("x")])
+
+        def sent():
+            return [call[1] for call in engines.asked if call[0] == "preload"]
+
+        await watched.fleet.start()
+        await asyncio.sleep(10)
+        assert sent() == [(ref("x"), True)]
+        watched.pins.append(ref("y"))
+        await asyncio.sleep(3)
+        assert sent()[1:] == [(ref("y"), True)]
+        alive[0] = "c"
+        await asyncio.sleep(3)
+        assert sorted(str(call[0]) for call in sent()[2:]) == sorted(str(ref(name)) for name in "xy")
+        watched.pins.clear()
+        await asyncio.sleep(3)
+        watched.pins.append(ref("x"))
+        await asyncio.sleep(3)
+        assert len(sent()) == 5
         await watched.fleet.stop()
 
     run(main())

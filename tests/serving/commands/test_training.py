@@ -51,6 +51,14 @@ def test_the_score_is_a_line_and_an_existing_file_stays(backbone, examples, tmp_
     assert out.read_bytes() == data
 
 
+def test_the_score_is_measured_on_a_file_of_its_own_beside_one_answer_for_all(backbone, examples, tmp_path):
+    held_out = tmp_path / "held-out.tsv"
+    held_out.write_text("good\tPOS\nbad\tNEG\nbad bad\tNEG\nbad good\tNEG\n")
+    result = NOWHERE.run(*arguments(backbone, examples, tmp_path / "tone.safetensors"), "--held-out-data", held_out)
+    assert "trained on 12, accuracy " in result.stdout
+    assert "on 4 held out (one answer for all: 0.750)" in result.stdout
+
+
 @pytest.mark.parametrize(("changes", "code"), [({"method": "magic"}, 1), ({"task": "magic"}, 2), ({"data": "gone"}, 3)])
 def test_what_can_not_be_trained_is_an_error(backbone, examples, tmp_path, changes, code):
     out = tmp_path / "tone.safetensors"

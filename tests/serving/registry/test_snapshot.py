@@ -105,6 +105,22 @@ def test_the_two_spaces_are_apart(catalog, sql):
     asyncio.run(scenario())
 
 
+def test_pins_of_every_tenant_are_told(catalog, sql):
+    add(catalog, b"one")
+    add(catalog, b"two")
+    add(catalog, b"three", name="bob", by=OTHER)
+    catalog.set_pin(ACME, "adapter", "ada", 2, pinned=True)
+    catalog.set_pin(OTHER, "adapter", "bob", 1, pinned=True)
+
+    async def scenario():
+        directory = Directory(sql)
+        assert not directory.pins()
+        await directory.refresh()
+        assert sorted(map(str, directory.pins())) == ["acme:ada@2", f"{OTHER.tenant}:bob@1"]
+
+    asyncio.run(scenario())
+
+
 def test_known_names_are_served_while_sql_is_away_and_unknown_ones_are_not_denied(catalog, sql):
     add(catalog)
 
