@@ -163,9 +163,15 @@ class Packages:
         return answer
 
     def fetch(self, reference: str, target: Path) -> int:
-        """Write the native package to `target`; the number of bytes."""
-        with self._calls.download(self._at(reference) + ":package") as chunks, target.open("wb") as file:
-            return sum(file.write(chunk) for chunk in chunks)
+        """Write the native package to `target`, which is whole or as it was; the number of bytes."""
+        part = target.with_name(f"{target.name}.part")
+        try:
+            with self._calls.download(self._at(reference) + ":package") as chunks, part.open("wb") as file:
+                nbytes = sum(file.write(chunk) for chunk in chunks)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return nbytes
 
     def delete(self, reference: str) -> None:
         """Retire a version (`name@3`), or the whole name."""

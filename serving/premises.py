@@ -26,10 +26,12 @@ _GONE_S = 5.0  # how long a killed process may take to leave
 
 # Ray writes HAProxy's configuration with its metrics and statistics on every interface and has no setting for it; and
 # the replicas must stay on loopback when the front does not. So the configuration is put right just before each start.
+# Ray also adds the request's own x-request-id to an answer that has one: the first, which is ours, is kept.
 _WRAPPER = """#!/bin/sh
 sed -i -e 's|^\\( *bind \\):{metrics}$|\\1127.0.0.1:{metrics}|' \\
        -e 's|^\\( *bind \\)[*]:{stats}$|\\1127.0.0.1:{stats}|' \\
        -e 's|^\\( *bind \\)127.0.0.1:{port}$|\\1{host}:{port}|' \\
+       -e '/^ *bind {host}:{port}$/a \\    http-response set-header x-request-id %[res.fhdr(x-request-id,1)] if {{ res.fhdr_cnt(x-request-id) gt 1 }}' \
        -e 's|mode 666 level admin|mode 600 level admin|' {run}/h/*/haproxy.cfg
 exec {binary} "$@"
 """

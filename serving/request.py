@@ -84,6 +84,14 @@ Reply = Result | Refusal
 
 
 @dataclass(frozen=True, slots=True)
+class Pins:
+    """What every engine has to keep resident, as of a revision of the registry."""
+
+    revision: int
+    refs: tuple[AdapterRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ResidencyEntry:
     """One package in one tier of one replica."""
 

@@ -23,7 +23,7 @@ from serving.dispatch import ReplicaLost
 from serving.errors import NotReady, ServiceError
 from serving.logs import log
 from serving.registry.records import CheckReport, Resolved
-from serving.request import ReplicaReport, Reply, Ticket
+from serving.request import Pins, ReplicaReport, Reply, Ticket
 
 WATCH_S = 1.0  # how often the engines are asked what they hold
 FIRST_WATCH_S = 0.1  # and how often until the first has answered
@@ -77,7 +77,7 @@ class EngineCalls:
 class Fleet:
     """Implements `serving.api.services.Fleet`; keeps `observe` told of who is alive and what each replica holds.
 
-    What `pins` names is sent to every engine that has not been told yet, so that a replaced engine is made warm.
+    Every question tells the engines what is pinned, so that a replaced engine is made warm, too.
     """
 
     def __init__(
@@ -87,15 +87,13 @@ class Fleet:
         *,
         own: str,
         observe: Callable[[Mapping[str, frozenset[Key]]], None],
-        pins: Callable[[], Sequence[AdapterRef]],
+        pins: Callable[[], Pins],
     ) -> None:
         self._engines = engines
         self._gateways = gateways
         self._own = own  # the gateway that this fleet belongs to
         self._observe = observe
         self._pins = pins
-        self._told: set[tuple[str, Key]] = set()  # (replica, pinned version) that were sent
-        self._pinning: asyncio.Task[None] | None = None
         self._alive: frozenset[str] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
@@ -107,11 +105,10 @@ class Fleet:
 
     async def stop(self) -> None:
         """End the watching."""
-        running = [task for task in (self._task, self._pinning) if task is not None]
-        self._task = self._pinning = None
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
 
     async def reports(self) -> Sequence[ReplicaReport]:
         """One report per live engine replica, sorted by its id."""
@@ -125,6 +122,11 @@ class Fleet:
     async def unload(self, resolved: Resolved) -> dict[str, str]:
         """Evict and unpin a version everywhere it is not leased; replica -> outcome."""
         return dict(await broadcast(self._engines, "unload", resolved.version.ref))
+
+    async def retire(self, refs: Sequence[AdapterRef]) -> None:
+        """Have packages leave every engine, each once its last lease ends."""
+        if refs:
+            await broadcast(self._engines, "retire", tuple(refs))
 
     async def metrics(self) -> dict[str, str]:
         """Prometheus text of every engine replica and every other gateway, by replica id."""
@@ -144,7 +146,7 @@ class Fleet:
     async def _watch(self, first: asyncio.Event) -> None:
         while self._task is not None:
             try:
-                answers = await ask(self._engines, "holdings", timeout_s=ANSWER_S)
+                answers = await ask(self._engines, "holdings", self._pins(), timeout_s=ANSWER_S)
             except TimeoutError:  # a replica hangs; Ray's health check will end it, and until then all stay as known
                 log("fleet", "a replica does not answer", level=logging.WARNING)
                 continue
@@ -155,22 +157,7 @@ class Fleet:
             self._observe(dict(answers))
             if alive:
                 first.set()
-            self._send_pins(alive)
             await asyncio.sleep(WATCH_S if alive else FIRST_WATCH_S)
-
-
-    def _send_pins(self, alive: frozenset[str]) -> None:
-        wanted = {ref.key: ref for ref in self._pins()}
-        self._told &= {(replica, key) for replica in alive for key in wanted}
-        missing = [ref for key, ref in wanted.items() if any((replica, key) not in self._told for replica in alive)]
-        if missing and (self._pinning is None or self._pinning.done()):
-            self._pinning = asyncio.create_task(self._pin(missing))
-
-    async def _pin(self, refs: Sequence[AdapterRef]) -> None:
-        for ref in refs:
-            outcome = dict(await broadcast(self._engines, "preload", ref, True))
-            self._told |= {(replica, ref.key) for replica in outcome}
-            log("fleet", "pinned", version=str(ref), outcome=outcome)
 
 
 class RemoteChecker:

@@ -84,7 +84,7 @@ class DiskTier:
             temporary.replace(path)
             _sync_folder(self.folder)
         except OSError as error:
-            raise LoadFailed(f"{digest} could not be stored on disk: {error}") from error
+            raise LoadFailed(f"{digest} could not be stored on disk: {error.strerror}") from error
         finally:
             temporary.unlink(missing_ok=True)
         with self._lock:
@@ -119,7 +119,7 @@ class DiskTier:
             except AdapterError:
                 raise
             except Exception as error:  # the source is not ours: a network or a database may stand behind it
-                raise LoadFailed(f"{digest} could not be fetched: {error}") from error
+                raise LoadFailed(f"{digest} could not be fetched: {_said(error)}") from error
             temporary.unlink(missing_ok=True)
             _link_or_copy(blob, temporary)
             if _sound(temporary, digest):
@@ -148,6 +148,11 @@ class DiskTier:
             self._lru.add(f"sha256:{path.name}", status.st_size)
         for digest in reversed(tuple(self._lru)):
             self._lru.touch(digest)  # newest file, most recently used
+
+
+def _said(error: Exception) -> str:
+    """What may be told: a tenant reads it, so no path of this machine."""
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def _link_or_copy(blob: Path, target: Path) -> None:

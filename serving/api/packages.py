@@ -18,14 +18,23 @@ from serving.api import answers
 from serving.api.auth import require
 from serving.api.body import StrictRoute
 from serving.api.services import Services
-from serving.errors import BadRequest, NotFound, PreconditionFailed, ServiceError, UnsupportedMedia
+from serving.errors import BadRequest, Conflict, NotFound, ServiceError, UnsupportedMedia
 from serving.registry.records import NameRecord, Resolved, Space
 from serving.tenancy.keys import Caller
 
 MEDIA_TYPE = "application/octet-stream"
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 UPLOAD = {"openapi_extra": {"requestBody": {"required": True, "content": {MEDIA_TYPE: BINARY}}}}
+PUBLISHED: dict[str, Any] = {
+    "status_code": 201,
+    "responses": {200: {"model": answers.PublishedAnswer, "description": "These bytes were a version already"}},
+}
+DOWNLOAD: dict[str, Any] = {
+    "response_class": FileResponse,
+    "responses": {200: {"description": "The bytes", "content": {MEDIA_TYPE: BINARY}}},
+}
 Reader = Annotated[Caller, Depends(require("predict", "publish", "operate"))]
+Keeper = Annotated[Caller, Depends(require("publish", "operate"))]  # weights and audit are not the data plane's
 PublisherKey = Annotated[Caller, Depends(require("publish"))]
 Operator = Annotated[Caller, Depends(require("operate"))]
 IfMatch = Annotated[str | None, Header(description="the revision (ETag) that the change is based on")]
@@ -114,7 +123,7 @@ class Surface:
         response.headers["etag"] = f'"{record.revision}"'
         return answers.name_answer(record, resolved)
 
-    async def package(self, name: str, caller: Reader) -> FileResponse:
+    async def package(self, name: str, caller: Keeper) -> FileResponse:
         """The native package, as published."""
         _, resolved = await self.find(caller, name)
         ref = resolved.version.ref
@@ -122,11 +131,9 @@ class Surface:
         filename = f"{ref.name.replace('/', '_')}-{ref.version}.safetensors"
         return FileResponse(path, media_type=MEDIA_TYPE, filename=filename, headers={"etag": f'"{ref.digest}"'})
 
-    async def history(self, name: str, caller: Reader) -> answers.HistoryAnswer:
+    async def history(self, name: str, caller: Keeper) -> answers.HistoryAnswer:
         """The audit of one name, newest first."""
         rows = await self.services.control.history(caller.tenant, self.space, parse_name(name))
-        if not rows:
-            await self.find(caller, name)
         return {"items": [answers.event_answer(row) for row in rows]}
 
     async def set_alias(
@@ -150,12 +157,9 @@ class Surface:
         self, response: Response, name: str, alias: str, caller: PublisherKey, if_match: IfMatch = None
     ) -> answers.NameAnswer:
         """Remove an alias."""
-        wanted = revision(if_match)
-        if wanted is not None:
-            present = (await self.find(caller, name))[0].revision
-            if present != wanted:
-                raise PreconditionFailed(f"{name!r} is at revision {present}, not {wanted}: read it again")
-        record = await self.services.control.delete_alias(caller, self.space, parse_name(name), parse_alias(alias))
+        record = await self.services.control.delete_alias(
+            caller, self.space, parse_name(name), parse_alias(alias), if_match=revision(if_match)
+        )
         response.headers["etag"] = f'"{record.revision}"'
         return answers.name_answer(record)
 
@@ -164,7 +168,16 @@ class Surface:
         parsed = parse_reference(name)
         if parsed.alias is not None or parsed.digest is not None:
             raise BadRequest(f"{name!r}: retire a version ({parsed.name}@1) or the whole name ({parsed.name})")
+        going = [
+            version.ref
+            for record in self.services.directory.names(caller.tenant, self.space)
+            for version in record.versions
+            if record.name == parsed.name and parsed.version in (None, version.ref.version)
+        ]
         await self.services.control.delete(caller, self.space, parsed.name, parsed.version)
+        left = self.services.directory.names(caller.tenant, self.space)
+        held = {version.ref.digest for record in left for version in record.versions}  # the same bytes, another name
+        await self.services.fleet.retire([ref for ref in going if ref.digest not in held])
 
     async def preload(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
         """Load a version on every replica."""
@@ -172,8 +185,10 @@ class Surface:
         return _report("preload", resolved, await self.services.fleet.preload(resolved, pinned=False))
 
     async def unload(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
-        """Evict a version wherever no row uses it."""
+        """Evict a version wherever no row uses it; 409 where a pin keeps it."""
         _, resolved = await self.find(caller, name)
+        if pinned := self._pinned_as(caller, resolved):
+            raise Conflict(f"{' and '.join(pinned)} is pinned: unpin it first", code="held")
         return _report("unload", resolved, await self.services.fleet.unload(resolved))
 
     async def pin(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
@@ -184,6 +199,8 @@ class Surface:
     async def unpin(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
         """Let a version be retired again; every replica lets go of it now, or as soon as no row uses it."""
         resolved = await self._set_pin(name, caller, pinned=False)
+        if self._pinned_as(caller, resolved):  # the same bytes under another name: they stay
+            return _report("unpin", resolved, await self.services.fleet.preload(resolved, pinned=True))
         return _report("unpin", resolved, await self.services.fleet.unload(resolved))
 
     async def _set_pin(self, reference: str, caller: Caller, *, pinned: bool) -> Resolved:
@@ -191,6 +208,12 @@ class Surface:
         version = resolved.version.ref.version
         await self.services.control.set_pin(caller, self.space, record.name, version, pinned=pinned)
         return resolved
+
+    def _pinned_as(self, caller: Caller, resolved: Resolved) -> list[str]:
+        """The tenant's pins on these bytes: engines know packages by digest, whatever name they go by."""
+        digest, names = resolved.version.ref.digest, self.services.directory.names(caller.tenant, self.space)
+        pins = (v.ref for record in names for v in record.versions if v.ref.version in record.pinned)
+        return [f"{ref.name}@{ref.version}" for ref in pins if ref.digest == digest]
 
 
 def package_router(tag: str) -> APIRouter:
@@ -208,11 +231,11 @@ def add_package_routes(router: APIRouter, surface: Surface) -> None:
         ("POST", "/{name:path}:pin", surface.pin, {"status_code": 202}),
         ("POST", "/{name:path}:unpin", surface.unpin, {"status_code": 202}),
         ("GET", "/{name:path}:history", surface.history, {}),
-        ("GET", "/{name:path}:package", surface.package, {"response_class": FileResponse}),
+        ("GET", "/{name:path}:package", surface.package, DOWNLOAD),
         ("PUT", "/{name:path}/aliases/{alias}", surface.set_alias, {}),
         ("DELETE", "/{name:path}/aliases/{alias}", surface.delete_alias, {}),
         ("GET", "/{name:path}", surface.show, {}),
-        ("PUT", "/{name:path}", surface.publish, {**UPLOAD, "status_code": 201}),
+        ("PUT", "/{name:path}", surface.publish, {**UPLOAD, **PUBLISHED}),
         ("DELETE", "/{name:path}", surface.delete, {"status_code": 204}),
     )
     for method, path, call, options in table:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from adapters.architectures.profile import BackboneProfile
-from adapters.refs import Reference
+from adapters.refs import AdapterRef, Reference
 from serving.config import Limits
 from serving.metrics import GatewayMetrics
 from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Space
@@ -57,11 +57,13 @@ class Control(Protocol):
     async def set_alias(
         self, caller: Caller, space: Space, name: str, alias: str, version: int, *, if_match: int | None
     ) -> NameRecord:
-        """Point an alias at a version: promote and rollback."""
+        """Point an alias at a version: promote and rollback; with `if_match`, only while the name is at that revision."""
         ...
 
-    async def delete_alias(self, caller: Caller, space: Space, name: str, alias: str) -> NameRecord:
-        """Remove an alias."""
+    async def delete_alias(
+        self, caller: Caller, space: Space, name: str, alias: str, *, if_match: int | None
+    ) -> NameRecord:
+        """Remove an alias; with `if_match`, only while the name is at that revision."""
         ...
 
     async def delete(self, caller: Caller, space: Space, name: str, version: int | None) -> None:
@@ -77,7 +79,7 @@ class Control(Protocol):
         ...
 
     async def history(self, tenant: str, space: Space, name: str) -> Sequence[AuditEntry]:
-        """Audit rows of one name, newest first (rollback reads the alias history here)."""
+        """Audit rows of one name, newest first (rollback reads them); raises `NotFound` for a name that never was."""
         ...
 
     async def blob(self, resolved: Resolved) -> Path:
@@ -133,6 +135,10 @@ class Fleet(Protocol):
         """Evict and unpin a version everywhere it is not leased; replica -> outcome."""
         ...
 
+    async def retire(self, refs: Sequence[AdapterRef]) -> None:
+        """Have packages that no name leads to any more leave every engine, each once its last lease ends."""
+        ...
+
     async def metrics(self) -> dict[str, str]:
         """Prometheus text of every engine replica and every other gateway, by replica id."""
         ...
@@ -156,4 +162,3 @@ class Services:
     fleet: Fleet
     metrics: GatewayMetrics
     replica: str
-    loopback_only: bool  # without keys only loopback Host headers are answered

@@ -1,6 +1,6 @@
 """`chorus serve`: never reachable from other machines without a key, then handed to the composition root."""
 
-from serving.commands.keys import any_key
+from serving.commands.stored_keys import any_key
 from serving.config import ServiceSettings
 from serving.deployment import serve_forever
 from serving.errors import Forbidden

@@ -113,18 +113,20 @@ class Catalog:
         key = _own(actor, space, name)
         with self._database.write() as write:
             record = self._present(write.connection, key)
-            if if_match is not None and if_match != record.revision:
-                raise PreconditionFailed(f"{name!r} is at revision {record.revision}, not {if_match}: read it again")
+            _refuse_outdated(record, if_match)
             _version_of(record, version)
             if record.aliases.get(alias) != version:
                 self._point(write, actor, key, alias, version, before=record)
             return Committed(self._present(write.connection, key), write.revision)
 
-    def delete_alias(self, actor: Actor, space: Space, name: str, alias: str) -> Committed[NameRecord]:
-        """Remove an alias; raises `NotFound`."""
+    def delete_alias(
+        self, actor: Actor, space: Space, name: str, alias: str, *, if_match: int | None
+    ) -> Committed[NameRecord]:
+        """Remove an alias; raises `NotFound`, or `PreconditionFailed` where `if_match` is outdated."""
         key = _own(actor, space, name)
         with self._database.write() as write:
             record = self._present(write.connection, key)
+            _refuse_outdated(record, if_match)
             if alias not in record.aliases:
                 raise missing_selector(record, Reference(name, alias=alias))
             write.connection.execute(delete(ALIASES).where(name_is(ALIASES, key), ALIASES.c.alias == alias))
@@ -253,6 +255,11 @@ def _version_of(record: NameRecord, number: int) -> Version:
         if version.ref.version == number:
             return version
     raise missing_selector(record, Reference(record.name, version=number))
+
+
+def _refuse_outdated(record: NameRecord, if_match: int | None) -> None:
+    if if_match is not None and if_match != record.revision:
+        raise PreconditionFailed(f"{record.name!r} is at revision {record.revision}, not {if_match}: read it again")
 
 
 def _refuse_held(record: NameRecord, numbers: list[int]) -> None:

@@ -81,9 +81,13 @@ class Publisher:
             lambda: self._catalog.set_alias(caller, space, name, alias, version, if_match=if_match)
         )
 
-    async def delete_alias(self, caller: Actor, space: Space, name: str, alias: str) -> NameRecord:
+    async def delete_alias(
+        self, caller: Actor, space: Space, name: str, alias: str, *, if_match: int | None
+    ) -> NameRecord:
         """Remove an alias."""
-        return await self._acknowledged(lambda: self._catalog.delete_alias(caller, space, name, alias))
+        return await self._acknowledged(
+            lambda: self._catalog.delete_alias(caller, space, name, alias, if_match=if_match)
+        )
 
     async def delete(self, caller: Actor, space: Space, name: str, version: int | None) -> None:
         """Retire a version, or a whole name; `Conflict` where an alias or pin holds it."""

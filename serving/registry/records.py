@@ -51,7 +51,7 @@ class NameRecord:
 
 @dataclass(frozen=True)
 class Published:
-    """The outcome of a publish. `created` is False when the same bytes were the newest version already."""
+    """The outcome of a publish. `created` is False where a version of the name had the same bytes already."""
 
     version: Version
     created: bool

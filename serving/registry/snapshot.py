@@ -9,12 +9,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from adapters.refs import AdapterRef, Reference
+from adapters.refs import Reference
 from serving.errors import NotReady
 from serving.registry.absence import missing_name, missing_selector
 from serving.registry.catalog import Catalog
 from serving.registry.lookup import Delta
 from serving.registry.records import DEFAULT_ALIAS, NameRecord, Resolved, Space, Version
+from serving.request import Pins
 
 _Names = Mapping[tuple[str, Space], Mapping[str, NameRecord]]  # (tenant, space) -> name -> record
 _log = logging.getLogger(__name__)
@@ -124,10 +125,12 @@ class Directory:
         """Name of the tenant's active token embedding, or None for the backbone's own."""
         return self._current.active.get(tenant)
 
-    def pins(self) -> Sequence[AdapterRef]:
+    def pins(self) -> Pins:
         """Every pinned version of every tenant."""
-        records = (record for names in self._current.names.values() for record in names.values())
-        return [v.ref for record in records for v in record.versions if v.ref.version in record.pinned]
+        snapshot = self._current
+        records = (record for names in snapshot.names.values() for record in names.values())
+        refs = (v.ref for record in records for v in record.versions if v.ref.version in record.pinned)
+        return Pins(snapshot.revision, tuple(refs))
 
     @property
     def _current(self) -> Snapshot:

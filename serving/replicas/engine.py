@@ -7,9 +7,10 @@ from adapters.refs import AdapterRef
 from serving.affinity import Key
 from serving.config import ServiceSettings
 from serving.errors import ServiceError
+from serving.logs import log
 from serving.registry.blobs import BlobStore
 from serving.replicas.surroundings import ENGINE, reported, settle
-from serving.request import ReplicaReport, Reply, Ticket
+from serving.request import Pins, ReplicaReport, Reply, Ticket
 
 
 class EngineReplica:
@@ -22,6 +23,10 @@ class EngineReplica:
         self._replica = settle(settings, ENGINE)
         with reported(settings):
             self._engine = Engine.build(settings, BlobStore(settings.data / "blobs").path, self._replica)
+        self._pins = Pins(0, ())
+        self._kept: dict[Key, AdapterRef] = {}  # pinned here
+        self._failed: dict[Key, str] = {}  # could not be pinned, and why; told once
+        self._keeping: asyncio.Task[None] | None = None
 
     async def predict(self, tickets: Sequence[Ticket], *, replica: str) -> AsyncIterator[tuple[Reply, ...]]:
         """Exactly one reply per ticket, in groups; `replica` is the router's hint. An early end cancels the rest."""
@@ -51,8 +56,12 @@ class EngineReplica:
         """What this engine says of itself."""
         return self._engine.report()
 
-    async def holdings(self) -> tuple[str, frozenset[Key]]:
-        """What a ticket would find here without a fetch from disk: for routing."""
+    async def holdings(self, pins: Pins) -> tuple[str, frozenset[Key]]:
+        """What a ticket would find here without a fetch from disk: for routing. `pins` is what has to be here."""
+        if pins.revision >= self._pins.revision:  # a gateway that is behind is not listened to
+            self._pins = pins
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep())
         entries = self._engine.report().entries
         return self._replica, frozenset((entry.tenant, entry.digest) for entry in entries if entry.tier != "disk")
 
@@ -60,13 +69,22 @@ class EngineReplica:
         """Load a version, and pin it where that is asked; the engine's id and the tier, or the error."""
         load = self._engine.pin if pinned else self._engine.preload
         try:
-            return self._replica, await asyncio.to_thread(load, ref)
+            tier = await asyncio.to_thread(load, ref)
         except ServiceError as error:
             return self._replica, f"error: {error.detail}"
+        if pinned:
+            self._kept[ref.key] = ref
+        return self._replica, tier
 
     async def unload(self, ref: AdapterRef) -> tuple[str, str]:
         """Evict and unpin a version; the engine's id and the outcome."""
+        self._kept.pop(ref.key, None)
         return self._replica, await asyncio.to_thread(self._engine.unload, ref)
+
+    async def retire(self, refs: Sequence[AdapterRef]) -> None:
+        """Have packages leave every tier, each once its last lease ends."""
+        for ref in refs:
+            self._engine.retire(ref)
 
     async def metrics(self) -> tuple[str, str]:
         """The engine's id and Prometheus text."""
@@ -76,3 +94,16 @@ class EngineReplica:
         """Asked by Ray Serve every two seconds; raising has this replica replaced."""
         if not self._engine.report().ready:
             raise RuntimeError("the forward thread has ended")
+
+    async def _keep(self) -> None:
+        """Pin what is wanted and not here yet, and let go of the rest; what fails is tried again at the next question."""
+        wanted = {ref.key: ref for ref in self._pins.refs}
+        for key in self._kept.keys() - wanted.keys():
+            self._engine.unpin(self._kept.pop(key))
+        for key, ref in wanted.items():
+            if key in self._kept:
+                continue
+            _, outcome = await self.preload(ref, pinned=True)
+            if key not in self._kept and self._failed.get(key) != outcome:
+                self._failed[key] = outcome
+                log("engine", "could not pin", version=str(ref), outcome=outcome)

@@ -73,7 +73,6 @@ class Gateway:
             fleet=fleet,
             metrics=self._metrics,
             replica=self._replica,
-            loopback_only=settings.loopback,
         )
 
     async def refresh(self, revision: int) -> str:

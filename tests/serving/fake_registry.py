@@ -104,13 +104,15 @@ class FakeControl:
         except InvalidName as error:
             raise from_library(error, "/alias") from error
         record = self._record(caller, space, name, version)
-        if if_match is not None and if_match != record.revision:
-            raise PreconditionFailed(f"the revision is {record.revision}, not {if_match}")
+        _refuse_outdated(record, if_match)
         detail = f"{alias}: {record.aliases.get(alias)} -> {version}"
         return self._store(caller, replace(record, aliases={**record.aliases, alias: version}), "set_alias", detail)
 
-    async def delete_alias(self, caller: Caller, space: Space, name: str, alias: str) -> NameRecord:
+    async def delete_alias(
+        self, caller: Caller, space: Space, name: str, alias: str, *, if_match: int | None
+    ) -> NameRecord:
         record = self._record(caller, space, name)
+        _refuse_outdated(record, if_match)
         if alias not in record.aliases:
             raise NotFound(f"{name} has no alias {alias!r}")
         left = {key: value for key, value in record.aliases.items() if key != alias}
@@ -139,7 +141,10 @@ class FakeControl:
             self.directory.active[caller.tenant] = self._record(caller, "embedding", name).name
 
     async def history(self, tenant: str, space: Space, name: str) -> Sequence[AuditEntry]:
-        return [row for row in reversed(self.audit) if (row.tenant, row.subject) == (tenant, f"{space}:{name}")]
+        rows = [row for row in reversed(self.audit) if (row.tenant, row.subject) == (tenant, f"{space}:{name}")]
+        if not rows:
+            raise NotFound(f"no {space} {name!r}", code=f"{space}_not_found")
+        return rows
 
     async def blob(self, resolved: Resolved) -> Path:
         return self._path(resolved.version.ref.digest)
@@ -173,6 +178,11 @@ class FakeControl:
         subject = f"{record.space}:{record.name}"
         self.audit.append(AuditEntry(NOW, caller.key_id, caller.tenant, action, subject, detail))
         return record
+
+
+def _refuse_outdated(record: NameRecord, if_match: int | None) -> None:
+    if if_match is not None and if_match != record.revision:
+        raise PreconditionFailed(f"the revision is {record.revision}, not {if_match}")
 
 
 def _checked_name(name: str) -> None:

@@ -124,6 +124,9 @@ class FakeFleet:
         self.calls.append(("unload", resolved.version.ref, False))
         return {"engine-1": "disk", "engine-2": "disk"}
 
+    async def retire(self, refs: Sequence[AdapterRef]) -> None:
+        self.calls += [("retire", ref, False) for ref in refs]
+
     async def metrics(self) -> dict[str, str]:
         return self.texts
 
@@ -174,7 +177,6 @@ def make_fakes(folder: Path, *, limits: Limits | None = None, profile: BackboneP
         fleet=fleet,
         metrics=GatewayMetrics(),
         replica="gateway-1",
-        loopback_only=True,
     )
     return Fakes(services, directory, control, keyring, submit, fleet)
 

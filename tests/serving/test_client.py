@@ -1,11 +1,20 @@
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 
 from adapters.errors import InvalidName
 from serving.api.app import build_app
-from serving.client import Client
-from serving.errors import Conflict, NotFound, PreconditionFailed, Unauthenticated, Unprocessable, UnsupportedMedia
+from serving.client import Client, Packages
+from serving.errors import (
+    Conflict,
+    NotFound,
+    NotReady,
+    PreconditionFailed,
+    Unauthenticated,
+    Unprocessable,
+    UnsupportedMedia,
+)
 from serving.request import ReplicaReport
 from serving.tenancy.keys import SCOPES
 from tests.serving import fakes
@@ -54,6 +63,22 @@ def test_a_file_is_streamed_and_its_progress_told(client, tmp_path):
     assert client.adapters.publish("team/tone", file)["created"] is False
     assert client.adapters.fetch("team/tone@1", tmp_path / "back") == len(PACKAGE)
     assert (tmp_path / "back").read_bytes() == PACKAGE
+
+
+def test_a_download_that_breaks_leaves_what_was_there(tmp_path):
+    class Torn:
+        @contextmanager
+        def download(self, path):
+            def chunks():
+                yield PACKAGE[:10]
+                raise NotReady("gone")
+
+            yield chunks()
+
+    (tmp_path / "tone").write_bytes(b"before")
+    with pytest.raises(NotReady):
+        Packages(Torn(), "/v1/adapters").fetch("tone", tmp_path / "tone")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
 
 
 def test_a_refused_upload_is_the_servers_error(client):

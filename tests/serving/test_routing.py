@@ -11,7 +11,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from serving.dispatch import ReplicaLost
 from serving.errors import NotReady, Unprocessable
-from serving.request import ReplicaReport
+from serving.request import Pins, ReplicaReport
 from serving.routing import EngineCalls, Fleet, HintedRouter, RemoteChecker, ask, bind_to_loopback, broadcast
 from tests.serving.test_affinity import ref, ticket
 from tests.serving.virtual_time import run
@@ -179,14 +179,12 @@ class Watched:
     engines: Handle
     gateways: Handle = field(default_factory=Handle)
     told: list = field(default_factory=list)
-    pins: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.fleet = Fleet(
-            self.engines, self.gateways, own="gw1", observe=self.told.append, pins=lambda: tuple(self.pins)
-        )
+        self.fleet = Fleet(self.engines, self.gateways, own="gw1", observe=self.told.append, pins=lambda: PINS)
 
 
+PINS = Pins(3, (ref("pinned"),))
 HELD = frozenset([ref("x").key])
 
 
@@ -231,32 +229,26 @@ def test_an_engine_that_hangs_does_not_make_the_others_disappear():
     run(main())
 
 
-def test_pins_are_sent_once_to_every_engine_and_again_to_one_that_was_replaced():
+def test_every_question_tells_the_engines_what_is_pinned():
     async def main():
-        alive = ["a", "b"]
-        engines = Handle()
-        engines.answers["preload"] = lambda _ref, _pinned: [(name, "device") for name in alive]
-        engines.answers["holdings"] = lambda: [(name, frozenset()) for name in alive]
-        watched = Watched(engines, pins=[ref("x")])
-
-        def sent():
-            return [call[1] for call in engines.asked if call[0] == "preload"]
-
+        engines = Handle({"holdings": [("a", HELD)]})
+        watched = Watched(engines)
         await watched.fleet.start()
-        await asyncio.sleep(10)
-        assert sent() == [(ref("x"), True)]
-        watched.pins.append(ref("y"))
-        await asyncio.sleep(3)
-        assert sent()[1:] == [(ref("y"), True)]
-        alive[0] = "c"
-        await asyncio.sleep(3)
-        assert sorted(str(call[0]) for call in sent()[2:]) == sorted(str(ref(name)) for name in "xy")
-        watched.pins.clear()
-        await asyncio.sleep(3)
-        watched.pins.append(ref("x"))
-        await asyncio.sleep(3)
-        assert len(sent()) == 5
+        await asyncio.sleep(2)
+        assert len(engines.asked) > 1
+        assert set(engines.asked) == {("holdings", (PINS,))}
         await watched.fleet.stop()
+
+    run(main())
+
+
+def test_retired_packages_are_named_to_every_engine_and_none_to_nobody():
+    async def main():
+        engines = Handle({"retire": [None]})
+        fleet = Watched(engines).fleet
+        await fleet.retire([])
+        await fleet.retire([ref("x"), ref("y")])
+        assert engines.asked == [("retire", ((ref("x"), ref("y")),))]
 
     run(main())
 

@@ -116,8 +116,9 @@ def test_a_failing_source_is_a_failed_load(blobs, folder, error):
 def test_a_blob_that_is_not_there_is_a_failed_load(blobs, folder):
     digest = blobs.put(b"weights")
     blobs(digest).unlink()
-    with pytest.raises(LoadFailed):
+    with pytest.raises(LoadFailed) as caught:
         DiskTier(folder, 100).fetch(digest, blobs)
+    assert str(folder.parent) not in str(caught.value)  # a tenant reads this
 
 
 def test_a_full_disk_leaves_no_partial_file(blobs, folder, monkeypatch):

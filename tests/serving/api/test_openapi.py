@@ -35,6 +35,21 @@ def test_every_operation_tells_of_problems_and_of_its_key(schema):
             assert bool(operation["security"]) == (path not in OPEN_PATHS), path
 
 
+def test_what_publishing_and_downloading_answer_is_described(client, schema, publish):
+    publish("tone")
+    operations = schema["paths"]["/v1/adapters/{name}"]
+    package = client.get("/v1/adapters/tone:package")
+    described = schema["paths"]["/v1/adapters/{name}:package"]["get"]["responses"]["200"]["content"]
+    assert list(described) == [package.headers["content-type"]]
+    again = client.put(
+        "/v1/adapters/tone", content=package.content, headers={"content-type": "application/octet-stream"}
+    )
+    for status in (str(again.status_code), "201"):
+        answer = operations["put"]["responses"][status]["content"]["application/json"]["schema"]
+        assert answer == {"$ref": "#/components/schemas/PublishedAnswer"}
+    assert again.status_code == 200
+
+
 def test_operations_have_ids_of_their_own(schema):
     ids = [operation["operationId"] for operations in schema["paths"].values() for operation in operations.values()]
     assert len(ids) == len(set(ids))

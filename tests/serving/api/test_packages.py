@@ -221,6 +221,17 @@ def test_retiring_is_refused_while_an_alias_or_a_pin_holds_the_version(http):
     assert [version["version"] for version in http.get("/v1/adapters/tone").json()["versions"]] == [1]
 
 
+def test_engines_hear_of_retired_bytes_unless_another_name_holds_them(held, http):
+    put(http, "tone")
+    put(http, "twin")
+    put(http, "tone", OTHER)
+    assert http.delete("/v1/adapters/tone").status_code == 204
+    retired = [(call[1].name, call[1].version) for call in held.fleet.calls if call[0] == "retire"]
+    assert retired == [("tone", 2)]
+    assert http.delete("/v1/adapters/twin@1").status_code == 204
+    assert [call[1].name for call in held.fleet.calls if call[0] == "retire"] == ["tone", "twin"]
+
+
 def test_versions_are_not_used_again_after_a_whole_name_was_retired(http):
     put(http, "tone")
     assert http.delete("/v1/adapters/tone").status_code == 204
@@ -242,6 +253,29 @@ def test_replicas_act_on_the_pinned_version_and_report(held, http):
         ("unload", 1, False),
         ("unload", 1, False),
     ]
+
+
+def test_a_pinned_version_is_not_unloaded_under_any_of_its_names(held, http):
+    put(http, "tone")
+    put(http, "copy")
+    http.post("/v1/adapters/tone:pin")
+    for name in ("tone", "copy"):
+        answer = http.post(f"/v1/adapters/{name}:unload")
+        assert (answer.status_code, answer.json()["code"]) == (409, "held")
+        assert "tone@1" in answer.json()["detail"]
+    assert [call for call, _, _ in held.fleet.calls] == ["preload"]
+    http.post("/v1/adapters/tone:unpin")
+    assert http.post("/v1/adapters/copy:unload").status_code == 202
+
+
+def test_unpinning_one_name_leaves_the_pin_that_another_has_on_the_same_bytes(held, http):
+    for name in ("tone", "copy"):
+        put(http, name)
+        http.post(f"/v1/adapters/{name}:pin")
+    http.post("/v1/adapters/tone:unpin")
+    assert [call for call, _, _ in held.fleet.calls] == ["preload"] * 3  # the last one pins what is pinned: it stays
+    http.post("/v1/adapters/copy:unpin")
+    assert [call for call, _, _ in held.fleet.calls] == ["preload"] * 3 + ["unload"]
 
 
 def test_history_is_newest_first(http):
@@ -280,6 +314,14 @@ def test_any_scope_may_read(held, http):
         key = held.keyring.add("acme", scope)
         assert http.get("/v1/adapters/tone", headers={"authorization": f"Bearer {key.secret}"}).status_code == 200
     assert http.get("/v1/adapters/tone").status_code == 401
+
+
+def test_a_key_that_may_only_predict_gets_neither_weights_nor_audit(held, http):
+    asyncio.run(held.publish("tone", tenant="acme"))
+    for scope, status in (("predict", 403), ("publish", 200), ("operate", 200)):
+        bearer = {"authorization": f"Bearer {held.keyring.add('acme', scope).secret}"}
+        for verb in ("package", "history"):
+            assert http.get(f"/v1/adapters/tone:{verb}", headers=bearer).status_code == status
 
 
 def _body(path):

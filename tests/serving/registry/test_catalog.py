@@ -92,6 +92,19 @@ def test_an_alias_moves_only_from_the_revision_that_was_seen(catalog):
     assert catalog.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=None).value.aliases == {"prod": 2}
 
 
+def test_an_alias_is_removed_only_from_the_revision_that_the_caller_saw(catalog):
+    add(catalog, promote=True)
+    seen = record(catalog).revision
+    catalog.set_alias(ACME, "adapter", "ada", "canary", 1, if_match=None)  # somebody was faster
+    with pytest.raises(PreconditionFailed):
+        catalog.delete_alias(ACME, "adapter", "ada", "prod", if_match=seen)
+    present = record(catalog)
+    assert present.aliases == {"prod": 1, "canary": 1}
+    assert catalog.delete_alias(ACME, "adapter", "ada", "prod", if_match=present.revision).value.aliases == {
+        "canary": 1
+    }
+
+
 def test_an_alias_leads_to_a_version_that_is_there(catalog):
     with pytest.raises(NotFound):
         catalog.set_alias(ACME, "adapter", "ada", "prod", 1, if_match=None)
@@ -107,7 +120,7 @@ def test_what_an_alias_or_a_pin_holds_is_not_deleted(catalog):
     for version, holder in ((1, "alias 'prod'"), (2, "a pin"), (None, "alias 'prod' .* a pin")):
         with pytest.raises(Conflict, match=holder):
             catalog.delete(ACME, "adapter", "ada", version)
-    catalog.delete_alias(ACME, "adapter", "ada", "prod")
+    catalog.delete_alias(ACME, "adapter", "ada", "prod", if_match=None)
     catalog.delete(ACME, "adapter", "ada", 1)
     assert [v.ref.version for v in record(catalog).versions] == [2]
     catalog.set_pin(ACME, "adapter", "ada", 2, pinned=False)
@@ -126,7 +139,7 @@ def test_another_tenants_name_sounds_exactly_like_one_that_never_was(catalog):
     add(catalog, promote=True)
     for write in (
         lambda name: catalog.set_alias(OTHER, "adapter", name, "prod", 1, if_match=None),
-        lambda name: catalog.delete_alias(OTHER, "adapter", name, "prod"),
+        lambda name: catalog.delete_alias(OTHER, "adapter", name, "prod", if_match=None),
         lambda name: catalog.delete(OTHER, "adapter", name, 1),
         lambda name: catalog.set_pin(OTHER, "adapter", name, 1, pinned=True),
     ):

@@ -197,7 +197,7 @@ def test_aliases_pins_and_embeddings_are_told_as_well(registry):
         assert registry.directory.active_embedding("acme") == "kli"
         await publisher.delete(ACME, "embedding", "kli", None)
         assert registry.directory.active_embedding("acme") is None
-        await publisher.delete_alias(ACME, "adapter", "ada", "prod")
+        await publisher.delete_alias(ACME, "adapter", "ada", "prod", if_match=None)
         await publisher.delete(ACME, "adapter", "ada", first.version.ref.version)
         assert [v.ref.version for v in registry.directory.names("acme", "adapter")[0].versions] == [2]
         assert registry.nudges == sorted(set(registry.nudges))

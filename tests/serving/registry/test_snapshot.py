@@ -114,9 +114,10 @@ def test_pins_of_every_tenant_are_told(catalog, sql):
 
     async def scenario():
         directory = Directory(sql)
-        assert not directory.pins()
+        assert not directory.pins().refs
         await directory.refresh()
-        assert sorted(map(str, directory.pins())) == ["acme:ada@2", f"{OTHER.tenant}:bob@1"]
+        assert sorted(map(str, directory.pins().refs)) == ["acme:ada@2", f"{OTHER.tenant}:bob@1"]
+        assert directory.pins().revision == directory.revision
 
     asyncio.run(scenario())
 
@@ -178,7 +179,7 @@ def test_deltas_lead_to_the_same_snapshot_as_a_fresh_read(catalog, sql):
             lambda: catalog.add_version(ACME, "embedding", "kli", report_of(b"e", "embedding"), promote=False),
             lambda: catalog.set_active_embedding(ACME, "kli"),
             lambda: catalog.delete(ACME, "embedding", "kli", None),
-            lambda: catalog.delete_alias(ACME, "adapter", "ada", "prod"),
+            lambda: catalog.delete_alias(ACME, "adapter", "ada", "prod", if_match=None),
         ]
         for step in steps:
             step()

@@ -8,7 +8,7 @@ import pytest
 
 from serving.errors import DependencyFailed
 from serving.replicas.engine import EngineReplica
-from serving.request import Refusal, ReplicaReport, ResidencyEntry
+from serving.request import Pins, Refusal, ReplicaReport, ResidencyEntry
 from tests.serving.test_affinity import ref, ticket
 
 REPORT = ReplicaReport("e1", ready=True, budgets={}, used={}, counters={}, entries=(), queued=0, running=0)
@@ -22,6 +22,7 @@ class Engine:
         self.cancelled = []
         self.said = REPORT
         self.submitted = threading.Event()
+        self.pins, self.torn, self.retired = [], set(), []
 
     def submit(self, tickets, sink):
         self.sink = sink
@@ -43,7 +44,16 @@ class Engine:
         raise DependencyFailed(f"{ref.name} is torn")
 
     def pin(self, ref):
+        if ref.name in self.torn:
+            raise DependencyFailed(f"{ref.name} is torn")
+        self.pins.append(ref.name)
         return "device"
+
+    def unpin(self, ref):
+        self.pins.remove(ref.name)
+
+    def retire(self, ref):
+        self.retired.append(ref.name)
 
     def unload(self, ref):
         return "in use"
@@ -56,6 +66,7 @@ class Engine:
 def shell():
     made = EngineReplica.__new__(EngineReplica)
     made._replica, made._engine = "e1", Engine()
+    made._pins, made._kept, made._failed, made._keeping = Pins(0, ()), {}, {}, None
     return made
 
 
@@ -114,8 +125,53 @@ def test_routing_hears_of_what_needs_no_disk(shell):
         for tier in ("disk", "host", "device")
     ]
     shell._engine.said = replace(REPORT, entries=tuple(held))
-    name, keys = asyncio.run(shell.holdings())
+    name, keys = asyncio.run(shell.holdings(Pins(0, ())))
     assert (name, keys) == ("e1", {("acme", "sha256:host"), ("acme", "sha256:device")})
+
+
+async def told(shell, revision, *names):
+    await shell.holdings(Pins(revision, tuple(ref(name) for name in names)))
+    await shell._keeping
+    return sorted(shell._engine.pins)
+
+
+def test_pins_become_what_the_newest_revision_says(shell):
+    async def main():
+        assert await told(shell, 5, "x", "y") == ["x", "y"]
+        assert await told(shell, 6, "y", "z") == ["y", "z"]
+        assert await told(shell, 5, "x") == ["y", "z"]  # a gateway that is behind
+        assert await told(shell, 7) == []
+
+    asyncio.run(main())
+
+
+def test_what_could_not_be_pinned_is_tried_again(shell, caplog):
+    async def main():
+        shell._engine.torn = {"x"}
+        assert await told(shell, 1, "x", "y") == ["y"]
+        assert await told(shell, 1, "x", "y") == ["y"]
+        assert len(shell._failed) == 1
+        shell._engine.torn = set()
+        assert await told(shell, 1, "x", "y") == ["x", "y"]
+
+    asyncio.run(main())
+
+
+def test_a_pin_by_hand_lasts_until_the_registry_says_otherwise(shell):
+    async def main():
+        await shell.preload(ref("x"), pinned=True)
+        assert await told(shell, 4, "x") == ["x"]
+        await shell.unload(ref("x"))
+        assert shell._kept == {}
+        shell._engine.pins.clear()
+        assert await told(shell, 5) == []
+
+    asyncio.run(main())
+
+
+def test_retired_packages_leave(shell):
+    asyncio.run(shell.retire([ref("x"), ref("y")]))
+    assert shell._engine.retired == ["x", "y"]
 
 
 def test_an_operator_gets_an_outcome_or_the_error_in_words(shell):
