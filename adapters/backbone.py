@@ -24,6 +24,7 @@ from adapters.batch.rows import Row, own_tokens, positions, segment_ids
 from adapters.embeddings import look_up
 from adapters.errors import UnknownArchitecture
 from adapters.heads import apply_heads
+from adapters.kernels.dense import dense
 
 Want = Literal["logits", "hidden_state"]
 
@@ -36,6 +37,17 @@ class States:
     logits: dict[int, Tensor]
 
 
+class _Dense(nn.Linear):
+    """A linear map of the model, on the quickest path; weight and bias are those of the map it stands for."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        return dense(input, self.weight, self.bias)
+
+
 class Backbone:
     """One frozen transformer. Not thread-safe: one pass at a time."""
 
@@ -46,6 +58,8 @@ class Backbone:
         self.profile = profile
         self.device = device
         self._architecture = architecture
+        for path, module in [(p, m) for p, m in model.named_modules() if type(m) is nn.Linear]:
+            model.set_submodule(path, _Dense(module))
         self._injection = Injection(model, architecture, profile.geometry.layers)
         self._pooler = getattr(model, "pooler", None) if profile.has_pooler else None
         if getattr(model, "pooler", None) is not None:

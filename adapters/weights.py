@@ -7,6 +7,7 @@ parameter of many adapters can be gathered by offset from one arena.
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import torch
@@ -51,7 +52,7 @@ class Block:
     variant: Hashable
     spans: Mapping[str, Span]
 
-    @property
+    @cached_property
     def kin(self) -> Hashable:
         """Method, variant and shapes: adapters that agree here are computed together."""
         return (self.method, self.variant, tuple((name, span.shape) for name, span in self.spans.items()))
@@ -75,6 +76,11 @@ class Adapter:
     head_spans: Mapping[str, Span]
     insertion: Insertion | None
     flat: Tensor
+
+    @cached_property
+    def signature(self) -> Hashable:
+        """Adapters with equal signatures can share every operand, so their rows should touch."""
+        return tuple((address, tuple(block.kin for block in blocks)) for address, blocks in self.blocks.items())
 
     @property
     def nbytes(self) -> int:

@@ -1,45 +1,33 @@
 """Records of the encoder families: BERT, RoBERTa, DistilBERT."""
 
-from adapters.architectures.record import Architecture, Junction
+from dataclasses import replace
 
-_BERT_LINEAR = {
-    "attn_q": "attention.self.query",
-    "attn_k": "attention.self.key",
-    "attn_v": "attention.self.value",
-    "attn_out": "attention.output.dense",
-    "ffn_in": "intermediate.dense",
-    "ffn_out": "output.dense",
-}
-_BERT_JUNCTIONS = {
-    "attn_junction": Junction("attention.output.dense", "attention", "attention.output.LayerNorm"),
-    "ffn_junction": Junction("output.dense", "intermediate", "output.LayerNorm"),
-}
+from adapters.architectures.record import Architecture, Junction
 
 BERT = Architecture(
     model_type="bert",
     prefix="bert",
     layer="encoder.layer.{layer}",
     embeddings="embeddings",
-    linear=_BERT_LINEAR,
+    linear={
+        "attn_q": "attention.self.query",
+        "attn_k": "attention.self.key",
+        "attn_v": "attention.self.value",
+        "attn_out": "attention.output.dense",
+        "ffn_in": "intermediate.dense",
+        "ffn_out": "output.dense",
+    },
     attention="attention.self",
-    junctions=_BERT_JUNCTIONS,
+    junctions={
+        "attn_junction": Junction("attention.output.dense", "attention", "attention.output.LayerNorm"),
+        "ffn_junction": Junction("output.dense", "intermediate", "output.LayerNorm"),
+    },
     pooler="pooler.dense",
     segment_ids=True,
     positions_after_pad=False,
 )
 
-ROBERTA = Architecture(
-    model_type="roberta",
-    prefix="roberta",
-    layer="encoder.layer.{layer}",
-    embeddings="embeddings",
-    linear=_BERT_LINEAR,
-    attention="attention.self",
-    junctions=_BERT_JUNCTIONS,
-    pooler="pooler.dense",
-    segment_ids=True,
-    positions_after_pad=True,
-)
+ROBERTA = replace(BERT, model_type="roberta", prefix="roberta", positions_after_pad=True)
 
 DISTILBERT = Architecture(
     model_type="distilbert",

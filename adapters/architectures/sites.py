@@ -46,7 +46,10 @@ class Address(NamedTuple):
         layer, _, site = text.partition("/")
         if site not in SITES:
             raise ValueError(f"{text!r} names no site")
-        return cls(None if layer == "model" else int(layer), site)
+        address = cls(None if layer == "model" else int(layer), site)
+        if str(address) != text:  # "03/ffn_out", "+3/ffn_out": two names for one place
+            raise ValueError(f"{text!r} is not how a site is written; use {address}")
+        return address
 
 
 # Sites inside a layer first, then those of the whole model.

@@ -1,11 +1,11 @@
 """Packed attention: every row attends to itself (and its prefixes) alone, without padding and without masks.
 
 Registered with transformers' attention interface under `PACKED`; the mask interface knows no such name and returns
-none. Rows of equal length run in one call; no value of a row enters another row's arithmetic.
+none. Rows of equal length (and equally long prefixes) run in one call; no value of a row enters another row's arithmetic.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,72 +18,81 @@ PACKED = "chorus_packed"
 
 @dataclass(frozen=True, eq=False)
 class LengthGroup:
-    """Rows of one length, and their tokens as one index [rows * length]."""
+    """Rows of one length that see equally many prefix tokens, and their own tokens as one index [rows * length]."""
 
     rows: tuple[int, ...]
     length: int
+    more: int
     tokens: Tensor
 
 
-def length_groups(layout: RowLayout, device: torch.device) -> tuple[LengthGroup, ...]:
-    """Rows by length."""
-    groups: dict[int, list[int]] = {}
-    for row in range(layout.rows):
-        start, end = layout.bounds(row)
-        groups.setdefault(end - start, []).append(row)
-    return tuple(
-        LengthGroup(
-            tuple(rows),
-            length,
-            torch.cat([torch.arange(*layout.bounds(row), device=device) for row in rows]),
+@dataclass(eq=False)
+class Packing:
+    """Which rows of a pass attend in one call; the groups are found once for all layers with the same prefixes."""
+
+    layout: RowLayout
+    device: torch.device
+    _known: dict[tuple[int, ...], tuple[LengthGroup, ...]] = field(default_factory=dict)
+
+    def groups(self, more: tuple[int, ...]) -> tuple[LengthGroup, ...]:
+        """Rows by length and prefix; `more[row]` is the number of prefix tokens that a row sees."""
+        known = self._known.get(more)
+        if known is None:
+            known = self._known[more] = self._find(more)
+        return known
+
+    def _find(self, more: tuple[int, ...]) -> tuple[LengthGroup, ...]:
+        found: dict[tuple[int, int], list[int]] = {}
+        for row in range(self.layout.rows):
+            start, end = self.layout.bounds(row)
+            found.setdefault((end - start, more[row]), []).append(row)
+        return tuple(
+            LengthGroup(
+                tuple(rows),
+                length,
+                count,
+                torch.cat([torch.arange(*self.layout.bounds(row), device=self.device) for row in rows]),
+            )
+            for (length, count), rows in found.items()
         )
-        for length, rows in groups.items()
-    )
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    layout: RowLayout,
-    groups: Sequence[LengthGroup],
-    prefixes: dict[int, Tensor],
-    scaling: float,
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, packing: Packing, prefixes: Mapping[int, Tensor], scaling: float) -> Tensor:
     """Attention [tokens, heads, width] of q, k, v of the same shape; `prefixes[row]` is [2, more, heads * width]."""
-    pieces: list[tuple[Tensor, Tensor]] = []
-    for group in groups:
-        plain = group.tokens
-        if prefixes:
-            rows = [row for row in group.rows if row not in prefixes]
-            pieces += [_with_prefix(q, k, v, layout.bounds(row), prefixes[row], scaling) for row in group.rows if row in prefixes]  # fmt: skip
-            if not rows:
-                continue
-            if len(rows) < len(group.rows):
-                plain = torch.cat([torch.arange(*layout.bounds(row), device=q.device) for row in rows])
-        pieces.append((plain, _alone(q, k, v, plain, group.length, scaling)))
-    if len(pieces) == 1 and len(groups) == 1 and len(groups[0].rows) == 1:
-        return pieces[0][1]
+    more = tuple(prefixes[row].shape[1] if row in prefixes else 0 for row in range(packing.layout.rows))
+    groups = packing.groups(more)
+    if len(groups) == 1 and len(groups[0].rows) == 1:
+        return _together(q, k, v, groups[0], prefixes, scaling)
     out = torch.empty_like(q) if not torch.is_grad_enabled() else torch.zeros_like(q)
-    for tokens, values in pieces:
-        out = out.index_copy_(0, tokens, values) if not torch.is_grad_enabled() else out.index_copy(0, tokens, values)
+    for group in groups:
+        own = [_of(t, group, packing.layout) for t in (q, k, v)]
+        values = _together(own[0], own[1], own[2], group, prefixes, scaling)
+        if torch.is_grad_enabled():
+            out = out.index_copy(0, group.tokens, values)
+        elif len(group.rows) == 1:
+            _of(out, group, packing.layout).copy_(values)
+        else:
+            out.index_copy_(0, group.tokens, values)
     return out
 
 
-def _alone(q: Tensor, k: Tensor, v: Tensor, tokens: Tensor, length: int, scaling: float) -> Tensor:
+def _of(x: Tensor, group: LengthGroup, layout: RowLayout) -> Tensor:
+    """A group's tokens of x [tokens, ...]; a view for a single row."""
+    if len(group.rows) == 1:
+        start, end = layout.bounds(group.rows[0])
+        return x[start:end]
+    return x.index_select(0, group.tokens)
+
+
+def _together(
+    q: Tensor, k: Tensor, v: Tensor, group: LengthGroup, prefixes: Mapping[int, Tensor], scaling: float
+) -> Tensor:
+    """One group in one call: q, k, v [rows * length, heads, width] -> the same shape."""
     heads, width = q.shape[1:]
-    rows = [t.index_select(0, tokens).view(-1, length, heads, width).transpose(1, 2) for t in (q, k, v)]
-    out = functional.scaled_dot_product_attention(rows[0], rows[1], rows[2], scale=scaling)
+    queries, keys, values = (t.reshape(-1, group.length, heads, width) for t in (q, k, v))
+    if group.more:
+        before = torch.stack([prefixes[row] for row in group.rows]).view(-1, 2, group.more, heads, width)
+        keys, values = torch.cat([before[:, 0], keys], dim=1), torch.cat([before[:, 1], values], dim=1)
+    split = [t.transpose(1, 2) for t in (queries, keys, values)]
+    out = functional.scaled_dot_product_attention(split[0], split[1], split[2], scale=scaling)
     return out.transpose(1, 2).reshape(-1, heads, width)
-
-
-def _with_prefix(
-    q: Tensor, k: Tensor, v: Tensor, bounds: tuple[int, int], prefix: Tensor, scaling: float
-) -> tuple[Tensor, Tensor]:
-    heads, width = q.shape[1:]
-    more = prefix.view(2, -1, heads, width)
-    own = slice(*bounds)
-    keys, values = torch.cat([more[0], k[own]]), torch.cat([more[1], v[own]])
-    row = [t.transpose(0, 1).unsqueeze(0) for t in (q[own], keys, values)]
-    out = functional.scaled_dot_product_attention(row[0], row[1], row[2], scale=scaling)
-    return torch.arange(*bounds, device=q.device), out.squeeze(0).transpose(0, 1)

@@ -12,7 +12,7 @@ from transformers import AttentionInterface
 
 from adapters.architectures.record import Architecture, Junction
 from adapters.architectures.sites import Address
-from adapters.batch.attention import PACKED, LengthGroup, attend, length_groups
+from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.plan import BatchPlan
 from adapters.errors import UnknownArchitecture
 from adapters.kernels.runs import Runs
@@ -24,7 +24,7 @@ class Pass:
     """One running pass: its plan, and what hooks hand to later hooks of the same layer."""
 
     plan: BatchPlan
-    groups: tuple[LengthGroup, ...]
+    packing: Packing
     held: dict[tuple[Address, str], Tensor] = field(default_factory=dict)
 
 
@@ -53,7 +53,7 @@ class Injection:
         """Run one pass under a plan."""
         if self._pass is not None:
             raise RuntimeError("a pass is already running on this backbone")
-        self._pass = Pass(plan, length_groups(plan.layout, plan.device))
+        self._pass = Pass(plan, Packing(plan.layout, plan.device))
         try:
             yield
         finally:
@@ -70,7 +70,7 @@ class Injection:
                 more = method.keys_values(step.operand, segment)
                 prefixes[row] = more if row not in prefixes else torch.cat([more, prefixes[row]], dim=1)
         flat = [t.squeeze(0).transpose(0, 1) for t in (q, k, v)]
-        out = attend(flat[0], flat[1], flat[2], running.plan.layout, running.groups, prefixes, scaling)
+        out = attend(flat[0], flat[1], flat[2], running.packing, prefixes, scaling)
         return out.unsqueeze(0)
 
     def _running(self) -> Pass:

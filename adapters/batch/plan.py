@@ -171,13 +171,8 @@ class _Maker:
 def _stack_key(row: Row) -> tuple[Hashable, ...]:
     keys: list[Hashable] = []
     for member in row.members:
-        keys += [_signature(member), id(member)]
+        keys += [member.adapter.signature, id(member)]
     return (*keys, row.skip_layers)
-
-
-def _signature(member: Resident) -> Hashable:
-    """Adapters with equal signatures can share every operand, so their rows should touch."""
-    return tuple((address, tuple(block.kin for block in blocks)) for address, blocks in member.adapter.blocks.items())
 
 
 def _acting(row: Row, member: Resident, depth: int) -> list[tuple[Address, Block]]:
@@ -198,6 +193,8 @@ def _later(row: Row, depth: int, address: Address, block: Block) -> bool:
     for other in above:
         if other.method != block.method:
             raise InvalidRow(f"{other.method} can not be stacked on {block.method} at {address}")
+        if block.method == "ia3" and other.variant != block.variant:
+            raise InvalidRow(f"(IA)3 of inputs and of outputs can not be stacked at {address}")
     if above and block.method == "lora" and block.spans["down"].shape[1] != block.spans["up"].shape[0]:
         raise InvalidRow(f"stacked LoRAs chain their deltas, which needs a square map; {address} is not")
     return bool(above)
@@ -210,8 +207,11 @@ def _spec(row: Row) -> HeadSpec:
 
 
 def _stacked(entries: Sequence[tuple[Resident, Span]]) -> Stacked:
+    arena = entries[0][0].arena
+    if any(resident.arena is not arena for resident, _ in entries):
+        raise InvalidRow("adapters that are computed together must lie in one arena")
     offsets = tuple(resident.start + span.offset for resident, span in entries)
-    return Stacked(entries[0][0].arena, offsets, entries[0][1].shape, ALIGN)
+    return Stacked(arena, offsets, entries[0][1].shape, ALIGN)
 
 
 def _touching(bounds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -89,6 +89,9 @@ def _parts(config: Mapping[str, Any], sizes: Sizes, reasons: list[str], *, versi
     if missing:
         reasons.append(f"the {_METHODS[architecture]} configuration lacks {', '.join(missing)}")
         return
+    known = {*_REQUIRED[architecture], *_OPTIONAL[architecture]}
+    unknown = sorted(key for key, value in config.items() if value and key not in known)
+    reasons += [f"the {_METHODS[architecture]} setting {key!r} is not known" for key in unknown]
     try:
         match architecture:
             case "union":
@@ -112,6 +115,20 @@ _REQUIRED: Mapping[str | None, tuple[str, ...]] = {
     "prefix_tuning": ("flat", "prefix_length", "bottleneck_size", "non_linearity"),
     "prompt_tuning": ("prompt_length", "combine"),
     "union": ("configs",),
+}
+# Every other member of the library's configurations (1.3.0): what is read below, and what only training reads.
+_PHM = (
+    *("phm_layer", "phm_dim", "phm_rank", "phm_bias", "phm_c_init", "phm_init_range", "learn_phm"),
+    *("factorized_phm_W", "factorized_phm_rule", "shared_W_phm", "shared_phm_rule", "hypercomplex_nonlinearity"),
+)
+_INVERTIBLE = ("inv_adapter", "inv_adapter_reduction_factor", "invertible_adapter")
+_COMMON = ("architecture", "leave_out", "dropout", "use_gating", "init_weights", "init_weights_seed")
+_OPTIONAL: Mapping[str | None, tuple[str, ...]] = {
+    None: (*_COMMON, *_BOTTLENECK_DEFAULTS, *_PHM, *_INVERTIBLE, "cross_adapter", "stochastic_depth"),
+    "lora": (*_COMMON, "composition_mode", "use_dora", "vera_d", "vera_b", "dtype"),
+    "prefix_tuning": (*_COMMON, "encoder_prefix", "cross_prefix", "shared_gating"),
+    "prompt_tuning": ("architecture", "init_weights_seed", "prompt_init", "prompt_init_text"),
+    "union": ("architecture",),
 }
 
 

@@ -45,8 +45,13 @@ def convert(
         shutil.copyfile(source, made / source.name)
     if (folder / "tokenizer").is_dir():
         shutil.copytree(folder / "tokenizer", made / "tokenizer", dirs_exist_ok=True)
-    for source, target in jobs.items():
-        _run(source.resolve(), (made / target).resolve(), timeout_s, memory_bytes)
+    try:
+        for source, target in jobs.items():
+            _run(source.resolve(), (made / target).resolve(), timeout_s, memory_bytes)
+    except UnsafeFile:
+        if destination is None:
+            shutil.rmtree(made)
+        raise
     return made
 
 

@@ -51,6 +51,43 @@ _UNSERVED: Mapping[str, str] = {
     "monteclora_config": "MonteCLoRA",
     "velora_config": "VeLoRA",
 }
+# Every setting that is read, or that says nothing about what a trained adapter computes; others may, and are refused.
+_KNOWN = frozenset(
+    [
+        "peft_type",
+        "task_type",
+        "peft_version",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "auto_mapping",
+        "target_modules",
+        "exclude_modules",
+        "modules_to_save",
+        "layers_to_transform",
+        "layers_pattern",
+        "feedforward_modules",
+        "r",
+        "lora_alpha",
+        "rank_pattern",
+        "alpha_pattern",
+        "use_rslora",
+        "lora_bias",
+        "bias",
+        "fan_in_fan_out",
+        "lora_dropout",
+        "init_lora_weights",
+        "init_ia3_weights",
+        "eva_config",
+        "corda_config",
+        "loftq_config",
+        "lora_ga_config",
+        "megatron_core",
+        "qalora_group_size",
+        "ensure_weight_tying",
+        "runtime_config",
+    ]
+)
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
@@ -210,6 +247,8 @@ def _reject_unserved(config: Mapping[str, Any]) -> None:
     if kind not in _PARAMETERS:
         raise Misfit([f"PEFT's method {kind!r} is not served yet"])
     reasons = [f"{what} is not served yet" for key, what in _UNSERVED.items() if config.get(key)]
+    unknown = sorted(key for key, value in config.items() if value and key not in _KNOWN and key not in _UNSERVED)
+    reasons += [f"the setting {key!r} is not known: it may change what the adapter computes" for key in unknown]
     if config.get("bias", "none") != "none":
         reasons.append(f"bias={config['bias']!r} changes biases of the backbone, which is not served yet")
     if config.get("init_lora_weights", True) not in _PLAIN_STARTS:

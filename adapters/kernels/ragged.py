@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.kernels.arena import Stacked
+from adapters.kernels.dense import dense
 from adapters.kernels.runs import Runs
 
 # Costs in units of one multiply-add of a large fp32 GEMM, fitted on a 2-core CPU with loadtests.micro.mixed.
@@ -37,7 +38,7 @@ class Ragged:
             return replace(self, data=torch.baddbmm(bias.all().unsqueeze(1), self.data, matrices))
         if len(self.runs.lengths) == 1:
             held = None if bias is None else bias.one(0)
-            return replace(self, data=functional.linear(self.data, weight.one(0), held))
+            return replace(self, data=dense(self.data, weight.one(0), held))
         return replace(self, data=self._loop(weight, bias))
 
     def scale(self, vector: Stacked) -> "Ragged":
@@ -75,9 +76,9 @@ class Ragged:
         out = self.data.new_empty(self.data.shape[0], weight.shape[0])
         for i, (piece, target) in enumerate(zip(pieces, torch.split(out, list(self.runs.lengths)), strict=True)):
             if bias is None:
-                torch.mm(piece, weight.one(i).t(), out=target)
+                torch.mm(piece, weight.transposed(i), out=target)
             else:
-                torch.addmm(bias.one(i), piece, weight.one(i).t(), out=target)
+                torch.addmm(bias.one(i), piece, weight.transposed(i), out=target)
         return out
 
 

@@ -24,6 +24,7 @@ def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[in
     reasons = _requirements(manifest, profile)
     shapes: dict[str, tuple[int, ...]] = {}
     geometry = profile.geometry
+    owners: dict[str, str] = {}
     for part in manifest.parts:
         try:
             found = _method_shapes(part, profile)
@@ -32,6 +33,10 @@ def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[in
             continue
         reasons.extend(f"two parts store {name}" for name in found if name in shapes)
         shapes |= found
+        # A part stores something at each of its sites. On embeddings two methods have an order; nowhere else.
+        for site in sorted({name.rsplit("/", 1)[0] for name in found} - {"model/embed_out"}):
+            if owners.setdefault(site, part.method) != part.method:
+                reasons.append(f"{owners[site]} and {part.method} both act at {site}, in no defined order")
     if manifest.head is not None:
         reasons.extend(head_reasons(manifest.head, has_pooler=profile.has_pooler))
         shapes |= head_shapes(manifest.head, geometry.hidden_size)

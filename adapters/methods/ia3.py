@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.architectures.sites import Address
+from adapters.kernels.dense import dense
 from adapters.kernels.ragged import Ragged
 from adapters.methods.base import Fitting, Operand, Shapes, at
 from adapters.methods.settings import Settings, number_in
@@ -55,7 +56,7 @@ class Ia3:
         if operand.variant == "output":
             return x, Ragged(y, operand.runs, padded=False).scale(scale).leave()
         scaled = Ragged(x, operand.runs, padded=False).scale(scale).leave()
-        return scaled, y + functional.linear(scaled - x, weight)
+        return scaled, y + dense(scaled - x, weight, None)
 
 
 IA3 = Ia3()

@@ -102,6 +102,8 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[int, tuple[int, 
     present = range(fitting.geometry.layers)
     if not isinstance(layers, list | tuple) or not layers:
         settings.wrong("matches no layer of the backbone: 'layers' is empty")
+    elif any(type(layer) is not int for layer in layers):
+        settings.wrong(f"layers must be numbers, not {list(layers)!r}")
     elif sorted(set(layers)) != list(layers) or any(layer not in present for layer in layers):
         settings.wrong(f"layers must be ascending numbers below {fitting.geometry.layers}, not {list(layers)!r}")
     settings.done()

@@ -17,6 +17,7 @@ from adapters.weights import Folded, Insertion
 
 ADDRESS = Address(None, "embed_out")
 PLACES = ("prefix", "prefix_after_bos")
+MAX_LENGTH = 512  # every prompt token costs what a token of the text costs
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,6 @@ def reference(folded: Folded, x: Tensor) -> Tensor:
 
 def _read(config: Mapping[str, Any]) -> tuple[int, str]:
     settings = Settings("prompt_tuning", config, ("length", "at"))
-    length, place = settings.count("length", at_most=4096), settings.choice("at", PLACES)
+    length, place = settings.count("length", at_most=MAX_LENGTH), settings.choice("at", PLACES)
     settings.done()
     return length, str(place)

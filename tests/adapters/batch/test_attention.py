@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from adapters.batch.attention import attend, length_groups
+from adapters.batch.attention import Packing, attend
 from adapters.batch.segments import layout_of
 
 HEADS, WIDTH = 2, 4
@@ -23,10 +23,10 @@ def test_every_row_attends_to_itself_and_its_prefix_alone(seed):
     prefixes = {
         row: torch.randn(2, rng.randint(1, 3), HEADS * WIDTH) for row in range(layout.rows) if rng.random() < 0.4
     }
-    groups = length_groups(layout, torch.device("cpu"))
+    packing = Packing(layout, torch.device("cpu"))
     for context in (torch.no_grad(), torch.enable_grad()):
         with context:
-            out = attend(q, k, v, layout, groups, prefixes, WIDTH**-0.5)
+            out = attend(q, k, v, packing, prefixes, WIDTH**-0.5)
         for row in range(layout.rows):
             own = slice(*layout.bounds(row))
             keys, values = k[own], v[own]
@@ -39,17 +39,18 @@ def test_every_row_attends_to_itself_and_its_prefix_alone(seed):
 def test_a_nan_row_changes_no_other_row_by_a_bit():
     layout = layout_of([3, 3, 2, 3])
     q, k, v = torch.randn(3, layout.tokens, HEADS, WIDTH, generator=torch.Generator().manual_seed(0))
-    groups = length_groups(layout, torch.device("cpu"))
-    before = attend(q, k, v, layout, groups, {}, 0.5)
+    packing = Packing(layout, torch.device("cpu"))
+    before = attend(q, k, v, packing, {}, 0.5)
     for tensor in (q, k, v):
         tensor[3:6] = float("nan")
-    after = attend(q, k, v, layout, groups, {}, 0.5)
+    after = attend(q, k, v, packing, {}, 0.5)
     assert torch.equal(torch.cat([before[:3], before[6:]]), torch.cat([after[:3], after[6:]]))
     assert torch.isnan(after[3:6]).all()
 
 
-def test_groups_hold_every_row_once():
-    layout = layout_of([3, 1, 3])
-    groups = length_groups(layout, torch.device("cpu"))
-    assert sorted(row for group in groups for row in group.rows) == [0, 1, 2]
-    assert {group.length: group.tokens.tolist() for group in groups} == {3: [0, 1, 2, 4, 5, 6], 1: [3]}
+def test_rows_of_one_length_and_equal_prefixes_run_together():
+    packing = Packing(layout_of([3, 1, 3, 3]), torch.device("cpu"))
+    groups = packing.groups((0, 0, 2, 0))
+    assert [(group.rows, group.length, group.more) for group in groups] == [((0, 3), 3, 0), ((1,), 1, 0), ((2,), 3, 2)]
+    assert groups[0].tokens.tolist() == [0, 1, 2, 7, 8, 9]
+    assert packing.groups((0, 0, 2, 0)) is groups and packing.groups((0, 0, 0, 0)) is not groups

@@ -5,6 +5,8 @@ from adapters.architectures.sites import Address
 from adapters.batch.plan import plan_batch
 from adapters.batch.rows import Row
 from adapters.errors import InvalidRow
+from adapters.manifest import PartSpec
+from adapters.weights import alone
 from tests.adapters import builders
 from tests.adapters.builders import HEADS, PARTS
 
@@ -82,6 +84,22 @@ def test_methods_that_do_not_chain_and_maps_that_are_not_square_are_refused():
     with pytest.raises(InvalidRow, match="square"):
         plan([row(everywhere, everywhere)])
     plan([row(lora, lora)])
+
+
+def test_factors_of_inputs_and_of_outputs_do_not_chain():
+    sides = [
+        PartSpec("ia3", {"sites": builders.sites(["ffn_out"], at=side, scaling=1.0)}) for side in ("input", "output")
+    ]
+    inner, outer = builders.in_one_arena([builders.adapter("bert", [part]) for part in sides])
+    with pytest.raises(InvalidRow, match=r"inputs and of outputs .* at 0/ffn_out"):
+        plan([row(inner, outer)])
+    plan([row(inner, inner), row(outer, outer)])
+
+
+def test_adapters_of_two_arenas_are_never_read_from_one():
+    a, b = (alone(builders.adapter("bert", [PARTS["lora_qv"]], None, seed)) for seed in (1, 2))
+    with pytest.raises(InvalidRow, match="one arena"):
+        plan([row(a), row(b)])
 
 
 def test_rows_without_adapters_have_no_operands():

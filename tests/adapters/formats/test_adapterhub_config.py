@@ -197,3 +197,10 @@ def test_a_malformed_or_empty_configuration_is_refused(config):
 def test_a_configuration_that_is_only_a_name_is_refused():
     assert "config" in reasons("pfeiffer")[0]
     assert "config" in reasons(None)[0]
+
+
+@pytest.mark.parametrize("config", [seq_bn, lora, prefix])
+def test_a_setting_that_nobody_knows_is_refused_unless_it_is_off(config):
+    (reason,) = reasons(config(new_trick=True))
+    assert "'new_trick' is not known" in reason
+    assert parts(config(new_trick=None)) == parts(config())

@@ -62,6 +62,14 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
     assert not (tmp_path / "out" / "adapter.safetensors").exists()
 
 
+def test_a_conversion_that_fails_leaves_no_temporary_folder(tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    with pytest.raises(UnsafeFile):
+        converter.convert(pickled(tmp_path / "bin", held={"x": Payload(tmp_path / "trace")}))
+    assert not list((tmp_path / "tmp").iterdir())
+
+
 def test_limits_end_the_conversion(tmp_path):
     folder = pickled(tmp_path / "bin")
     with pytest.raises(UnsafeFile, match=r"within 0\.01 s"):

@@ -245,3 +245,9 @@ def test_a_pickle_is_refused(tmp_path):
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(UnsafeFile, match="chorus convert"):
         peft.read(folder, profile())
+
+
+def test_a_setting_that_nobody_knows_is_refused_unless_it_is_off(tmp_path):
+    (reason,) = reasons(basic(tmp_path / "on", new_trick={"a": 1}))
+    assert "'new_trick' is not known" in reason
+    assert peft.read(basic(tmp_path / "off", new_trick=False), profile())

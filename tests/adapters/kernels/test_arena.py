@@ -14,6 +14,7 @@ def test_gathers_each_parameter_at_its_own_offset(offsets):
     assert torch.equal(stacked.all(), expected)
     for i in range(len(offsets)):
         assert torch.equal(stacked.one(i), expected[i])
+        assert torch.equal(stacked.transposed(i), expected[i].t())
 
 
 def test_the_last_parameter_may_end_with_the_arena():
@@ -27,3 +28,9 @@ def test_one_is_a_view_and_all_is_differentiable():
     assert stacked.one(0).data_ptr() == arena.data_ptr() + 4 * ALIGN
     stacked.all().sum().backward()
     assert arena.grad[4:10].tolist() == [2, 2, 0, 0, 1, 1]
+
+
+def test_an_arena_that_is_part_of_a_larger_tensor_is_read_from_its_own_beginning():
+    stacked = Stacked(torch.arange(32.0)[8:], (1, 3), (2,), ALIGN)
+    assert stacked.all().tolist() == [[12, 13], [20, 21]] == [stacked.one(i).tolist() for i in range(2)]
+    assert Stacked(torch.arange(32.0)[8:], (1,), (2, 2), ALIGN).transposed(0).tolist() == [[12, 14], [13, 15]]

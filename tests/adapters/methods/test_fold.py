@@ -60,3 +60,11 @@ def test_folding_casts_to_the_arenas_dtype():
     assert folded.flat.dtype == torch.bfloat16
     assert folded.nbytes == 2 * folded.flat.numel()
     assert set(folded.head_spans) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+def test_two_methods_at_one_site_have_no_order_and_are_refused():
+    manifest = Manifest("adapter", builders.requires("bert"), (PARTS["lora_qv"], PARTS["ia3"]))
+    with pytest.raises(Misfit, match=r"lora and ia3 both act at 0/attn_v"):
+        expected(manifest, PROFILE)
+    both = Manifest("adapter", builders.requires("bert"), (PARTS["invertible"], PARTS["prompt"]))
+    assert expected(both, PROFILE)  # on embeddings there is an order

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adapters.architectures.sites import Address
-from adapters.batch.attention import attend, length_groups
+from adapters.batch.attention import Packing, attend
 from adapters.batch.segments import layout_of
 from adapters.errors import Misfit
 from adapters.methods.fold import fitting_of
@@ -22,8 +22,8 @@ def test_equals_the_reference_of_every_row(case):
     q, k, v = (operands.tokens(HIDDEN, seed) for seed in (1, 2, 3))
     prefixes = {row: PREFIX_TUNING.keys_values(operand, segment) for row, segment in enumerate(operands.OWNER)}
     split = [t.view(-1, 4, HIDDEN // 4) for t in (q, k, v)]
-    groups = length_groups(layout, torch.device("cpu"))
-    out = attend(*split, layout, groups, prefixes, (HIDDEN // 4) ** -0.5).reshape(-1, HIDDEN)
+    packing = Packing(layout, torch.device("cpu"))
+    out = attend(*split, packing, prefixes, (HIDDEN // 4) ** -0.5).reshape(-1, HIDDEN)
     for i, segment in enumerate(operands.OWNER):
         own = slice(*operands.ROWS[i])
         assert torch.allclose(out[own], reference(blocks[segment], q[own], k[own], v[own], 4), atol=1e-5)
@@ -44,7 +44,7 @@ def test_only_the_named_layers_get_a_prefix():
     assert set(folded) == {Address(1, "attn_kv")}
 
 
-@pytest.mark.parametrize("layers", [[], [2], [1, 0], [0, 0], None, [-1]])
+@pytest.mark.parametrize("layers", [[], [2], [1, 0], [0, 0], None, [-1], [True], [1, "a"], [{}], [0.0]])
 def test_layers_that_the_backbone_lacks_are_refused(layers):
     with pytest.raises(Misfit, match="layer"):
         PREFIX_TUNING.shapes({"length": 3, "flat": True, "layers": layers}, FITTING)

@@ -38,3 +38,9 @@ def test_insertions_are_told_from_the_configuration():
 def test_wrong_settings_are_refused(config):
     with pytest.raises(Misfit):
         PROMPT_TUNING.shapes(config, fitting_of(builders.profile("bert")))
+
+
+@pytest.mark.parametrize("length", [0, 513, True, "3"])
+def test_a_prompt_has_a_bounded_number_of_tokens(length):
+    with pytest.raises(Misfit, match="length must be an integer from 1 to 512"):
+        PROMPT_TUNING.insertion({"length": length, "at": "prefix"})
