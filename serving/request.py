@@ -40,6 +40,7 @@ class Ticket:
     type_ids: NDArray[np.int32] | None  # [tokens]; None is all zero
     reduction: Reduction
     deadline_ms: float  # time left when the ticket was sent
+    inserted: int = 0  # tokens that the bottom member's prompt adds to the row
 
     @property
     def refs(self) -> tuple[AdapterRef, ...]:

@@ -45,6 +45,7 @@ class Rows:
                 type_ids=row.type_ids,
                 reduction=selection.task.reduction(row),
                 deadline_ms=timeout_s * 1000,
+                inserted=selection.inserted,
             )
             for i, row in enumerate(self.encoded)
         )

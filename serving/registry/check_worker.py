@@ -23,6 +23,7 @@ from adapters.formats import native
 from adapters.formats.check import check
 from adapters.manifest import Manifest, to_json
 from adapters.methods.fold import fold
+from adapters.weights import Package
 
 
 def examine(path: Path, profile: BackboneProfile) -> dict[str, Any]:
@@ -32,15 +33,23 @@ def examine(path: Path, profile: BackboneProfile) -> dict[str, Any]:
     package = native.read(data)
     check(package, profile)
     manifest = package.manifest
-    # A token embedding stays in host memory; only what is folded takes room on the device.
-    device_bytes = 0 if manifest.kind == "embedding" else fold(package, profile, torch.float32).nbytes
     return {
         "digest": native.digest(data),
         "nbytes": len(data),
         "manifest": to_json(manifest),
-        "device_bytes": device_bytes,
+        "device_bytes": _device_bytes(package, profile),
         "warnings": warnings_of(manifest),
     }
+
+
+def _device_bytes(package: Package, profile: BackboneProfile) -> int:
+    """A token embedding stays in host memory; only what is folded takes room on the device, and must be finite there."""
+    if package.manifest.kind == "embedding":
+        return 0
+    folded = fold(package, profile, torch.float32)
+    if not bool(torch.isfinite(folded.flat).all()):
+        raise Misfit(["the weights are finite, but fold to values that are not: a scaling is too large"])
+    return folded.nbytes
 
 
 def warnings_of(manifest: Manifest) -> list[str]:

@@ -25,8 +25,8 @@ class Waiting:
 
     @property
     def tokens(self) -> int:
-        """The row's own tokens."""
-        return len(self.ticket.input_ids)
+        """Tokens that the backbone runs for the row: its own, and those of a prompt."""
+        return len(self.ticket.input_ids) + self.ticket.inserted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

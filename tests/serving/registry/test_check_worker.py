@@ -1,6 +1,7 @@
 import asyncio
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,8 +18,11 @@ from tests.serving.registry.given import PROFILE, REQUIRES, digest_of
 LORA = PartSpec("lora", {"sites": {"0/attn_q": {"rank": 2, "scaling": 1.0, "bias": False}}})
 
 
-def package_of(head=None, **changes):
-    manifest = Manifest("adapter", REQUIRES, parts=(LORA,), head=head)
+HUGE = {"rank": 2, "scaling": 1e39, "bias": False}
+
+
+def package_of(head=None, part=LORA, **changes):
+    manifest = Manifest("adapter", REQUIRES, parts=(part,), head=head)
     generator = torch.Generator().manual_seed(0)
     tensors = {name: torch.randn(shape, generator=generator) for name, shape in expected(manifest, PROFILE).items()}
     return Package(manifest, tensors | changes)
@@ -55,13 +59,14 @@ def test_a_real_worker_reports_good_files_and_refuses_hostile_ones(tmp_path, ver
         "long": struct.pack("<Q", 1 << 40) + b"{}",
         "nan": native.write(package_of(**{"0/attn_q/lora_A": nan})),
         "misfit": native.write(package_of(**{"0/attn_q/lora_A": torch.zeros(3, 8), "1/attn_q/extra": torch.zeros(1)})),
+        "overflow": native.write(package_of(part=replace(LORA, config={"sites": {"0/attn_q": HUGE}}))),
         "empty": b"",
     }
     paths = []
     for name, data in {"good": good, **hostile, "again": good}.items():
         paths.append(tmp_path / name)
         paths[-1].write_bytes(data)
-    report, cut, pickle, zipped, long, nans, misfit, empty, again = verdicts(paths)
+    report, cut, pickle, zipped, long, nans, misfit, overflow, empty, again = verdicts(paths)
     assert report.digest == digest_of(good)
     assert report.nbytes == len(good)
     assert report.manifest == native.read(good).manifest
@@ -71,10 +76,11 @@ def test_a_real_worker_reports_good_files_and_refuses_hostile_ones(tmp_path, ver
     assert {type(error) for error in (pickle, zipped)} == {UnsupportedMedia}
     for error in (cut, long, empty):
         assert (type(error), error.code) == (Unprocessable, "invalid_package")
-    for error in (nans, misfit):
+    for error in (nans, misfit, overflow):
         assert (type(error), error.code) == (Unprocessable, "does_not_fit")
     assert "0/attn_q/lora_A" in nans.detail
     assert len(misfit.faults) >= 2
+    assert "scaling is too large" in overflow.detail
 
 
 def test_a_file_that_needs_too_much_memory_is_refused(tmp_path, verdicts):

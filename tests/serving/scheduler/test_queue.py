@@ -1,5 +1,7 @@
 """The fair queue: order, shares, bounds, deadlines."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -213,3 +215,11 @@ def test_while_two_tenants_wait_neither_gets_ahead_by_more_than_a_batch_and_a_ro
             backlogged = [served[tenant] for tenant in set(left)]
             if len(backlogged) > 1 and set(left) == {tenant for tenant, _ in lengths}:
                 assert max(backlogged) - min(backlogged) <= LAYERS * 64
+
+
+def test_the_tokens_of_a_prompt_are_counted_and_charged():
+    plain = waiting("plain", tokens=10)
+    prompted = replace(plain, ticket=replace(plain.ticket, id="prompted", inserted=90))
+    assert (plain.tokens, prompted.tokens) == (10, 100)
+    queue = queue_of(plain, prompted)
+    assert taken(queue, replace(MANY, tokens=50)) == ["plain"]
