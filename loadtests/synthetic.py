@@ -12,6 +12,7 @@ from adapters.architectures.profile import BackboneProfile, Geometry
 from adapters.formats import native
 from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance, Requires
 from adapters.methods.fold import expected
+from adapters.methods.presets import SEQ_BN
 from adapters.weights import Package
 
 LABELS = 3
@@ -80,21 +81,8 @@ def _draw(name: str, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
 
 
 def _bottleneck(geometry: Geometry) -> dict[str, Any]:
-    return {
-        "sites": {
-            f"{layer}/ffn_junction": {"width": max(4, geometry.hidden_size // 16)} for layer in _layers(geometry)
-        },
-        "non_linearity": "relu",
-        "is_parallel": False,
-        "ln_before": False,
-        "ln_after": False,
-        "residual_before_ln": True,
-        "adapter_residual_before_ln": False,
-        "original_ln_before": True,
-        "original_ln_after": True,
-        "scaling": 1.0,
-        "use_gating": False,
-    }
+    width = max(4, geometry.hidden_size // 16)
+    return {**SEQ_BN, "sites": {f"{layer}/ffn_junction": {"width": width} for layer in _layers(geometry)}}
 
 
 def _lora(geometry: Geometry) -> dict[str, Any]:

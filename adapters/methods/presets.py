@@ -7,7 +7,8 @@ from adapters.errors import Misfit
 from adapters.manifest import PartSpec
 from adapters.methods.base import Fitting
 
-_BOTTLENECK: Mapping[str, Any] = {
+# AdapterHub's seq_bn (Pfeiffer et al. 2020), without its sites.
+SEQ_BN: Mapping[str, Any] = {
     "non_linearity": "relu",
     "is_parallel": False,
     "ln_before": False,
@@ -32,7 +33,7 @@ def part_of(preset: str, fitting: Fitting) -> PartSpec:
 def _bottleneck(sites: tuple[str, ...], reduction: int, **settings: Any) -> Callable[[Fitting], PartSpec]:
     def make(fitting: Fitting) -> PartSpec:
         width = max(1, fitting.geometry.hidden_size // reduction)
-        return PartSpec("bottleneck", {**_BOTTLENECK, **settings, "sites": _sites(fitting, sites, width=width)})
+        return PartSpec("bottleneck", {**SEQ_BN, **settings, "sites": _sites(fitting, sites, width=width)})
 
     return make
 

@@ -16,6 +16,7 @@ from adapters.backbone import Backbone
 from adapters.batch.rows import Row
 from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires
 from adapters.methods.fold import expected, fold
+from adapters.methods.presets import SEQ_BN
 from adapters.weights import ALIGN, Adapter, Package, Resident
 
 FAMILIES = ("bert", "roberta", "distilbert")
@@ -79,24 +80,10 @@ def sites(names: Sequence[str], layers: Sequence[int] = range(LAYERS), **setting
     return {f"{layer}/{name}": dict(settings) for layer in layers for name in names}
 
 
-BN = {
-    "non_linearity": "relu",
-    "is_parallel": False,
-    "ln_before": False,
-    "ln_after": False,
-    "residual_before_ln": True,
-    "adapter_residual_before_ln": False,
-    "original_ln_before": True,
-    "original_ln_after": True,
-    "scaling": 1.0,
-    "use_gating": False,
-}
-
-
 def bottleneck(names: Sequence[str] = ("ffn_junction",), width: int = 4, **settings: Any) -> PartSpec:
     """A bottleneck part; settings override AdapterHub's seq_bn."""
     layers = settings.pop("layers", range(LAYERS))
-    return PartSpec("bottleneck", {**BN, **settings, "sites": sites(names, layers, width=width)})
+    return PartSpec("bottleneck", {**SEQ_BN, **settings, "sites": sites(names, layers, width=width)})
 
 
 def lora(names: Sequence[str] = ("attn_q", "attn_v"), rank: int = 3, **settings: Any) -> PartSpec:
