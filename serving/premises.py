@@ -22,6 +22,7 @@ from serving.config import ServiceSettings
 from serving.errors import Conflict
 
 MARK = "CHORUS_RUN"
+FIRST_PORT, LAST_PORT = 20_000, 30_000  # Ray Serve's replicas begin at 30000
 _GONE_S = 5.0  # how long a killed process may take to leave
 
 # Ray writes HAProxy's configuration with its metrics and statistics on every interface and has no setting for it; and
@@ -98,7 +99,7 @@ def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path,
     `haproxy` is the real binary; Ray gets a wrapper around it, written here.
     """
     run = premises.run
-    metrics, stats, fallback = _free_ports(3)
+    metrics, stats, fallback = free_ports(3)
     wrapper, token = run / "haproxy", run / "token"
     words = {"metrics": metrics, "stats": stats, "port": settings.port, "host": settings.host}
     wrapper.write_text(_WRAPPER.format(**words, run=run, binary=haproxy))
@@ -174,12 +175,23 @@ def _marked(run: Path) -> set[int]:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses, below those that the kernel gives to outgoing connections.
+
+    A port that the kernel hands out may become a connection's own before it is listened on.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT)
+        if port not in found and _binds(port):
+            found.append(port)
+    return found
+
+
+def _binds(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

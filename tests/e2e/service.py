@@ -14,7 +14,7 @@ import httpx2
 import torch
 from transformers import BertConfig, BertModel
 
-from serving.premises import MARK, run_folder
+from serving.premises import MARK, free_ports, run_folder
 from tests.serving.samples import tokenizer_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,9 +40,7 @@ def make_backbone(folder: Path, seed: int = 7) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
 @dataclass

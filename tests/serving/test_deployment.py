@@ -12,7 +12,7 @@ from serving import deployment
 from serving.config import ServiceSettings
 from serving.deployment import serve_forever, start
 from serving.errors import Conflict, Unprocessable
-from serving.premises import Premises
+from serving.premises import Premises, free_ports
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
 from tests.serving.samples import PROFILE, tokenizer_json
@@ -25,10 +25,7 @@ def settings(tmp_path, monkeypatch):
     monkeypatch.setattr(deployment, "read_profile", lambda _: PROFILE)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "tokenizer.json").write_bytes(tokenizer_json())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return ServiceSettings(backbone=tmp_path, data=tmp_path / "data", port=port)
+    return ServiceSettings(backbone=tmp_path, data=tmp_path / "data", port=free_ports(1)[0])
 
 
 def free(settings):

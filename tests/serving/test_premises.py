@@ -10,7 +10,17 @@ import pytest
 
 from serving.config import ServiceSettings
 from serving.errors import Conflict
-from serving.premises import MARK, Premises, environment, reap, refuse_taken, run_folder
+from serving.premises import (
+    FIRST_PORT,
+    LAST_PORT,
+    MARK,
+    Premises,
+    environment,
+    free_ports,
+    reap,
+    refuse_taken,
+    run_folder,
+)
 
 CONFIGURATION = """\
     stats socket /tmp/a mode 666 level admin expose-fd listeners
@@ -144,11 +154,19 @@ def test_the_wrapper_puts_haproxy_on_the_right_addresses(data, host):
     premises.close()
 
 
+def test_free_ports_differ_and_are_below_those_of_outgoing_connections():
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    assert all(FIRST_PORT <= port < LAST_PORT for port in ports)
+    for port in ports:
+        refuse_taken("127.0.0.1", port)
+
+
 def test_a_taken_port_is_refused_by_name():
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        (port,) = free_ports(1)
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         with pytest.raises(Conflict, match=f"127.0.0.1:{port}"):
             refuse_taken("127.0.0.1", port)
     refuse_taken("127.0.0.1", port)
