@@ -18,7 +18,7 @@ from adapters.methods.base import Fitting, Operand, Shapes, at
 from adapters.methods.settings import Settings, number_in
 from adapters.weights import Folded, Insertion
 
-SITES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_out")
+SITES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_out", "pooler")
 
 
 @dataclass(frozen=True)

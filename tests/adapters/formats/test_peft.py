@@ -87,6 +87,19 @@ def test_ia3_scales_outputs_and_the_inputs_of_feed_forward_modules(tmp_path):
     assert_same(package, peft.read(tmp_path / "out", profile()))
 
 
+def test_ia3_can_scale_the_pooler_on_either_side(tmp_path):
+    for side, shape in (("output", (H, 1)), ("input", (1, H))):
+        config = peft_config(
+            peft_type="IA3",
+            target_modules=["pooler.dense"],
+            feedforward_modules=["pooler.dense"] if side == "input" else [],
+        )
+        keys = {"base_model.model.bert.pooler.dense.ia3_l": shape, **CLASSIFIER}
+        package = peft.read(peft_folder(tmp_path / side, config, keys), profile())
+        assert sites(package) == {"model/pooler": {"at": side, "scaling": 1.0}}
+        check(package, profile())
+
+
 def test_a_vector_of_the_wrong_side_is_refused(tmp_path):
     folder = peft_folder(tmp_path, IA3 | {"feedforward_modules": []}, IA3_KEYS)
     assert any("feedforward_modules contradicts" in reason for reason in reasons(folder))
