@@ -15,7 +15,7 @@ def routes(services: Services) -> APIRouter:
     """The routes of the namespace `adapter`."""
     router, surface = package_router("adapters"), Surface(services, "adapter", ROOT)
 
-    @router.get(ROOT, operation_id="list_adapter")
+    @router.get(ROOT, operation_id="list_adapter", summary="The tenant's adapters, sorted by name")
     async def list_adapters(query: Annotated[ListQuery, Query()], caller: Reader) -> answers.ListAnswer:
         """The tenant's adapters, sorted by name."""
         page, following = surface.page(caller, query)

@@ -23,7 +23,7 @@ def routes(services: Services) -> APIRouter:
     """The routes of keys."""
     router = package_router("keys")
 
-    @router.post("/v1/keys", status_code=201, operation_id="create_key")
+    @router.post("/v1/keys", status_code=201, operation_id="create_key", summary="Make a key; its secret is told once")
     async def create_key(body: KeyBody, caller: Operator) -> answers.NewKeyAnswer:
         """Make a key for the caller's tenant; the secret is in this answer and nowhere else."""
         scopes = frozenset[str](body.scopes)
@@ -33,12 +33,12 @@ def routes(services: Services) -> APIRouter:
         made = await services.keyring.create(caller.tenant, scopes, body.label)
         return {**key_answer(made.record), "secret": made.secret}
 
-    @router.get("/v1/keys", operation_id="list_keys")
+    @router.get("/v1/keys", operation_id="list_keys", summary="The keys of the tenant, without secrets")
     async def list_keys(caller: Operator) -> answers.KeyListAnswer:
         """The keys of the caller's tenant, without secrets."""
         return {"items": [key_answer(record) for record in await services.keyring.keys(caller.tenant)]}
 
-    @router.delete("/v1/keys/{key_id}", status_code=204, operation_id="revoke_key")
+    @router.delete("/v1/keys/{key_id}", status_code=204, operation_id="revoke_key", summary="Revoke a key")
     async def revoke_key(key_id: str, caller: Operator) -> None:
         """Revoke a key; it is refused everywhere within a second."""
         await services.keyring.revoke(caller.tenant, key_id)

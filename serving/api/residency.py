@@ -19,7 +19,7 @@ def routes(services: Services) -> APIRouter:
     """The routes of residency."""
     router = package_router("residency")
 
-    @router.get("/v1/residency", operation_id="residency")
+    @router.get("/v1/residency", operation_id="residency", summary="What lies in which tier of which replica")
     async def residency(caller: Operator) -> answers.ResidencyAnswer:
         """Per replica: budgets, bytes used, counters, and each of the tenant's packages with its tier."""
         names = _references(services, caller.tenant)

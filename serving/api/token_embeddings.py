@@ -44,7 +44,7 @@ def routes(services: Services) -> APIRouter:
     def active(tenant: str) -> str:
         return services.directory.active_embedding(tenant) or answers.DEFAULT_EMBEDDING
 
-    @router.get(ROOT, operation_id="list_embedding")
+    @router.get(ROOT, operation_id="list_embedding", summary="The tenant's token embeddings, and which one is active")
     async def list_embeddings(query: Annotated[ListQuery, Query()], caller: Reader) -> answers.EmbeddingListAnswer:
         """The tenant's token embeddings, and which one is active; `default` comes first."""
         page, following = surface.page(caller, query)
@@ -53,12 +53,12 @@ def routes(services: Services) -> APIRouter:
             items.insert(0, answers.default_embedding_summary())
         return {"items": items, "next": following, "active": active(caller.tenant)}
 
-    @router.get(f"{ROOT}/active", operation_id="get_active_embedding")
+    @router.get(f"{ROOT}/active", operation_id="get_active_embedding", summary="The active token embedding")
     async def get_active(caller: Reader) -> answers.ActiveAnswer:
         """The active token embedding."""
         return {"name": active(caller.tenant)}
 
-    @router.put(f"{ROOT}/active", operation_id="set_active_embedding")
+    @router.put(f"{ROOT}/active", operation_id="set_active_embedding", summary="Make a token embedding active")
     async def set_active(body: ActiveBody, caller: PublisherKey) -> answers.ActiveAnswer:
         """Make a token embedding active; `default` is the backbone's own."""
         name = parse_name(body.name)
@@ -66,7 +66,9 @@ def routes(services: Services) -> APIRouter:
         await services.control.set_active_embedding(caller, chosen)
         return {"name": name}
 
-    @router.get(DEFAULT, operation_id="show_default_embedding", dependencies=READER)
+    @router.get(
+        DEFAULT, operation_id="show_default_embedding", summary="The backbone's own vocabulary", dependencies=READER
+    )
     async def show_default(response: Response) -> answers.NameAnswer:
         """The backbone's own vocabulary."""
         response.headers["etag"] = '"0"'

@@ -74,3 +74,13 @@ def test_docs_lists_every_path_and_loads_nothing(client, schema):
         assert f"<code>{path}</code>" in page.text
     assert not re.findall(r"https?://|<script|<link", page.text)
     assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_no_summary_is_made_from_the_name_of_a_function(schema):
+    made = [
+        operation["summary"]
+        for operations in schema["paths"].values()
+        for operation in operations.values()
+        if operation["summary"].istitle() and len(operation["summary"].split()) > 1
+    ]
+    assert made == []
