@@ -3,7 +3,7 @@
 `run` is the public path of a batch: plan, one forward pass of the transformer, heads, and each row's own share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +14,23 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 from transformers.utils.logging import disable_progress_bar
 
-from adapters.architectures.families import architecture_of
 from adapters.architectures.profile import BackboneProfile, read_profile
-from adapters.architectures.record import Architecture
+from adapters.architectures.record import Architecture, AttentionKind
+from adapters.architectures.sites import Address
 from adapters.batch.attention import PACKED
 from adapters.batch.inject import Injection, register_attention
-from adapters.batch.plan import BatchPlan, HeadStep, plan_batch
+from adapters.batch.plan import BatchPlan, plan_batch
 from adapters.batch.rows import Row, own_tokens, positions, segment_ids
 from adapters.embeddings import look_up
 from adapters.errors import UnknownArchitecture
-from adapters.heads import apply_heads
+from adapters.heads.base import HeadContext
+from adapters.heads.table import head_of
 from adapters.kernels.dense import dense
+from adapters.methods.base import BaseMap
 
 Want = Literal["logits", "hidden_state"]
+# What transformers is told of each kind of attention; a disentangled one is put in the place of the model's own.
+IMPLEMENTATIONS: Mapping[AttentionKind, str] = {"interface": PACKED, "disentangled": "eager"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class Backbone:
         for path, module in [(p, m) for p, m in model.named_modules() if type(m) is nn.Linear]:
             model.set_submodule(path, _Dense(module))
         self._injection = Injection(model, architecture, profile.geometry.layers)
-        self._pooler = getattr(model, "pooler", None) if profile.has_pooler else None
+        self._pooler = model.get_submodule(architecture.pooler or "") if profile.has_pooler else None
         if getattr(model, "pooler", None) is not None:
             setattr(model, "pooler", None)  # noqa: B010  # a None is no Module; run for the rows that want it, not for the batch; never with random weights
         # The default vocabulary is gathered where it lies: on the host.
@@ -72,7 +76,7 @@ class Backbone:
     def load(cls, folder: Path | str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Backbone":
         """Load a Hugging Face model folder; raises `UnknownArchitecture` listing every path that does not match."""
         profile = read_profile(Path(folder))
-        architecture = architecture_of(profile.geometry.model_type)
+        architecture = profile.geometry.architecture
         register_attention()
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         disable_progress_bar()
@@ -80,11 +84,12 @@ class Backbone:
             folder,
             config=config,
             local_files_only=True,
-            attn_implementation=PACKED,
+            attn_implementation=IMPLEMENTATIONS[architecture.attention_kind],
             dtype=dtype,
             output_loading_info=True,
         )
-        absent = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+        pooler = f"{architecture.pooler}."
+        absent = sorted(name for name in found["missing_keys"] if not name.startswith(pooler))
         if absent:
             raise UnknownArchitecture(f"the checkpoint in {folder} lacks {', '.join(absent)}")
         model.eval().requires_grad_(requires_grad=False)
@@ -94,13 +99,25 @@ class Backbone:
     def run(self, rows: Sequence[Row], want: Sequence[Want]) -> list[Tensor]:
         """Each row's own share of one pass, float32 on the host, in the order given.
 
-        `logits`: [labels], or [length, labels] for a tagging head; `hidden_state`: [length, hidden]. Lengths include
-        the positions that prompt tuning inserts (`rows.own_tokens` tells the others). Raises `InvalidRow`.
+        `logits`: what the row's head answers (see `adapters.heads`): [labels], or [length, labels] for heads over
+        tokens ([positions, labels] where the row names some), or [words, words + 1, 1 + relations];
+        `hidden_state`: [length, hidden]. Lengths include the positions that prompt tuning inserts (`rows.own_tokens`
+        tells the others). Raises `InvalidRow`.
         """
         with torch.inference_mode():
-            plan = plan_batch(rows, self.profile.geometry, self.device, [w == "logits" for w in want])
+            plan = self.plan(rows, [w == "logits" for w in want])
             states = self.forward(plan)
             return _split(plan, states, want)
+
+    def plan(self, rows: Sequence[Row], wants_head: Sequence[bool]) -> BatchPlan:
+        """The work order of one pass on this backbone; raises `InvalidRow`."""
+        return plan_batch(
+            rows, self.profile.geometry, self.device, wants_head, self.profile.geometry.relative_positions
+        )
+
+    def base_maps(self, address: Address) -> BaseMap:
+        """The frozen map at a linear site, float32 on the host: what some adapters are folded with."""
+        return BaseMap(*(tensor.detach().float().cpu() for tensor in self._injection.base_map(address)))
 
     def forward(self, plan: BatchPlan) -> States:
         """One forward pass of the model for all rows, then their heads; differentiable in the arenas of the plan."""
@@ -110,12 +127,12 @@ class Backbone:
             pooled = self._pool(plan, hidden)
         logits: dict[int, Tensor] = {}
         for step in plan.heads:
-            values = apply_heads(_head_input(step, plan, hidden, pooled), step.runs, step.spec, step.params)
-            at = 0
-            for (start, end), row in zip(step.runs.rows, step.rows, strict=True):
-                piece = values[at : at + end - start]
-                at += end - start
-                logits[row] = piece if step.spec.pooling == "tokens" else piece[0]
+            source = pooled if step.spec.pooling == "pooler" else hidden
+            assert source is not None
+            starts = tuple(plan.rows[row].word_starts for row in step.rows)
+            context = HeadContext(step.ranges, starts, step.undo)
+            answers = head_of(step.spec).apply(source[step.places], step.runs, step.spec, step.params, context)
+            logits |= dict(zip(step.rows, answers, strict=True))
         return States(hidden, logits)
 
     def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
@@ -125,7 +142,7 @@ class Backbone:
             "inputs_embeds": self._word_vectors(plan).to(self.device).unsqueeze(0),
             "position_ids": torch.from_numpy(place).to(self.device).unsqueeze(0),
         }
-        if self._architecture.segment_ids:
+        if geometry.type_vocabulary:
             types = np.concatenate([segment_ids(row) for row in plan.rows])
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device).unsqueeze(0)
         return inputs
@@ -151,19 +168,8 @@ class Backbone:
             return None
         assert self._pooler is not None  # a head that needs an absent pooler is refused at publish
         first = torch.tensor([plan.layout.starts[row] for row in plan.pooled], device=hidden.device)
-        pooled: Tensor = self._pooler(hidden.index_select(0, first).unsqueeze(1))
-        return pooled
-
-
-def _head_input(step: HeadStep, plan: BatchPlan, hidden: Tensor, pooled: Tensor | None) -> Tensor:
-    if step.spec.pooling == "tokens":
-        return step.runs.take(hidden)
-    if step.spec.pooling == "pooler":
-        assert pooled is not None
-        place = {row: at for at, row in enumerate(plan.pooled)}
-        return pooled.index_select(0, torch.tensor([place[row] for row in step.rows], device=hidden.device))
-    starts = torch.tensor([plan.layout.starts[row] for row in step.rows], device=hidden.device)
-    return hidden.index_select(0, starts)
+        # Every family's pooler is a map and tanh; where tanh lies in the model differs.
+        return torch.tanh(self._pooler(hidden.index_select(0, first)))
 
 
 def _split(plan: BatchPlan, states: States, want: Sequence[Want]) -> list[Tensor]:

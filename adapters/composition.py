@@ -18,6 +18,7 @@ from adapters.refs import AdapterRef, Reference, parse_reference
 
 MAX_LEAVES = 32
 MAX_DEPTH = 4
+SMALLEST_SUM = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ class Fuse:
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """The weighted mean of the children's outputs."""
+    """The mean of the children's outputs, each times its weight; weights are divided by their sum first.
+
+    As in AdapterHub, the mean comes on top of the weights: with n children, an adapter of weight w counts w / n.
+    """
 
     children: tuple["Block", ...]
     weights: tuple[float, ...] | None = None
@@ -59,7 +63,7 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Children act on consecutive runs of tokens; `splits` are their lengths."""
+    """Children act on consecutive runs of tokens; `splits` are their lengths, which a row may not exceed in all."""
 
     children: tuple["Block", ...]
     splits: tuple[int, ...]
@@ -156,22 +160,42 @@ def to_json(composition: Composition) -> dict[str, Any]:
     return value
 
 
-def runnable_stack(composition: Composition) -> tuple[Leaf, ...]:
-    """The members, bottom first, of a composition that this version runs; raises `UnsupportedComposition`."""
-    block = composition.block
-    if isinstance(block, Leaf):
-        return (block,)
-    if isinstance(block, Stack):
-        members = tuple(child for child in block.children if isinstance(child, Leaf))
-        if len(members) == len(block.children):
-            return members
-        pointer, block = next(
-            (f"/stack/{i}", child) for i, child in enumerate(block.children) if not isinstance(child, Leaf)
-        )
-    else:
-        pointer = ""
-    kind = type(block).__name__
-    raise UnsupportedComposition(f"{kind} is understood but not served yet; use a stack of adapters", pointer)
+def branches(composition: Composition) -> tuple[Composition, ...]:
+    """One composition per branch of its `Parallel` (branch i of one goes with branch i of the others), or itself."""
+    width = _width(composition, Parallel)
+    return (composition,) if width is None else tuple(_with(composition, Parallel, i) for i in range(width))
+
+
+def task_count(composition: Composition) -> int | None:
+    """How many tasks a `MultiTask` in the composition tells apart; None without one."""
+    return _width(composition, MultiTask)
+
+
+def for_task(composition: Composition, task: int) -> Composition:
+    """The composition with every `MultiTask` replaced by its child number `task`."""
+    return _with(composition, MultiTask, task)
+
+
+def last(block: Block) -> Leaf | None:
+    """The adapter that answers: the last one written; its head is the composition's (None for the bare backbone)."""
+    return next(reversed(tuple(_leaves(block))), None)
+
+
+def _elements(block: Block) -> tuple[Block, ...]:
+    return block.children if isinstance(block, Stack) else (block,)
+
+
+def _width(composition: Composition, kind: type[Any]) -> int | None:
+    widths = {len(element.children) for element in _elements(composition.block) if isinstance(element, kind)}
+    if len(widths) > 1:
+        raise UnsupportedComposition(f"the {kind.__name__} blocks of one stack differ in how many they hold", "/stack")
+    return next(iter(widths), None)
+
+
+def _with(composition: Composition, kind: type[Any], choice: int) -> Composition:
+    """Every block of a kind replaced by one of its children; a stack inside of a stack becomes part of it."""
+    chosen = [e.children[choice] if isinstance(e, kind) else e for e in _elements(composition.block)]
+    return replace(composition, block=Stack(tuple(part for block in chosen for part in _elements(block))))
 
 
 def _leaves(block: Block) -> Iterator[Leaf]:
@@ -243,6 +267,8 @@ def _parse_weights(value: object, count: int, at: str) -> tuple[float, ...]:
         raise InvalidComposition(f"weights takes {count} numbers, one per child", at)
     if not all(isinstance(w, int | float) and not isinstance(w, bool) and math.isfinite(w) for w in value):
         raise InvalidComposition("weights must be finite numbers", at)
+    if abs(sum(value)) < SMALLEST_SUM:
+        raise InvalidComposition("weights are divided by their sum, which is zero", at)
     return tuple(float(weight) for weight in value)
 
 

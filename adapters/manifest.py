@@ -7,17 +7,33 @@ module knows no torch. A part is one method's share of an adapter: `seq_bn_inv` 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from adapters.errors import InvalidPackage
+from adapters import composition
+from adapters.errors import InvalidComposition, InvalidName, InvalidPackage
+from adapters.members import as_count, as_list, as_mapping, as_optional_count, as_text, members, one_of
+from adapters.refs import parse_reference
 
 FORMAT = "chorus/1"
 KINDS = ("adapter", "fusion", "head", "embedding", "target")
-HEAD_TYPES = ("classification", "multilabel_classification", "tagging")
+HEAD_TYPES = (
+    "classification",
+    "multilabel_classification",
+    "tagging",
+    "question_answering",
+    "multiple_choice",
+    "masked_lm",
+    "dependency_parsing",
+)
 POOLINGS = ("first_token", "pooler", "tokens")
-PROBLEM_TYPES = ("single_label", "multi_label", "regression", "token")
+PROBLEM_TYPES = ("single_label", "multi_label", "regression", "token", "span", "choice", "vocabulary", "tree")
 MAX_LABELS = 10_000
+# Members that packages written before they existed lack: left out where they say nothing, so that bytes stay equal.
+_LATER: Mapping[str, Mapping[str, Any]] = {
+    "": {"target": None},
+    "head": {"choices": None, "vocabulary": None, "width": None, "norm_eps": None, "inverse": True},
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +57,13 @@ class Requires:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A prediction head: `layers` linear maps with `activation` between them, over the pooled or all positions.
+    """A prediction head; `type` says which file of `adapters.heads` computes it, and which tensors it has.
 
-    Tensors: `head/<i>/weight` [out, in] and, if `bias`, `head/<i>/bias` [out], i = 0 .. layers-1. Hidden maps are
-    square. `labels` has one name per output; regression has one output.
+    `layers` linear maps have `activation` between them; `bias` tells whether the last one has a bias. `labels` has one
+    name per output (none for a vocabulary, a name per choice or none for choices); regression has one output.
+    `choices`: how many a multiple-choice head was made for, None for any number. For heads over a vocabulary:
+    `vocabulary` outputs, from states of `width`, normalised with `norm_eps` (None: without a norm), and whether they
+    undo the row's invertible adapter first (`inverse`).
     """
 
     type: str
@@ -55,6 +74,11 @@ class HeadSpec:
     labels: tuple[str, ...]
     problem_type: str
     name: str | None = None
+    choices: int | None = None
+    vocabulary: int | None = None
+    width: int | None = None
+    norm_eps: float | None = None
+    inverse: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,6 +88,19 @@ class EmbeddingSpec:
     vocabulary: int
     width: int
     tokenizer: bool
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """A composition, a vocabulary and a head under one name.
+
+    `adapters` is the JSON of a composition (`adapters.composition.parse` reads it), `embedding` and `head` are
+    references; None leaves the choice to the request's defaults.
+    """
+
+    adapters: Mapping[str, Any]
+    embedding: str | None = None
+    head: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +114,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a package says of itself. `source` is the source library's configuration, kept whole."""
+    """All that a package says of itself. `source` is the source library's configuration, kept whole.
+
+    `children` are the names of what a fusion attends to, in order.
+    """
 
     kind: str
     requires: Requires
@@ -87,6 +127,7 @@ class Manifest:
     children: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=lambda: Provenance("chorus", "1"))
     source: Mapping[str, Any] = field(default_factory=dict)
+    target: TargetSpec | None = None
 
     @property
     def method(self) -> str:
@@ -96,7 +137,12 @@ class Manifest:
 
 def to_json(manifest: Manifest) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN."""
-    return json.dumps(asdict(manifest), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    value = asdict(manifest)
+    for place, silent in _LATER.items():
+        held = value[place] if place else value
+        for name in [name for name, default in silent.items() if held is not None and held[name] == default]:
+            del held[name]
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def from_json(text: str) -> Manifest:
@@ -105,129 +151,144 @@ def from_json(text: str) -> Manifest:
         value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidPackage(f"the manifest is not JSON: {error}") from error
-    raw = _members(value, Manifest, "manifest", required=("kind", "requires"))
+    raw = members(value, Manifest, "manifest", required=("kind", "requires"))
     if raw["kind"] not in KINDS:
         raise InvalidPackage(f"manifest.kind {raw['kind']!r} is none of {', '.join(KINDS)}")
-    head, embedding = raw.get("head"), raw.get("embedding")
+    head, embedding, target = raw.get("head"), raw.get("embedding"), raw.get("target")
     manifest = Manifest(
         kind=raw["kind"],
         requires=_requires(raw["requires"]),
-        parts=tuple(_part(item, i) for i, item in enumerate(_list(raw.get("parts", []), "manifest.parts"))),
+        parts=tuple(_part(item, i) for i, item in enumerate(as_list(raw.get("parts", []), "manifest.parts"))),
         head=None if head is None else _head(head),
         embedding=None if embedding is None else _embedding(embedding),
-        children=tuple(_text(c, "manifest.children") for c in _list(raw.get("children", []), "manifest.children")),
+        children=tuple(as_text(c, "manifest.children") for c in as_list(raw.get("children", []), "manifest.children")),
         provenance=_provenance(raw.get("provenance", {"library": "unknown", "version": ""})),
-        source=_mapping(raw.get("source", {}), "manifest.source"),
+        source=as_mapping(raw.get("source", {}), "manifest.source"),
+        target=None if target is None else _target(target),
     )
     _consistent(manifest)
     return manifest
 
 
 def _consistent(manifest: Manifest) -> None:
-    wants = {"adapter": bool(manifest.parts), "head": manifest.head is not None}
-    if not wants.get(manifest.kind, True):
-        raise InvalidPackage(f"a package of kind {manifest.kind!r} lacks its {manifest.kind}")
-    if (manifest.kind == "embedding") != (manifest.embedding is not None):
-        raise InvalidPackage("manifest.embedding belongs to kind 'embedding', and only there")
-    if manifest.kind != "adapter" and manifest.parts:
-        raise InvalidPackage(f"a package of kind {manifest.kind!r} holds no method parts")
+    kind, parts = manifest.kind, manifest.parts
+    wants = {"adapter": bool(parts), "fusion": bool(parts), "head": manifest.head is not None}
+    if not wants.get(kind, True):
+        raise InvalidPackage(f"a package of kind {kind!r} lacks its {kind}")
+    for only, held in (("embedding", manifest.embedding), ("target", manifest.target)):
+        if (kind == only) != (held is not None):
+            raise InvalidPackage(f"manifest.{only} belongs to kind {only!r}, and only there")
+    if kind not in ("adapter", "fusion") and parts:
+        raise InvalidPackage(f"a package of kind {kind!r} holds no method parts")
+    if kind == "fusion" and not manifest.children:
+        raise InvalidPackage("a package of kind 'fusion' names its children in manifest.children")
+    if kind == "target" and manifest.head is not None:
+        raise InvalidPackage("a package of kind 'target' refers to a head and holds none")
+
+
+def _target(value: object) -> TargetSpec:
+    where = "manifest.target"
+    raw = members(value, TargetSpec, where, required=("adapters",))
+    adapters = as_mapping(raw["adapters"], f"{where}.adapters")
+    try:
+        composition.parse(adapters)
+    except InvalidComposition as error:
+        raise InvalidPackage(f"{where}.adapters{error.pointer}: {error}") from error
+    return TargetSpec(
+        adapters=adapters,
+        embedding=_reference(raw.get("embedding"), f"{where}.embedding"),
+        head=_reference(raw.get("head"), f"{where}.head"),
+    )
+
+
+def _reference(value: object, where: str) -> str | None:
+    if value is None:
+        return None
+    text = as_text(value, where)
+    try:
+        parse_reference(text)
+    except InvalidName as error:
+        raise InvalidPackage(f"{where}: {error}") from error
+    return text
 
 
 def _requires(value: object) -> Requires:
-    raw = _members(value, Requires, "manifest.requires", required=("model_type", "hidden_size", "layers", "heads"))
+    raw = members(value, Requires, "manifest.requires", required=("model_type", "hidden_size", "layers", "heads"))
     embedding = raw.get("embedding")
     return Requires(
-        model_type=_text(raw["model_type"], "manifest.requires.model_type"),
-        hidden_size=_count(raw["hidden_size"], "manifest.requires.hidden_size"),
-        layers=_count(raw["layers"], "manifest.requires.layers"),
-        heads=_count(raw["heads"], "manifest.requires.heads"),
-        embedding=None if embedding is None else _text(embedding, "manifest.requires.embedding"),
+        model_type=as_text(raw["model_type"], "manifest.requires.model_type"),
+        hidden_size=as_count(raw["hidden_size"], "manifest.requires.hidden_size"),
+        layers=as_count(raw["layers"], "manifest.requires.layers"),
+        heads=as_count(raw["heads"], "manifest.requires.heads"),
+        embedding=None if embedding is None else as_text(embedding, "manifest.requires.embedding"),
     )
 
 
 def _part(value: object, index: int) -> PartSpec:
     where = f"manifest.parts[{index}]"
-    raw = _members(value, PartSpec, where, required=("method", "config"))
-    return PartSpec(_text(raw["method"], f"{where}.method"), _mapping(raw["config"], f"{where}.config"))
+    raw = members(value, PartSpec, where, required=("method", "config"))
+    return PartSpec(as_text(raw["method"], f"{where}.method"), as_mapping(raw["config"], f"{where}.config"))
 
 
 def _head(value: object) -> HeadSpec:
     where = "manifest.head"
-    raw = _members(value, HeadSpec, where, required=("type", "layers", "activation", "bias", "pooling", "labels"))
-    labels = tuple(_text(label, f"{where}.labels") for label in _list(raw["labels"], f"{where}.labels"))
-    head_type, pooling = _one_of(raw["type"], HEAD_TYPES, f"{where}.type"), raw["pooling"]
-    if not 1 <= len(labels) <= MAX_LABELS or len(set(labels)) != len(labels):
-        raise InvalidPackage(f"{where}.labels must be 1 to {MAX_LABELS} different names")
+    raw = members(value, HeadSpec, where, required=("type", "layers", "activation", "bias", "pooling", "labels"))
+    for member in ("bias", "inverse"):
+        if not isinstance(raw.get(member, True), bool):
+            raise InvalidPackage(f"{where}.{member} must be true or false")
     activation, name = raw["activation"], raw.get("name")
-    if not isinstance(raw["bias"], bool):
-        raise InvalidPackage(f"{where}.bias must be true or false")
-    return HeadSpec(
-        type=head_type,
-        layers=_count(raw["layers"], f"{where}.layers"),
-        activation=None if activation is None else _text(activation, f"{where}.activation"),
+    spec = HeadSpec(
+        type=one_of(raw["type"], HEAD_TYPES, f"{where}.type"),
+        layers=as_count(raw["layers"], f"{where}.layers"),
+        activation=None if activation is None else as_text(activation, f"{where}.activation"),
         bias=raw["bias"],
-        pooling=_one_of(pooling, POOLINGS, f"{where}.pooling"),
-        labels=labels,
-        problem_type=_one_of(raw.get("problem_type"), PROBLEM_TYPES, f"{where}.problem_type"),
-        name=None if name is None else _text(name, f"{where}.name"),
+        pooling=one_of(raw["pooling"], POOLINGS, f"{where}.pooling"),
+        labels=tuple(as_text(label, f"{where}.labels") for label in as_list(raw["labels"], f"{where}.labels")),
+        problem_type=one_of(raw.get("problem_type"), PROBLEM_TYPES, f"{where}.problem_type"),
+        name=None if name is None else as_text(name, f"{where}.name"),
+        choices=as_optional_count(raw.get("choices"), f"{where}.choices"),
+        vocabulary=as_optional_count(raw.get("vocabulary"), f"{where}.vocabulary"),
+        width=as_optional_count(raw.get("width"), f"{where}.width"),
+        norm_eps=_norm_eps(raw.get("norm_eps"), f"{where}.norm_eps"),
+        inverse=raw.get("inverse", True),
     )
+    _check_labels(spec, f"{where}.labels")
+    return spec
+
+
+def _check_labels(spec: HeadSpec, where: str) -> None:
+    """As many different labels as the type of head has outputs to name."""
+    if len(set(spec.labels)) != len(spec.labels) or len(spec.labels) > MAX_LABELS:
+        raise InvalidPackage(f"{where} must be at most {MAX_LABELS} different names")
+    if spec.type == "masked_lm" and spec.labels:
+        raise InvalidPackage(f"{where} must be empty: the outputs of a masked_lm head are its vocabulary")
+    if spec.type not in ("masked_lm", "multiple_choice") and not spec.labels:
+        raise InvalidPackage(f"{where} must be 1 to {MAX_LABELS} different names")
+    if spec.type == "multiple_choice" and spec.labels and len(spec.labels) != spec.choices:
+        raise InvalidPackage(f"{where} must be empty, or as many as manifest.head.choices")
 
 
 def _embedding(value: object) -> EmbeddingSpec:
     where = "manifest.embedding"
-    raw = _members(value, EmbeddingSpec, where, required=("vocabulary", "width", "tokenizer"))
+    raw = members(value, EmbeddingSpec, where, required=("vocabulary", "width", "tokenizer"))
     if not isinstance(raw["tokenizer"], bool):
         raise InvalidPackage(f"{where}.tokenizer must be true or false")
     return EmbeddingSpec(
-        _count(raw["vocabulary"], f"{where}.vocabulary"), _count(raw["width"], f"{where}.width"), raw["tokenizer"]
+        as_count(raw["vocabulary"], f"{where}.vocabulary"), as_count(raw["width"], f"{where}.width"), raw["tokenizer"]
     )
 
 
 def _provenance(value: object) -> Provenance:
-    raw = _members(value, Provenance, "manifest.provenance", required=("library", "version"))
-    return Provenance(**{key: _text(item, f"manifest.provenance.{key}") for key, item in raw.items()})
+    raw = members(value, Provenance, "manifest.provenance", required=("library", "version"))
+    return Provenance(**{key: as_text(item, f"manifest.provenance.{key}") for key, item in raw.items()})
 
 
-def _members(value: object, shape: type[Any], where: str, required: tuple[str, ...]) -> dict[str, Any]:
-    raw = _mapping(value, where)
-    known = {item.name for item in fields(shape)}
-    unknown = sorted(str(key) for key in raw if key not in known)
-    missing = [key for key in required if key not in raw]
-    if unknown or missing:
-        raise InvalidPackage(
-            f"{where}: " + ", ".join([f"unknown {k!r}" for k in unknown] + [f"no {k!r}" for k in missing])
-        )
-    return dict(raw)
-
-
-def _mapping(value: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InvalidPackage(f"{where} must be an object")
-    return value
-
-
-def _list(value: object, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise InvalidPackage(f"{where} must be a list")
-    return value
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or len(value) > 1000:
-        raise InvalidPackage(f"{where} must be a string of at most 1000 characters")
-    return value
-
-
-def _count(value: object, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000_000:
-        raise InvalidPackage(f"{where} must be a positive integer")
-    return value
-
-
-def _one_of(value: object, allowed: tuple[str, ...], where: str) -> str:
-    if value not in allowed or not isinstance(value, str):
-        raise InvalidPackage(f"{where} {value!r} is none of {', '.join(allowed)}")
-    return value
+def _norm_eps(value: object, where: str) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise InvalidPackage(f"{where} must be a number from 0 up to 1")
+    return float(value)
 
 
 def _no_constant(text: str) -> float:

@@ -1,13 +1,13 @@
-"""Train an adapter and its head on the frozen backbone, through the methods, folds and plans that serve it.
+"""Train an adapter and its head from lines of text and label: the recipe of `chorus train` and of the samples.
 
-Every step folds the stored parameters (differentiably), lays them out in an arena of their own, and runs a plan over
-a batch of rows: what is trained is what is served. Only the package's tensors have gradients. The learning rate rises
-over the first tenth of the steps, and falls to zero over the second half of them.
+What is trained is what is served: every step folds the parameters and runs a plan (`held`, `passes`, `losses`; the
+same as under `model.AdapterModel`). Only the package's tensors have gradients. The learning rate rises over the first
+tenth of the steps, and falls to zero over the second half of them.
 """
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,18 +15,19 @@ import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
-from torch.nn import functional
 
 from adapters.backbone import Backbone
-from adapters.batch.plan import plan_batch
 from adapters.batch.rows import Row
 from adapters.errors import InvalidPackage
-from adapters.heads import head_shapes
-from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance, Requires
-from adapters.methods.fold import expected, fitting_of, fold
-from adapters.methods.presets import part_of
+from adapters.heads.table import initialise_head
+from adapters.held import Held
+from adapters.losses import loss
+from adapters.manifest import HeadSpec, Manifest, Provenance, Requires
+from adapters.methods.fold import expected, fitting_of
+from adapters.methods.presets import parts_of
 from adapters.methods.table import METHODS
-from adapters.weights import Package, alone
+from adapters.passes import answer, side_by_side
+from adapters.weights import Package
 
 TASKS = {  # a task's head and its problem type
     "classification": ("classification", "single_label"),
@@ -138,8 +139,8 @@ class _Lesson:
         self._tokenizer.enable_truncation(backbone.profile.geometry.max_tokens)
         self._manifest = _manifest(backbone, labels, settings)
         expected(self._manifest, backbone.profile)  # every misfit at once, before any work
-        self._tensors = _fresh(self._manifest, backbone, settings.seed)
-        self._optimizer = torch.optim.AdamW(list(self._tensors.values()), lr=settings.learning_rate, weight_decay=0.01)
+        self._held = Held(Package(self._manifest, _fresh(self._manifest, backbone, settings.seed)), torch.float32)
+        self._optimizer = torch.optim.AdamW(self._held.parameters(), lr=settings.learning_rate, weight_decay=0.01)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, _slope(steps * settings.epochs))
 
     def epoch(self, examples: Sequence[Example], number: int) -> float:
@@ -148,13 +149,14 @@ class _Lesson:
         random.Random(f"{self._settings.seed}/{number}").shuffle(order)
         losses = []
         for batch in _batches(order, self._settings.batch_size):
-            loss = self._loss(batch)
+            answers, goals = self._answers(batch)
+            value = loss(self._head, answers, goals)
             self._optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(list(self._tensors.values()), 1.0)
+            torch.autograd.backward(value)
+            torch.nn.utils.clip_grad_norm_(self._held.parameters(), 1.0)
             self._optimizer.step()
             self._schedule.step()
-            losses.append(float(loss.detach()))
+            losses.append(float(value.detach()))
         return sum(losses) / len(losses)
 
     def score(self, examples: Sequence[Example]) -> tuple[float, float]:
@@ -162,9 +164,12 @@ class _Lesson:
         found: list[tuple[Tensor, Tensor]] = []
         with torch.no_grad():
             for batch in _batches(list(examples), self._settings.batch_size):
-                found += self._answers(batch)
-        logits, targets = torch.cat([a for a, _ in found]), torch.cat([b for _, b in found])
+                found += zip(*self._answers(batch), strict=True)
+        # One line of logits, and one target, per word of a tagger and per example of everything else.
+        pile = torch.cat if self._settings.task == "tagging" else torch.stack
+        logits, targets = pile([a for a, _ in found]), pile([b for _, b in found])
         if self._settings.task == "regression":
+            logits = logits.squeeze(-1)
             spread = (targets - targets.mean()).square().sum()
             return float(1 - (logits - targets).square().sum() / spread), 0.0
         if self._settings.task == "multilabel":
@@ -175,51 +180,33 @@ class _Lesson:
 
     def package(self) -> Package:
         """The parameters as they are now."""
-        held = {name: tensor.detach().to(self._settings.dtype).clone() for name, tensor in self._tensors.items()}
-        return Package(self._manifest, held)
+        now = self._held.package()
+        return Package(now.manifest, {name: t.to(self._settings.dtype) for name, t in now.tensors.items()})
 
-    def _loss(self, batch: Sequence[Example]) -> Tensor:
-        pairs = self._answers(batch)
-        logits, targets = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
-        if self._settings.task == "regression":
-            return functional.mse_loss(logits, targets)
-        if self._settings.task == "multilabel":
-            return functional.binary_cross_entropy_with_logits(logits, targets)
-        return functional.cross_entropy(logits, targets)
+    @property
+    def _head(self) -> HeadSpec:
+        assert self._manifest.head is not None
+        return self._manifest.head
 
-    def _answers(self, batch: Sequence[Example]) -> list[tuple[Tensor, Tensor]]:
-        """Logits and targets of every example: [1, labels] and [1], or one line per labelled word."""
-        resident = alone(fold(Package(self._manifest, self._tensors), self._backbone.profile, torch.float32))
-        encodings = [self._encode(example) for example in batch]
-        rows = [Row((resident,), resident, None, np.array(encoding.ids)) for encoding in encodings]
-        plan = plan_batch(rows, self._backbone.profile.geometry, self._backbone.device, [True] * len(rows))
-        logits = self._backbone.forward(plan).logits
-        place = {given: at for at, given in enumerate(plan.order)}
-        answers = []
-        for i, (example, encoding) in enumerate(zip(batch, encodings, strict=True)):
-            values = logits[place[i]]
-            if self._settings.task == "tagging":
-                answers.append(self._words(values, example, encoding, rows[i]))
-            else:
-                answers.append((values.unsqueeze(0), self._target(example).unsqueeze(0)))
-        return answers
+    def _answers(self, batch: Sequence[Example]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        """The head's answer and the goal of every example, as `losses.loss` wants them."""
+        (resident,) = side_by_side([self._held.folded(self._backbone)], self._backbone.device)
+        rows, goals = [], []
+        for example in batch:
+            encoding = self._encode(example)
+            words = _first_tokens(encoding) if self._settings.task == "tagging" else None
+            positions = None if words is None else tuple(words.values())
+            rows.append(Row((resident,), resident, None, np.array(encoding.ids), positions=positions))
+            goals.append(self._target(example, words or {}))
+        return answer(self._backbone, rows).logits, goals
 
-    def _words(self, values: Tensor, example: Example, encoding: Encoding, row: Row) -> tuple[Tensor, Tensor]:
-        """The first token of every word carries the word's label; truncated words are left out."""
-        assert isinstance(example.label, tuple)
-        seen: dict[int, int] = {}
-        for token, word in enumerate(encoding.word_ids):
-            if word is not None:
-                seen.setdefault(word, token)
-        at, more = (row.insertion.at, row.insertion.count) if row.insertion else (0, 0)
-        places = [token + more if token >= at else token for token in seen.values()]
-        targets = [self._labels.index(example.label[word]) for word in seen]
-        return values[torch.tensor(places)], torch.tensor(targets)
-
-    def _target(self, example: Example) -> Tensor:
+    def _target(self, example: Example, words: Mapping[int, int]) -> Tensor:
         if self._settings.task == "regression":
             assert isinstance(example.label, float)
-            return torch.tensor([example.label])
+            return torch.tensor(example.label)
+        if self._settings.task == "tagging":
+            assert isinstance(example.label, tuple)
+            return torch.tensor([self._labels.index(example.label[word]) for word in words])
         if self._settings.task == "multilabel":
             assert isinstance(example.label, tuple)
             return torch.tensor([float(name in example.label) for name in self._labels])
@@ -230,6 +217,15 @@ class _Lesson:
         if self._settings.task == "tagging":
             return self._tokenizer.encode(example.text.split(), is_pretokenized=True)
         return self._tokenizer.encode(example.text)
+
+
+def _first_tokens(encoding: Encoding) -> dict[int, int]:
+    """The token that carries each word's label, its first; truncated words are left out."""
+    seen: dict[int, int] = {}
+    for token, word in enumerate(encoding.word_ids):
+        if word is not None:
+            seen.setdefault(word, token)
+    return seen
 
 
 def _example(text: object, label: object, task: str, where: str) -> Example:
@@ -272,9 +268,9 @@ def _manifest(backbone: Backbone, labels: tuple[str, ...], settings: TrainingSet
         labels=labels,
         problem_type=problem_type,
     )
-    part: PartSpec = part_of(settings.method, fitting_of(backbone.profile))
+    parts = parts_of(settings.method, fitting_of(backbone.profile))
     requires = Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
-    return Manifest("adapter", requires, (part,), head, provenance=Provenance("chorus", "1", settings.method))
+    return Manifest("adapter", requires, parts, head, provenance=Provenance("chorus", "1", settings.method))
 
 
 def _fresh(manifest: Manifest, backbone: Backbone, seed: int) -> dict[str, Tensor]:
@@ -284,10 +280,7 @@ def _fresh(manifest: Manifest, backbone: Backbone, seed: int) -> dict[str, Tenso
     for part in manifest.parts:
         tensors |= METHODS[part.method].initialise(part.config, fitting, generator)
     assert manifest.head is not None
-    for name, shape in head_shapes(manifest.head, backbone.profile.geometry.hidden_size).items():
-        fresh = torch.zeros(shape) if name.endswith("bias") else torch.randn(shape, generator=generator) * 0.02
-        tensors[name] = fresh
-    return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+    return tensors | initialise_head(manifest.head, backbone.profile.geometry.hidden_size, generator)
 
 
 def _slope(steps: int) -> Callable[[int], float]:

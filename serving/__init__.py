@@ -12,14 +12,17 @@ The house, from the ground up (a module imports only from the floors below its o
     routing premises                  Ray's handles behind plain protocols; the data folder, ports, leftovers
     api/  calls                       HTTP, one file per surface; one call of the client
     replicas/                         the three kinds of process: gateway, engine, checker
+    namespaces                        the client's view of what is published
     client deployment                 a typed client; the composition root
     commands/ demo cli                the operator's hand
 
 The life of a request:
 
  1. `api.app` gives it an id, authenticates it (`tenancy.keys`) and caps its body; `api.body` parses JSON strictly.
- 2. `api.predict` reads it: `api.selection` resolves every name to a digest (`registry.snapshot`); from here on a hot
-    swap cannot touch it. `api.rows` tokenizes with the vocabulary of each row and makes one `request.Ticket` per row.
+ 2. `api.predict` reads it: `api.selection` resolves every name to a digest (`registry.snapshot`), a target to what it
+    stands for, a parallel composition to its branches; from here on a hot swap cannot touch it. `api.preparing` has
+    the task (`tasks`) tokenize: one row per input, or several (windows of a long text, choices of a question); `api.rows`
+    makes one `request.Ticket` per row and branch.
  3. `dispatch.Dispatcher` chooses the replica most likely to hold the digests (`affinity`) and puts the tickets into
     that replica's send buffer; `routing` sends them in one streaming call.
  4. `replicas.engine` hands them to the engine: they wait in `scheduler.queue`, per tenant, while `scheduler.prefetch`

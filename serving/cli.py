@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from adapters.errors import AdapterError
 from serving.client import DEFAULT_URL
-from serving.commands import names, placing, predicting, tables
+from serving.commands import embeddings, names, placing, predicting, tables, targets
 from serving.commands.options import Connection, Fitting, InEmbeddings, Json, Labels, Name, Port, ProblemType, connect
 from serving.config import CacheSettings, ServiceSettings, parse_size
 from serving.errors import BadRequest, ServiceError
@@ -22,7 +22,9 @@ EXIT_CODES = {401: 6, 403: 6, 404: 3, 409: 4, 412: 4, 429: 5, 503: 5, 504: 5}  #
 Data = Annotated[Path | None, typer.Option(help="Work on this data folder, without HTTP.")]
 Tenant = Annotated[str, typer.Option(help="Whose keys, with --data.")]
 DatabaseUrl = Annotated[str, typer.Option(help="PostgreSQL URL; default: SQLite in the data folder.")]
-Source = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="AdapterHub or PEFT folder, or a native package.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="DIR|FILE", help="AdapterHub or PEFT folder, saved setup, or native package.")
+]
 Size = Annotated[str, typer.Option(metavar="SIZE")]
 
 
@@ -44,7 +46,8 @@ app = typer.Typer(
 key_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke keys.")
 for group in (names.app, placing.app, predicting.app):
     app.add_typer(group)
-app.add_typer(key_app, name="key")
+for group, called in ((key_app, "key"), (targets.app, "target"), (embeddings.app, "embedding")):
+    app.add_typer(group, name=called)
 
 
 def main() -> None:
@@ -142,12 +145,13 @@ def push(
     backbone: Fitting = None,
     as_json: Json = False,
 ) -> None:
-    """Publish an adapter, a head or a token embedding; pickles are converted on this machine first."""
-    from serving.commands.packages import Reading, prepare, publish
+    """Publish an adapter, head, fusion or token embedding, or a saved setup as a target; pickles are converted first."""
+    from serving.commands.packages import Reading
+    from serving.commands.pushing import push as run
 
+    reading = Reading(source, backbone, _split(labels), problem_type or None)
     with connect(ctx) as client:
-        ready = prepare(Reading(source, backbone, _split(labels), problem_type or None), client)
-        answer = publish(client, ready, name, promote=promote, embedding=embedding)
+        answer = run(client, reading, name, promote=promote, embedding=embedding)
     if as_json:
         tables.print_json(answer)
 

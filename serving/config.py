@@ -19,9 +19,11 @@ class Limits:
     """What one request may ask for; told by `GET /v1/limits`."""
 
     max_inputs: int = 256
+    max_rows: int = 1024  # windows, choices and branches each make one
     max_body_bytes: int = 2 << 20
     max_input_characters: int = 100_000
     max_package_bytes: int = 512 << 20
+    max_tokenizer_bytes: int = 64 << 20  # of a JSON body that brings tokenizers
     max_tokens: int = 512
     default_timeout_ms: int = 30_000
     max_timeout_ms: int = 120_000

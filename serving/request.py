@@ -3,50 +3,85 @@
 A `Ticket` is one row of work. The engine answers each ticket with exactly one `Reply`: a `Result` or a `Refusal`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.composition import Block, Composition, Fuse, Leaf
 from adapters.refs import AdapterRef
 
 Output = Literal["logits", "hidden_state"]
+Pooling = Literal["mean", "cls", "max", "last"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """What to return of a row: the head's logits, or the last hidden states.
+    """What to return of a row: the head's logits, or the last hidden states, and how much of them.
 
-    Per-token outputs hold the positions of the ticket's own tokens only (what prompt tuning inserts is left out),
-    or just `positions` of them.
+    Per-token outputs hold the ticket's own tokens only (what prompt tuning inserts is left out), or just `positions` of
+    them. Of logits [n, vocabulary] come the `top` largest of each position, or those of the ids in `chosen`, each time
+    with the log of the sum of exponentials over the whole vocabulary as one more column: probability = exp(logit - it).
+    Of arcs [words, words + 1, 1 + relations] come, with `best_head`, [words, words + 1 + relations]: the arc scores of
+    each word, then the relation scores at its best head. Hidden states are pooled to one vector, then of length one.
     """
 
     output: Output
     positions: tuple[int, ...] | None = None
+    top: int | None = None
+    chosen: tuple[int, ...] | None = None
+    best_head: bool = False
+    pooling: Pooling | None = None
+    normalize: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """What is left of a row's output, float32; `indices` are the vocabulary ids of its columns but the last."""
+
+    output: NDArray[np.float32]
+    indices: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One row: pinned adapters bottom first, optional head and embedding, token ids, and what to return."""
+    """One row: a pinned composition, optional head and embedding, token ids, and what to return.
+
+    The composition's leaves and fusions are `AdapterRef`s; `Parallel` and `MultiTask` have become rows of their own.
+    """
 
     id: str
     tenant: str
-    members: tuple[AdapterRef, ...]
-    head: AdapterRef | None  # the package that holds the head; often the top member itself
+    composition: Composition
+    head: AdapterRef | None  # the package that holds the head; often the last adapter itself
     embedding: AdapterRef | None  # None is the backbone's own vocabulary
-    skip_layers: frozenset[int]
     input_ids: NDArray[np.int32]  # [tokens]
     type_ids: NDArray[np.int32] | None  # [tokens]; None is all zero
     reduction: Reduction
     deadline_ms: float  # time left when the ticket was sent
-    inserted: int = 0  # tokens that the bottom member's prompt adds to the row
+    inserted: int = 0  # tokens that the first adapter's prompt adds to the row
+    word_starts: tuple[int, ...] | None = None  # first token of every word, and one past the last word
 
     @property
     def refs(self) -> tuple[AdapterRef, ...]:
         """Everything that must be leased, without repeats, in a stable order."""
-        held = (*self.members, *(ref for ref in (self.head, self.embedding) if ref is not None))
+        held = (*pinned(self.composition.block), *(ref for ref in (self.head, self.embedding) if ref is not None))
         return tuple(dict.fromkeys(held))
+
+
+def pinned(block: Block) -> Iterator[AdapterRef]:
+    """Every adapter and fusion of a resolved block, in the order written (a fusion after what it fuses)."""
+    if isinstance(block, Leaf):
+        assert isinstance(block.ref, AdapterRef), "a ticket names versions, not names"
+        yield block.ref
+        return
+    for child in block.children:
+        yield from pinned(child)
+    if isinstance(block, Fuse) and block.name is not None:
+        assert isinstance(block.name, AdapterRef), "a ticket names versions, not names"
+        yield block.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +95,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished row. `output`: logits [labels] or [tokens, labels], or hidden states [tokens, width]; float32."""
+    """A finished row. `output`: logits [labels] or [tokens, labels], or hidden states [tokens, width]; float32.
+
+    What else it may be is said by the ticket's `Reduction`; `indices` as in `Reduced`.
+    """
 
     ticket: str
     output: NDArray[np.float32]
@@ -68,6 +106,12 @@ class Result:
     residency: dict[str, str]  # digest -> tier in which it was found: "disk", "host" or "device"
     replica: str
     batch_rows: int
+    indices: NDArray[np.int32] | None = None
+
+    @property
+    def reduced(self) -> Reduced:
+        """The row's own share."""
+        return Reduced(self.output, self.indices)
 
 
 @dataclass(frozen=True, slots=True)

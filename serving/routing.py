@@ -22,7 +22,7 @@ from serving.affinity import Key
 from serving.dispatch import ReplicaLost
 from serving.errors import NotReady, ServiceError
 from serving.logs import log
-from serving.registry.records import CheckReport, Resolved
+from serving.registry.records import CheckReport, MatrixJob, Resolved
 from serving.request import Pins, ReplicaReport, Reply, Ticket
 
 WATCH_S = 1.0  # how often the engines are asked what they hold
@@ -165,16 +165,27 @@ class RemoteChecker:
 
     def __init__(self, checkers: Any) -> None:
         self._check = checkers.options(method_name="check")
+        self._build = checkers.options(method_name="build")
 
     async def check(self, path: Path) -> CheckReport:
         """What is in the file. Raises the refusal that the checker answered with, or `NotReady`."""
-        try:
-            answer: CheckReport | ServiceError = await self._check.remote(str(path))
-        except _LOST as error:
-            raise NotReady("the checker was lost on the way; try again", retry_after=1.0) from error
-        if isinstance(answer, ServiceError):
-            raise answer
-        return answer
+        report: CheckReport = await _unwrapped(self._check, str(path))
+        return report
+
+    async def build(self, job: MatrixJob, target: Path) -> None:
+        """Have the package of a new vocabulary written to a file; raises as `check` does."""
+        await _unwrapped(self._build, job, str(target))
+
+
+async def _unwrapped(call: Any, *args: object) -> Any:
+    """What the checker answers; raises it where it is a refusal, and `NotReady` where there is no answer."""
+    try:
+        answer = await call.remote(*args)
+    except _LOST as error:
+        raise NotReady("the checker was lost on the way; try again", retry_after=1.0) from error
+    if isinstance(answer, ServiceError):
+        raise answer
+    return answer
 
 
 async def ask(handle: Any, method: str, *args: object, timeout_s: float) -> list[Any]:

@@ -1,8 +1,8 @@
-"""Records of the encoder families: BERT, RoBERTa, DistilBERT."""
+"""Records of the families that are built as BERT is: absolute positions, and a norm behind every residual."""
 
 from dataclasses import replace
 
-from adapters.architectures.record import Architecture, Junction
+from adapters.architectures.record import ABSOLUTE, ENCODER, Architecture, Junction
 
 BERT = Architecture(
     model_type="bert",
@@ -25,9 +25,29 @@ BERT = Architecture(
     pooler="pooler.dense",
     segment_ids=True,
     positions_after_pad=False,
+    hub_bottlenecks={"attn_junction": "attention.output", "ffn_junction": "output"},
+    defaults={"type_vocab_size": 2},
+    demands=(ENCODER, ABSOLUTE),
 )
 
-ROBERTA = replace(BERT, model_type="roberta", prefix="roberta", positions_after_pad=True)
+ROBERTA = replace(
+    BERT,
+    model_type="roberta",
+    prefix="roberta",
+    positions_after_pad=True,
+    defaults={"type_vocab_size": 2, "pad_token_id": 1},
+)
+
+XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta")  # its checkpoints have the prefix of RoBERTa's
+
+# Embeddings may be narrower than the layers; the map between them comes behind `embeddings`.
+ELECTRA = replace(
+    BERT,
+    model_type="electra",
+    prefix="electra",
+    pooler=None,
+    defaults={"type_vocab_size": 2, "embedding_size": 128},
+)
 
 DISTILBERT = Architecture(
     model_type="distilbert",
@@ -50,4 +70,6 @@ DISTILBERT = Architecture(
     pooler=None,
     segment_ids=False,
     positions_after_pad=False,
+    hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output_adapters"},
+    hub_prefix="self",
 )

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 
-from adapters.architectures.encoders import BERT, DISTILBERT, ROBERTA
+from adapters.architectures.albert import ALBERT
+from adapters.architectures.deberta import DEBERTA_V2
+from adapters.architectures.encoders import BERT, DISTILBERT, ELECTRA, ROBERTA, XLM_ROBERTA
+from adapters.architectures.modernbert import MODERNBERT
 from adapters.architectures.record import Architecture
 from adapters.errors import UnknownArchitecture
 
-ARCHITECTURES: Mapping[str, Architecture] = {record.model_type: record for record in (BERT, ROBERTA, DISTILBERT)}
+FAMILIES = (BERT, ROBERTA, XLM_ROBERTA, ELECTRA, DISTILBERT, ALBERT, DEBERTA_V2, MODERNBERT)
+ARCHITECTURES: Mapping[str, Architecture] = {record.model_type: record for record in FAMILIES}
 
 
 def architecture_of(model_type: str) -> Architecture:

@@ -6,17 +6,25 @@ Every process of the service knows the backbone by this value; only the engine l
 import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from adapters.architectures.families import architecture_of
+from adapters.architectures.record import Architecture
 from adapters.errors import UnknownArchitecture
+
+_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation")
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes that a package must fit. Widths are in units of one activation."""
+    """The sizes that a package must fit. Widths are in units of one activation.
+
+    `embedding_size` is the width of word vectors and of the site `embed_out`; some families widen them afterwards.
+    `layers` counts modules: ALBERT runs each of its few several times in a pass.
+    """
 
     model_type: str
     hidden_size: int
@@ -28,6 +36,15 @@ class Geometry:
     max_tokens: int  # longest row, special tokens included
     type_vocabulary: int  # 0 where the family has no segment ids
     pad_token_id: int
+    inner_layers: int = 1  # layers in one group of layers, see `Architecture.grouped`
+    relative_positions: int = 0  # entries of the table that the maps of queries and keys are applied to as well
+    norm_eps: float = 1e-12  # of the family's layer norms; heads over the vocabulary hold one of their own
+    activation: str = "gelu"  # of the feed-forward sublayers, and of some of those heads
+
+    @property
+    def architecture(self) -> Architecture:
+        """The family's record, as it holds for this model."""
+        return architecture_of(self.model_type).grouped(self.inner_layers)
 
     @property
     def head_width(self) -> int:
@@ -67,38 +84,61 @@ def read_profile(folder: Path) -> BackboneProfile:
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-    held = any(name.removeprefix(f"{config.get('model_type')}.").startswith("pooler.") for name in names)
-    return BackboneProfile(folder.absolute().name, f"sha256:{digest.hexdigest()}", read_geometry(config), held)
+    geometry = read_geometry(config)
+    family = geometry.architecture
+    pooler = f"{family.pooler}.weight"
+    held = family.pooler is not None and (pooler in names or f"{family.prefix}.{pooler}" in names)
+    return BackboneProfile(folder.absolute().name, f"sha256:{digest.hexdigest()}", geometry, held)
 
 
-def read_geometry(config: dict[str, Any]) -> Geometry:
-    """Geometry of a `config.json` of a known family; DistilBERT spells its sizes differently from the others."""
+def read_geometry(config: Mapping[str, Any]) -> Geometry:
+    """Geometry of a `config.json`; raises `UnknownArchitecture` for one that its family's record does not hold for.
+
+    Members that the file leaves out are the family's defaults; DistilBERT spells its sizes differently from the others.
+    """
+    family = architecture_of(str(config.get("model_type", "")))
+    unmet = family.unmet(config)
+    if unmet:
+        raise UnknownArchitecture(f"this {family.model_type} model can not be served: {'; '.join(unmet)}")
 
     def pick(*names: str, default: int | None = None) -> int:
         for name in names:
-            if isinstance(config.get(name), int):
-                return int(config[name])
+            for held in (config, family.defaults):
+                if isinstance(held.get(name), int):
+                    return int(held[name])
         if default is None:
             raise UnknownArchitecture(f"config.json has none of {', '.join(names)}")
         return default
 
-    family = architecture_of(str(config.get("model_type", "")))
     hidden = pick("hidden_size", "dim")
     pad = pick("pad_token_id", default=0)
     positions = pick("max_position_embeddings")
     offset = pad + 1 if family.positions_after_pad else 0
+    inner = pick("inner_group_num", default=1)
     return Geometry(
         model_type=family.model_type,
         hidden_size=hidden,
         embedding_size=pick("embedding_size", default=hidden),
         intermediate_size=pick("intermediate_size", "hidden_dim"),
-        layers=pick("num_hidden_layers", "n_layers"),
+        layers=pick("num_hidden_groups", "num_hidden_layers", "n_layers") * inner,
         heads=pick("num_attention_heads", "n_heads"),
         vocabulary=pick("vocab_size"),
         max_tokens=positions - offset,
         type_vocabulary=pick("type_vocab_size", default=0) if family.segment_ids else 0,
         pad_token_id=pad,
+        inner_layers=inner,
+        relative_positions=_relative(config, positions) if family.attention_kind == "disentangled" else 0,
+        norm_eps=float(config.get("layer_norm_eps") or family.defaults.get("layer_norm_eps") or 1e-12),
+        activation=str(next((config[name] for name in _ACTIVATIONS if config.get(name)), "gelu")),
     )
+
+
+def _relative(config: Mapping[str, Any], positions: int) -> int:
+    """Entries of the table of relative positions, where queries and keys share their maps with it (DeBERTa-v2)."""
+    if not (config.get("relative_attention") and config.get("share_att_key") and config.get("pos_att_type")):
+        return 0
+    spans = (config.get("position_buckets", -1), config.get("max_relative_positions", -1), positions)
+    return 2 * next(span for span in spans if span > 0)
 
 
 def _tensor_names(path: Path) -> set[str]:

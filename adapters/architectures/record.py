@@ -1,9 +1,25 @@
-"""What a record of a model family says: dotted paths from the base model to its sites. Data, no code, no torch."""
+"""What a record of a model family says: dotted paths from the base model to its sites. Data, no torch.
+
+Everything in which families differ is a member here, so that a new family is one record and one line in `families`.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from adapters.architectures.sites import SITES, Address, SiteKind
+
+# Who computes the attention: transformers' attention interface calls ours, or ours takes the module's place.
+AttentionKind = Literal["interface", "disentangled"]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A linear site that is one of `count` equal parts of the output of a wider map: rows `index * width ...` of W."""
+
+    path: str
+    index: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -11,41 +27,123 @@ class Junction:
     """Where a sublayer's output meets its residual; paths are relative to the layer.
 
     `sublayer`: the module whose output is f. `residual`: the module whose first input is r. `norm`: the module that
-    computes norm(f + r).
+    computes norm(f + r), or the norm that AdapterHub hands to adapters there. `adds`: the module `norm` is where f
+    and r meet, and its output is what adapters replace; `False`: the model adds a residual itself, and adapters
+    replace the sublayer's output (AdapterHub's interface for models that it has no code of its own for).
+    `last_norm`: every layer's adapters use the norm of the last layer.
     """
 
     sublayer: str
     residual: str
-    norm: str
+    norm: str | None
+    adds: bool = True
+    last_norm: bool = False
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A member of `config.json` (dotted where it is nested) without which the record would be wrong.
+
+    It must be absent, null, one of `values`, or equal to the member `like`.
+    """
+
+    member: str
+    values: tuple[object, ...]
+    because: str
+    like: str | None = None
+
+    def unmet(self, config: Mapping[str, Any]) -> str | None:
+        """Why a configuration is refused, if it is."""
+        value: Any = config
+        for name in self.member.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is None or value in self.values or (self.like is not None and value == config.get(self.like)):
+            return None
+        return f"{self.member} is {value!r}: {self.because}"
+
+
+# Older models of the BERT family could have both; what runs here has neither.
+ENCODER = Demand("is_decoder", (False,), "causal attention is not served for this family")
+ABSOLUTE = Demand("position_embedding_type", ("absolute",), "positions in the attention are not served for this family")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family's map of sites. Paths inside a layer are relative to `layer`, which holds `{layer}`."""
+    """One family's map of sites. Paths inside a layer are relative to `layer`.
+
+    A layer is a module: where passes run one module several times (ALBERT), adapters have one set for it.
+    """
 
     model_type: str
     prefix: str  # what a checkpoint saved from a model with a head puts before every key, without the dot
-    layer: str
-    embeddings: str
-    linear: Mapping[str, str]  # site -> path in the layer
-    attention: str  # the module that calls the attention interface
+    layer: str  # holds {layer}, or {group} and {inner}
+    embeddings: str  # its output is the site `embed_out`
+    linear: Mapping[str, str | Fused]  # site -> path in the layer
+    attention: str  # the module that computes the attention, see `attention_kind`
     junctions: Mapping[str, Junction]
-    pooler: str | None  # path of the pooler's linear map
-    segment_ids: bool
+    pooler: str | None  # path of the pooler's linear map; tanh of its output at the first token is the pooled state
+    segment_ids: bool  # whether the family can have them; a model with `type_vocab_size` 0 has none
     positions_after_pad: bool  # RoBERTa: positions count from pad_token_id + 1, over ids that are not the pad id
-    packed: bool = True  # rows may run without padding
+    hub_bottlenecks: Mapping[str, str]  # junction -> the module of a layer in which AdapterHub holds bottlenecks
+    hub_prefix: str | None = "self_prefix"  # AdapterHub's name of the place of prefixes; None: it has none there
+    attention_kind: AttentionKind = "interface"
+    inner: int = 1  # layers in one group, see `grouped`
+    ffn_parts: int = 1  # `ffn_in` computes so many times the intermediate width (2: a gated feed-forward)
+    defaults: Mapping[str, int] = field(default_factory=dict)  # members that a config.json of the family may leave out
+    demands: tuple[Demand, ...] = ()
+    refuses: Mapping[str, str] = field(default_factory=dict)  # method -> why the family does not take it
+
+    def grouped(self, inner: int) -> "Architecture":
+        """The record for a model whose groups hold so many layers."""
+        return replace(self, inner=inner)
 
     def layer_path(self, layer: int) -> str:
-        """Dotted path of one layer."""
-        return self.layer.format(layer=layer)
+        """Dotted path of one layer; its output (a tensor, or the first of a tuple) is the site `layer_out`."""
+        group, inner = divmod(layer, self.inner)
+        return self.layer.format(layer=layer, group=group, inner=inner)
 
     def linear_path(self, address: Address) -> str:
-        """Dotted path of the linear map at an address; raises `KeyError` where the family has none."""
+        """Dotted path of the linear map at an address, the wider one where it is fused; raises `KeyError`."""
         if address.layer is None:
             if address.site != "pooler" or self.pooler is None:
                 raise KeyError(str(address))
             return self.pooler
-        return f"{self.layer_path(address.layer)}.{self.linear[address.site]}"
+        place = self.linear[address.site]
+        return f"{self.layer_path(address.layer)}.{place if isinstance(place, str) else place.path}"
+
+    def fused(self, address: Address) -> tuple[int, int] | None:
+        """(index, count) of the part of the map at `linear_path` that is this site; None where it is all of it."""
+        place = self.linear.get(address.site)
+        return (place.index, place.count) if isinstance(place, Fused) else None
+
+    def linear_sites(self) -> Mapping[str, tuple[str, ...]]:
+        """Path in the layer -> its sites: several, in the order of their parts, where the map is fused."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for site, place in self.linear.items():
+            path, index = (place, 0) if isinstance(place, str) else (place.path, place.index)
+            found.setdefault(path, []).append((index, site))
+        return {path: tuple(site for _, site in sorted(parts)) for path, parts in found.items()}
+
+    def norm_path(self, address: Address, layers: int) -> str | None:
+        """Dotted path of the norm at a junction, in a model of so many layers; None where it has none."""
+        junction = self.junctions[address.site]
+        if junction.norm is None or address.layer is None:
+            return None
+        return f"{self.layer_path(layers - 1 if junction.last_norm else address.layer)}.{junction.norm}"
+
+    def paths(self, layers: int) -> Iterator[str]:
+        """Every module that a model of so many layers must have, the pooler aside."""
+        yield self.embeddings
+        for layer in range(layers):
+            inside = self.layer_path(layer)
+            yield inside
+            yield f"{inside}.{self.attention}"
+            yield from (f"{inside}.{path}" for path in self.linear_sites())
+            for site, junction in self.junctions.items():
+                yield from (f"{inside}.{path}" for path in (junction.sublayer, junction.residual))
+                norm = self.norm_path(Address(layer, site), layers)
+                if norm is not None:
+                    yield norm
 
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
@@ -56,12 +154,17 @@ class Architecture:
                 if self.pooler is not None:
                     yield Address(None, site)
             elif kind is SiteKind.ATTENTION_KV:
-                yield Address(None, site)
-                yield from (Address(layer, site) for layer in range(layers))
-            elif site in self.linear or site in self.junctions:
+                if self.hub_prefix is not None:
+                    yield Address(None, site)
+                    yield from (Address(layer, site) for layer in range(layers))
+            elif site in self.linear or site in self.junctions or kind is SiteKind.LAYER_OUT:
                 yield from (Address(layer, site) for layer in range(layers))
 
     def linear_width(self, site: str, hidden: int, intermediate: int) -> tuple[int, int]:
-        """(in, out) of the linear map at a site."""
-        widths = {"ffn_in": (hidden, intermediate), "ffn_out": (intermediate, hidden)}
+        """(in, out) of the linear map at a site, its own part where it is fused."""
+        widths = {"ffn_in": (hidden, self.ffn_parts * intermediate), "ffn_out": (intermediate, hidden)}
         return widths.get(site, (hidden, hidden))
+
+    def unmet(self, config: Mapping[str, Any]) -> list[str]:
+        """Every reason for which a model with this `config.json` can not be served by the record."""
+        return [reason for demand in self.demands if (reason := demand.unmet(config)) is not None]

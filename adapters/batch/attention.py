@@ -2,9 +2,10 @@
 
 Registered with transformers' attention interface under `PACKED`; the mask interface knows no such name and returns
 none. Rows of equal length (and equally long prefixes) run in one call; no value of a row enters another row's arithmetic.
+A layer may have a window: a token then sees the tokens of its row that are fewer than `window` places away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,9 @@ from torch.nn import functional
 from adapters.batch.segments import RowLayout
 
 PACKED = "chorus_packed"
+# What is added to the scaled scores of a group's own tokens, [rows, heads, length, length], from its q and k
+# [rows, length, heads, width].
+Bias = Callable[[Tensor, Tensor, "LengthGroup"], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,7 @@ class Packing:
     layout: RowLayout
     device: torch.device
     _known: dict[tuple[int, ...], tuple[LengthGroup, ...]] = field(default_factory=dict)
+    _windows: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
 
     def groups(self, more: tuple[int, ...]) -> tuple[LengthGroup, ...]:
         """Rows by length and prefix; `more[row]` is the number of prefix tokens that a row sees."""
@@ -40,6 +45,17 @@ class Packing:
         if known is None:
             known = self._known[more] = self._find(more)
         return known
+
+    def visible(self, group: LengthGroup, window: int | None) -> Tensor | None:
+        """Which keys a query sees, [length, more + length]: all prefixes, and own tokens near it; None for all."""
+        if window is None or group.length <= window:
+            return None
+        key = (group.length, group.more, window)
+        if key not in self._windows:
+            place = torch.arange(group.length, device=self.device)
+            near = (place[:, None] - place[None, :]).abs() < window
+            self._windows[key] = functional.pad(near, (group.more, 0), value=True)
+        return self._windows[key]
 
     def _find(self, more: tuple[int, ...]) -> tuple[LengthGroup, ...]:
         found: dict[tuple[int, int], list[int]] = {}
@@ -57,16 +73,32 @@ class Packing:
         )
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, packing: Packing, prefixes: Mapping[int, Tensor], scaling: float) -> Tensor:
-    """Attention [tokens, heads, width] of q, k, v of the same shape; `prefixes[row]` is [2, more, heads * width]."""
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    prefixes: Mapping[int, Tensor],
+    scaling: float,
+    window: int | None = None,
+    bias: Bias | None = None,
+) -> Tensor:
+    """Attention [tokens, heads, width] of q, k, v of the same shape; `prefixes[row]` is [2, more, heads * width].
+
+    `window` 1 is a token alone, and None the whole row. `bias` adds to the scores of a row's own tokens.
+    """
     more = tuple(prefixes[row].shape[1] if row in prefixes else 0 for row in range(packing.layout.rows))
     groups = packing.groups(more)
-    if len(groups) == 1 and len(groups[0].rows) == 1:
-        return _together(q, k, v, groups[0], prefixes, scaling)
     out = torch.empty_like(q) if not torch.is_grad_enabled() else torch.zeros_like(q)
     for group in groups:
-        own = [_of(t, group, packing.layout) for t in (q, k, v)]
-        values = _together(own[0], own[1], own[2], group, prefixes, scaling)
+        own = [_of(t, group, packing.layout).reshape(-1, group.length, *t.shape[1:]) for t in (q, k, v)]
+        mask = packing.visible(group, window)
+        if bias is not None:
+            scores = functional.pad(bias(own[0], own[1], group), (group.more, 0))
+            mask = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+        values = _together(own[0], own[1], own[2], group, prefixes, scaling, mask)
+        if len(groups) == 1 and len(group.rows) == 1:
+            return values
         if torch.is_grad_enabled():
             out = out.index_copy(0, group.tokens, values)
         elif len(group.rows) == 1:
@@ -85,14 +117,19 @@ def _of(x: Tensor, group: LengthGroup, layout: RowLayout) -> Tensor:
 
 
 def _together(
-    q: Tensor, k: Tensor, v: Tensor, group: LengthGroup, prefixes: Mapping[int, Tensor], scaling: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    group: LengthGroup,
+    prefixes: Mapping[int, Tensor],
+    scaling: float,
+    mask: Tensor | None,
 ) -> Tensor:
-    """One group in one call: q, k, v [rows * length, heads, width] -> the same shape."""
-    heads, width = q.shape[1:]
-    queries, keys, values = (t.reshape(-1, group.length, heads, width) for t in (q, k, v))
+    """One group in one call: q, k, v [rows, length, heads, width] -> [rows * length, heads, width]."""
+    heads, width = q.shape[2:]
     if group.more:
         before = torch.stack([prefixes[row] for row in group.rows]).view(-1, 2, group.more, heads, width)
-        keys, values = torch.cat([before[:, 0], keys], dim=1), torch.cat([before[:, 1], values], dim=1)
-    split = [t.transpose(1, 2) for t in (queries, keys, values)]
-    out = functional.scaled_dot_product_attention(split[0], split[1], split[2], scale=scaling)
+        k, v = torch.cat([before[:, 0], k], dim=1), torch.cat([before[:, 1], v], dim=1)
+    split = [t.transpose(1, 2) for t in (q, k, v)]
+    out = functional.scaled_dot_product_attention(split[0], split[1], split[2], attn_mask=mask, scale=scaling)
     return out.transpose(1, 2).reshape(-1, heads, width)

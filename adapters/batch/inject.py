@@ -13,10 +13,15 @@ from transformers import AttentionInterface
 from adapters.architectures.record import Architecture, Junction
 from adapters.architectures.sites import Address
 from adapters.batch.attention import PACKED, Packing, attend
+from adapters.batch.disentangled import install
+from adapters.batch.junctions import run_junction
+from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan
+from adapters.batch.program import Program, Step
 from adapters.errors import UnknownArchitecture
 from adapters.kernels.runs import Runs
-from adapters.methods.table import ATTENTION, EMBEDDING, JUNCTION, LINEAR
+from adapters.methods.base import BaseMap, Meeting, Norm
+from adapters.methods.table import ATTENTION, EMBEDDING, LAYER
 
 
 @dataclass(eq=False)
@@ -33,20 +38,18 @@ class Injection:
 
     def __init__(self, model: nn.Module, architecture: Architecture, layers: int) -> None:
         self._pass: Pass | None = None
-        modules = dict(model.named_modules())
-        _check_paths(architecture, layers, modules)
-        modules[architecture.embeddings].register_forward_hook(self._embedding_hook)
+        self._modules = dict(model.named_modules())
+        self._architecture = architecture
+        _check_paths(architecture, layers, self._modules)
+        self._modules[architecture.embeddings].register_forward_hook(self._embedding_hook)
         for layer in range(layers):
-            inside = architecture.layer_path(layer)
-            for site, path in architecture.linear.items():
-                modules[f"{inside}.{path}"].register_forward_hook(self._linear_hook(Address(layer, site)))
-            for site, junction in architecture.junctions.items():
-                self._hook_junction(modules, inside, Address(layer, site), junction)
-            attention = modules[f"{inside}.{architecture.attention}"]
-            attention.chorus = (self, layer)  # read back by `_packed_attention`
-        if architecture.pooler is not None and architecture.pooler in modules:
-            hook = self._linear_hook(Address(None, "pooler"))
-            modules[architecture.pooler].register_forward_hook(hook)
+            self._hook_layer(layer, layers)
+        if architecture.attention_kind == "disentangled":
+            paths = [f"{architecture.layer_path(layer)}.{architecture.attention}" for layer in range(layers)]
+            install(model, [self._modules[path] for path in paths], self)
+        if architecture.pooler is not None and architecture.pooler in self._modules:
+            hook = self._linear_hook(Address(None, "pooler"), None)
+            self._modules[architecture.pooler].register_forward_hook(hook)
 
     @contextmanager
     def bind(self, plan: BatchPlan) -> Iterator[None]:
@@ -59,53 +62,124 @@ class Injection:
         finally:
             self._pass = None
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int | None = None) -> Tensor:
         """Packed attention of the running pass; q, k, v [1, heads, tokens, width] -> [1, tokens, heads, width]."""
         running = self._running()
-        prefixes: dict[int, Tensor] = {}
-        steps = running.plan.steps.get(Address(layer, "attn_kv"), ())
-        for step in steps:
-            method = ATTENTION[step.method]
-            for segment, row in _rows_of(step.operand.runs, running.plan):
-                more = method.keys_values(step.operand, segment)
-                prefixes[row] = more if row not in prefixes else torch.cat([more, prefixes[row]], dim=1)
         flat = [t.squeeze(0).transpose(0, 1) for t in (q, k, v)]
-        out = attend(flat[0], flat[1], flat[2], running.packing, prefixes, scaling)
+        out = attend(flat[0], flat[1], flat[2], running.packing, self.prefixes(layer), scaling, window)
         return out.unsqueeze(0)
+
+    def positions(self, address: Address, x: Tensor, y: Tensor) -> Tensor:
+        """What the map at an address makes of the table of relative positions, [units, length, out].
+
+        x [length, hidden] is the table, y [length, out] the frozen map of it; `Relative.unit_of_row` of the plan tells
+        which unit is a row's.
+        """
+        relative = self._running().plan.relative
+        assert relative is not None
+        y = y.repeat(relative.units, 1)
+        program = relative.programs.get(address)
+        if program is not None:
+            y = run_linear(program, x.repeat(relative.units, 1), y, self.base_map(address).weight)
+        return y.view(relative.units, relative.length, -1)
+
+    def base_map(self, address: Address) -> BaseMap:
+        """The frozen map at a linear site."""
+        module, part = self._modules[self._architecture.linear_path(address)], self._architecture.fused(address)
+        weight: Tensor = _rows_of(module.weight, part)
+        bias = weight.new_zeros(len(weight)) if module.bias is None else _rows_of(module.bias, part)
+        return BaseMap(weight, bias)
+
+    @property
+    def plan(self) -> BatchPlan:
+        """The plan of the running pass."""
+        return self._running().plan
+
+    @property
+    def packing(self) -> Packing:
+        """Which rows of the running pass attend in one call."""
+        return self._running().packing
 
     def _running(self) -> Pass:
         if self._pass is None:
             raise RuntimeError("the backbone runs only under a plan; use Backbone.forward")
         return self._pass
 
+    def _hook_layer(self, layer: int, layers: int) -> None:
+        family, modules = self._architecture, self._modules
+        inside = family.layer_path(layer)
+        for site in family.linear:
+            address = Address(layer, site)
+            hook = self._linear_hook(address, family.fused(address))
+            modules[family.linear_path(address)].register_forward_hook(hook)
+        for site, junction in family.junctions.items():
+            address = Address(layer, site)
+            self._hook_junction(inside, address, junction, family.norm_path(address, layers))
+        attention = modules[f"{inside}.{family.attention}"]
+        attention.chorus = (self, layer)  # read back by `_packed_attention`
+        attention.register_forward_pre_hook(self._attention_hook(Address(layer, "attn_kv")), with_kwargs=True)
+        modules[inside].register_forward_hook(self._layer_hook(Address(layer, "layer_out")))
+
+    def prefixes(self, layer: int) -> dict[int, Tensor]:
+        """[2, tokens, hidden] by row: the keys and values that a row sees in front of its own, last adapter first."""
+        running, address = self._running(), Address(layer, "attn_kv")
+        found: dict[int, Tensor] = {}
+        x = running.held.pop((address, "input"), None)
+        for step in _flat_steps(running.plan.steps.get(address, ())):
+            method, runs = ATTENTION[step.method], step.runs
+            assert x is not None
+            gates = method.gates(runs.take(x), step.operand)
+            for place, (segment, row) in enumerate(_rows_in(runs, running.plan)):
+                more = method.keys_values(step.operand, segment)
+                if gates is not None:
+                    more = more * gates[place][:, None, None]
+                found[row] = more if row not in found else torch.cat([more, found[row]], dim=1)
+        return found
+
+    def _attention_hook(self, address: Address) -> Any:
+        def keep_input(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+            running = self._running()
+            if address in running.plan.steps:
+                running.held[address, "input"] = _flat(args[0] if args else kwargs["hidden_states"])
+
+        return keep_input
+
     def _embedding_hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        steps = self._running().plan.steps.get(Address(None, "embed_out"), ())
-        if not steps:
-            return output
         x = _flat(output)
-        for step in steps:
-            taken = step.operand.runs.take(x)
-            x = step.operand.runs.put(x, EMBEDDING[step.method].embed_out(taken, step.operand))
+        for step in _flat_steps(self._running().plan.steps.get(Address(None, "embed_out"), ())):
+            taken = step.runs.take(x)
+            x = step.runs.put(x, EMBEDDING[step.method].embed_out(taken, step.operand))
         return x.view(output.shape)
 
-    def _linear_hook(self, address: Address) -> Any:
-        def hook(module: nn.Linear, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            steps = self._running().plan.steps.get(address)
+    def _layer_hook(self, address: Address) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            steps = _flat_steps(self._running().plan.steps.get(address, ()))
             if not steps:
                 return output
-            x, y = _flat(args[0]), _flat(output)
+            whole = output[0] if isinstance(output, tuple) else output
+            h = _flat(whole)
             for step in steps:
-                runs = step.operand.runs
-                before = runs.take(x)
-                after, values = LINEAR[step.method].linear(before, runs.take(y), module.weight, step.operand)
-                y = runs.put(y, values)
-                if after is not before and not step.operand.final:
-                    x = runs.put(x.clone(), after)
-            return y.view(output.shape)
+                h = step.runs.put(h, LAYER[step.method].layer_out(step.runs.take(h), step.operand))
+            return (h.view(whole.shape), *output[1:]) if isinstance(output, tuple) else h.view(whole.shape)
 
         return hook
 
-    def _hook_junction(self, modules: dict[str, nn.Module], inside: str, address: Address, junction: Junction) -> None:
+    def _linear_hook(self, address: Address, part: tuple[int, int] | None) -> Any:
+        def hook(module: nn.Linear, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            program = self._running().plan.steps.get(address)
+            if not program:
+                return output
+            x, y = _flat(args[0]), _flat(output)
+            if part is None:
+                return run_linear(program, x, y, module.weight).view(output.shape)
+            width = y.shape[1] // part[1]
+            before, own, after = torch.split(y, [part[0] * width, width, (part[1] - part[0] - 1) * width], dim=1)
+            own = run_linear(program, x, own.contiguous(), _rows_of(module.weight, part))
+            return torch.cat([before, own, after], dim=1).view(output.shape)
+
+        return hook
+
+    def _hook_junction(self, inside: str, address: Address, junction: Junction, path: str | None) -> None:
         def keep_residual(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             running = self._running()
             if address in running.plan.steps:
@@ -116,18 +190,26 @@ class Injection:
             if address in running.plan.steps:
                 running.held[address, "sublayer"] = _flat(output)
 
-        def meet(module: nn.LayerNorm, args: Any, output: Tensor) -> Tensor:
+        def meet(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             running = self._running()
-            steps = running.plan.steps.get(address)
-            if not steps:
+            program = running.plan.steps.get(address)
+            if not program:
                 return output
-            f, r = running.held.pop((address, "sublayer")), running.held.pop((address, "residual"))
-            return _junction(steps, f, r, _flat(output), module).view(output.shape)
+            y, r = _flat(output), running.held.pop((address, "residual"))
+            f = running.held.pop((address, "sublayer")) if junction.adds else y
+            meeting = Meeting(f, r, norm, y if junction.adds else None, junction.adds)
+            return run_junction(program, meeting, y).view(output.shape)
 
+        modules = self._modules
+        norm = None if path is None else _norm(modules[path])
         modules[f"{inside}.{junction.residual}"].register_forward_pre_hook(keep_residual)
         # Behind the linear hook of the same module, so that f has the adapters of the linear site in it.
-        modules[f"{inside}.{junction.sublayer}"].register_forward_hook(keep_sublayer)
-        modules[f"{inside}.{junction.norm}"].register_forward_hook(meet)
+        if junction.adds:
+            modules[f"{inside}.{junction.sublayer}"].register_forward_hook(keep_sublayer)
+            assert path is not None
+            modules[path].register_forward_hook(meet)
+        else:
+            modules[f"{inside}.{junction.sublayer}"].register_forward_hook(meet)
 
 
 def register_attention() -> None:
@@ -139,26 +221,30 @@ def _packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **kwargs: Any
 ) -> tuple[Tensor, None]:
     injection, layer = module.chorus  # type: ignore[misc]  # set by `Injection`
-    return injection.attend(layer, query, key, value, scaling), None
+    return injection.attend(layer, query, key, value, scaling, kwargs.get("sliding_window")), None
 
 
-def _junction(steps: Any, f: Tensor, r: Tensor, y: Tensor, module: nn.LayerNorm) -> Tensor:
+def _norm(module: nn.Module) -> Norm:
+    """The frozen norm as a function, past the hooks of its module."""
+
     def norm(x: Tensor) -> Tensor:
-        return functional.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
+        return functional.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)  # type: ignore[arg-type]
 
-    h = f
-    for step in steps:
-        runs, method = step.operand.runs, JUNCTION[step.method]
-        normed = runs.take(y) if h is f else None
-        out = method.junction(runs.take(h), runs.take(f), runs.take(r), norm, normed, step.operand)
-        if step.operand.final:
-            y = runs.put(y, out)
-        else:
-            h = runs.put(h.clone(), out)
-    return y
+    return norm
 
 
-def _rows_of(runs: Runs, plan: BatchPlan) -> Iterator[tuple[int, int]]:
+def _flat_steps(program: Program) -> tuple[Step, ...]:
+    """The steps of a site where nothing forks (see `chains`)."""
+    return tuple(item for item in program if isinstance(item, Step))
+
+
+def _rows_of(weight: Any, part: tuple[int, int] | None) -> Tensor:
+    """The rows of a fused map's weight that one site owns."""
+    whole: Tensor = weight
+    return whole if part is None else whole.chunk(part[1])[part[0]]
+
+
+def _rows_in(runs: Runs, plan: BatchPlan) -> Iterator[tuple[int, int]]:
     row_at = {start: row for row, start in enumerate(plan.layout.starts[:-1])}
     for segment, (start, end) in enumerate(runs.bounds):
         row = row_at[start]
@@ -173,14 +259,7 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def _check_paths(architecture: Architecture, layers: int, modules: dict[str, nn.Module]) -> None:
-    wanted = [architecture.embeddings]
-    for layer in range(layers):
-        inside = architecture.layer_path(layer)
-        wanted.append(f"{inside}.{architecture.attention}")
-        wanted += [f"{inside}.{path}" for path in architecture.linear.values()]
-        for junction in architecture.junctions.values():
-            wanted += [f"{inside}.{path}" for path in (junction.sublayer, junction.residual, junction.norm)]
-    missing = [path for path in wanted if path not in modules]
+    missing = [path for path in dict.fromkeys(architecture.paths(layers)) if path not in modules]
     if missing:
         raise UnknownArchitecture(
             f"the record of {architecture.model_type} names modules that the model lacks: {', '.join(missing)}"

@@ -1,42 +1,58 @@
-"""One forward pass's work order: which operands act at which address, for rows of any methods, stacks and heads."""
+"""One forward pass's work order: which programs run at which address, for rows of any methods, compositions and heads."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from adapters.architectures.profile import Geometry
-from adapters.architectures.sites import SITES, Address, SiteKind
-from adapters.batch.rows import Row, check_row
+from adapters.architectures.sites import Address
+from adapters.batch.chains import chains_of, key_of
+from adapters.batch.program import Act, Chain, Entry, Program, Ranges, Workspace, build, operand_of, stacked
+from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens
 from adapters.batch.segments import RowLayout, layout_of, order_rows, segments_of
-from adapters.errors import InvalidRow
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
 from adapters.manifest import HeadSpec
 from adapters.methods.base import Operand
-from adapters.methods.table import METHODS
-from adapters.weights import ALIGN, Block, Resident, Span
+from adapters.methods.table import INVERSE
+from adapters.weights import Resident
 
 POOLER = Address(None, "pooler")
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One method's operand at one address and depth."""
-
-    method: str
-    operand: Operand
+RELATIVE = ("attn_q", "attn_k")  # the maps that families with relative positions also apply to the position table
 
 
 @dataclass(frozen=True, eq=False)
 class HeadStep:
-    """Rows whose heads have one shape; `runs` are over the rows' pooled states, or over their tokens."""
+    """Rows whose heads have one shape. `places` [n] tells which states the heads read: tokens, or first tokens.
+
+    `runs` are over these n states; `ranges` are each row's among them. `undo` is the inverse of the rows' invertible
+    adapters, for heads over the vocabulary.
+    """
 
     spec: HeadSpec
     rows: tuple[int, ...]  # in plan order
+    places: Tensor
+    ranges: Ranges
     runs: Runs
     params: Mapping[str, Stacked]
+    undo: Callable[[Tensor], Tensor] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Relative:
+    """What adapters make of the table of relative positions: one copy of its `length` tokens per unit of rows.
+
+    Unit 0 is the bare table. `unit_of_row` [rows] in plan order.
+    """
+
+    length: int
+    units: int
+    unit_of_row: tuple[int, ...]
+    programs: Mapping[Address, Program]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,188 +62,163 @@ class BatchPlan:
     order: tuple[int, ...]  # plan row -> row as it was given
     rows: tuple[Row, ...]  # in plan order
     layout: RowLayout
-    steps: Mapping[Address, tuple[Step, ...]]
+    steps: Mapping[Address, Program]
+    relative: Relative | None
     pooled: tuple[int, ...]  # plan rows whose heads read the pooler, in the order of the pooler's input
     heads: tuple[HeadStep, ...]
     device: torch.device
 
 
-def plan_batch(rows: Sequence[Row], geometry: Geometry, device: torch.device, wants_head: Sequence[bool]) -> BatchPlan:
-    """Order the rows, find the segments of every depth, and gather operands per address; raises `InvalidRow`.
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """Plan rows `first` .. `last`-1, which share their chains."""
 
-    `wants_head[i]` tells whether row i's head is to run.
+    first: int
+    last: int
+    chains: Mapping[Address, Chain]
+
+
+def plan_batch(
+    rows: Sequence[Row], geometry: Geometry, device: torch.device, wants_head: Sequence[bool], relative: int = 0
+) -> BatchPlan:
+    """Order the rows, find their chains, and gather programs per address; raises `InvalidRow`.
+
+    `wants_head[i]` tells whether row i's head is to run. `relative`: tokens of the backbone's table of relative
+    positions, if adapters at its queries and keys act on it too.
     """
     for row in rows:
         check_row(row, geometry)
-    order = order_rows([_stack_key(row) for row in rows])
+    order = order_rows([key_of(row) for row in rows])
     ordered = tuple(rows[i] for i in order)
     layout = layout_of(row.length for row in ordered)
-    maker = _Maker(ordered, layout, device)
-    heads = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
-    pooled = tuple(i for i in heads if _spec(ordered[i]).pooling == "pooler")
-    steps = maker.steps(pooled)
-    return BatchPlan(order, ordered, layout, steps, pooled, maker.head_steps(heads), device)
+    units = tuple(
+        _Unit(segment.first, segment.last, chains_of(ordered[segment.first]))
+        for segment in segments_of([key_of(row) for row in ordered])
+    )
+    wanted = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
+    pooled = tuple(i for i in wanted if _spec(ordered[i]).pooling == "pooler")
+    steps = _steps(units, layout, pooled, device)
+    table = _relative(units, layout.rows, relative, device) if relative else None
+    heads = _head_steps(ordered, wanted, layout, pooled, device)
+    return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device)
 
 
-@dataclass(eq=False)
-class _Maker:
-    """Builds the operands of one plan; runs over the same rows are made once and shared by all layers."""
-
-    rows: tuple[Row, ...]
-    layout: RowLayout
-    device: torch.device
-    _runs: dict[Hashable, Runs] = field(default_factory=dict)
-
-    def steps(self, pooled: tuple[int, ...]) -> Mapping[Address, tuple[Step, ...]]:
-        """Operands by address, in the order in which they run."""
-        found: dict[Address, list[Step]] = {}
-        for depth in range(max((len(row.members) for row in self.rows), default=0)):
-            groups: dict[Hashable, list[tuple[int, int, Resident, Block]]] = {}
-            for segment in segments_of([self._key(row, depth) for row in self.rows]):
-                member = self.rows[segment.first].members[depth]
-                for address, block in _acting(self.rows[segment.first], member, depth):
-                    for first, last, final in self._finals(segment.first, segment.last, depth, address, block):
-                        groups.setdefault((address, block.kin, final), []).append((first, last, member, block))
-            for (address, _, final), entries in groups.items():  # type: ignore[misc]  # the keys were made above
-                step = self._step(address, entries, final, pooled)
-                if step is not None:
-                    found.setdefault(address, []).append(step)
-        order = list(METHODS)
-        embed = [a for a in found if SITES[a.site] is SiteKind.EMBED_OUT]
-        for address in embed:
-            found[address].sort(key=lambda step: order.index(step.method))
-        return {address: tuple(items) for address, items in found.items()}
-
-    def head_steps(self, rows: tuple[int, ...]) -> tuple[HeadStep, ...]:
-        """Heads of one shape together."""
-        groups: dict[Hashable, list[int]] = {}
-        for i in rows:
-            head = self._head(i)
-            shapes = tuple((name, span.shape) for name, span in head.adapter.head_spans.items())
-            spec = _spec(self.rows[i])
-            groups.setdefault((spec.layers, spec.activation, spec.pooling, shapes), []).append(i)
-        return tuple(self._head_step(members) for members in groups.values())
-
-    def _head_step(self, members: list[int]) -> HeadStep:
-        spec = _spec(self.rows[members[0]])
-        if spec.pooling != "tokens":
-            members = sorted(members, key=lambda i: id(self._head(i)))  # pooled states stand in any order
-        segments = segments_of([id(self._head(i)) for i in members])
-        if spec.pooling == "tokens":
-            each = tuple(self.layout.bounds(i) for i in members)
-            total = self.layout.tokens
-        else:
-            each = tuple((i, i + 1) for i in range(len(members)))
-            total = len(members)
-        bounds = tuple(piece for s in segments for piece in _touching(each[s.first : s.last]))
-        owners = [self._head(members[s.first]) for s in segments for _ in _touching(each[s.first : s.last])]
-        spans = owners[0].adapter.head_spans
-        params = {name: _stacked([(owner, owner.adapter.head_spans[name]) for owner in owners]) for name in spans}
-        return HeadStep(spec, tuple(members), Runs(bounds, _inner(each), total, self.device), params)
-
-    def _head(self, i: int) -> Resident:
-        head = self.rows[i].head
-        assert head is not None
-        return head
-
-    def _key(self, row: Row, depth: int) -> Hashable | None:
-        if depth >= len(row.members):
-            return None
-        return (id(row.members[depth]), row.skip_layers)
-
-    def _finals(self, first: int, last: int, depth: int, address: Address, block: Block) -> list[tuple[int, int, bool]]:
-        flags = [not _later(self.rows[i], depth, address, block) for i in range(first, last)]
-        return [(first + s.first, first + s.last, bool(s.key)) for s in segments_of([int(f) for f in flags])]
-
-    def _step(
-        self, address: Address, entries: list[tuple[int, int, Resident, Block]], final: bool, pooled: tuple[int, ...]
-    ) -> Step | None:
-        if address == POOLER:
-            chosen = set(pooled)
-            entries = [(i, i + 1, m, b) for first, last, m, b in entries for i in range(first, last) if i in chosen]
-            if not entries:
-                return None
-            place = {row: at for at, row in enumerate(pooled)}
-            units = tuple((place[first], place[first] + 1) for first, _, _, _ in entries)
-            runs = Runs(units, units, len(pooled), self.device)
-        else:
-            runs = self._runs_of(tuple((first, last) for first, last, _, _ in entries))
-        block = entries[0][3]
-        params = {
-            name: _stacked([(member, held.spans[name]) for _, _, member, held in entries]) for name in block.spans
-        }
-        return Step(block.method, Operand(block.variant, runs, params, final))
-
-    def _runs_of(self, rows: tuple[tuple[int, int], ...]) -> Runs:
-        known = self._runs.get(rows)
-        if known is None:
-            starts = self.layout.starts
-            bounds = tuple((starts[first], starts[last]) for first, last in rows)
-            each = tuple((starts[i], starts[i + 1]) for first, last in rows for i in range(first, last))
-            known = self._runs[rows] = Runs(bounds, _inner(each), self.layout.tokens, self.device)
-        return known
+def _steps(
+    units: Sequence[_Unit], layout: RowLayout, pooled: tuple[int, ...], device: torch.device
+) -> dict[Address, Program]:
+    tokens, pools = Workspace(layout.tokens, device), Workspace(len(pooled), device)
+    ranges = {unit.first: tuple(layout.bounds(i) for i in range(unit.first, unit.last)) for unit in units}
+    place = {row: (at, at + 1) for at, row in enumerate(pooled)}
+    found: dict[Address, Program] = {}
+    for address in dict.fromkeys(address for unit in units for address in unit.chains):
+        acting = [unit for unit in units if address in unit.chains]
+        if address != POOLER:
+            entries = [Entry(ranges[unit.first], unit.chains[address]) for unit in acting]
+            found[address] = build(entries, tokens)
+            continue
+        rows = [(tuple(place[i] for i in range(u.first, u.last) if i in place), u.chains[address]) for u in acting]
+        if any(held for held, _ in rows):
+            found[address] = build([Entry(held, chain) for held, chain in rows if held], pools)
+    return found
 
 
-def _stack_key(row: Row) -> tuple[Hashable, ...]:
-    keys: list[Hashable] = []
-    for member in row.members:
-        keys += [member.adapter.signature, id(member)]
-    return (*keys, row.skip_layers)
+def _relative(units: Sequence[_Unit], rows: int, length: int, device: torch.device) -> Relative:
+    """Units whose adapters act on queries or keys get a copy of the table of their own."""
+    unit_of_row = [0] * rows
+    acting: list[_Unit] = []
+    for unit in units:
+        if any(address.site in RELATIVE for address in unit.chains):
+            acting.append(unit)
+            unit_of_row[unit.first : unit.last] = [len(acting)] * (unit.last - unit.first)
+    space = Workspace(length * (len(acting) + 1), device)
+    programs: dict[Address, Program] = {}
+    for address in dict.fromkeys(a for unit in acting for a in unit.chains if a.site in RELATIVE):
+        entries = [
+            Entry(((at * length, (at + 1) * length),), unit.chains[address])
+            for at, unit in enumerate(acting, 1)
+            if address in unit.chains
+        ]
+        programs[address] = build(entries, space)
+    return Relative(length, len(acting) + 1, tuple(unit_of_row), programs)
 
 
-def _acting(row: Row, member: Resident, depth: int) -> list[tuple[Address, Block]]:
-    return [
-        (address, block)
-        for address, blocks in member.adapter.blocks.items()
-        if address.layer is None or address.layer not in row.skip_layers
-        for block in blocks
-        if depth == 0 or not METHODS[block.method].first_only
-    ]
+def _head_steps(
+    rows: Sequence[Row], wanted: tuple[int, ...], layout: RowLayout, pooled: tuple[int, ...], device: torch.device
+) -> tuple[HeadStep, ...]:
+    """Heads of one shape together."""
+    groups: dict[Hashable, list[int]] = {}
+    for i in wanted:
+        shapes = tuple((name, span.shape) for name, span in _head(rows[i]).adapter.head_spans.items())
+        spec = replace(_spec(rows[i]), labels=(), name=None, problem_type="")
+        inverse = _inverse(rows[i])
+        groups.setdefault((spec, shapes, None if inverse is None else inverse.block.kin), []).append(i)
+    place = {row: at for at, row in enumerate(pooled)}
+    return tuple(_head_step(rows, members, layout, place, device) for members in groups.values())
 
 
-def _later(row: Row, depth: int, address: Address, block: Block) -> bool:
-    """Whether a member above acts at the same address; raises `InvalidRow` where the two can not be chained."""
-    if SITES[address.site] not in (SiteKind.LINEAR, SiteKind.JUNCTION):
-        return False
-    above = [b for member in row.members[depth + 1 :] for b in member.adapter.blocks.get(address, ())]
-    for other in above:
-        if other.method != block.method:
-            raise InvalidRow(f"{other.method} can not be stacked on {block.method} at {address}")
-        if block.method == "ia3" and other.variant != block.variant:
-            raise InvalidRow(f"(IA)3 of inputs and of outputs can not be stacked at {address}")
-    if above and block.method == "lora" and block.spans["down"].shape[1] != block.spans["up"].shape[0]:
-        raise InvalidRow(f"stacked LoRAs chain their deltas, which needs a square map; {address} is not")
-    return bool(above)
+def _head_step(
+    rows: Sequence[Row], members: list[int], layout: RowLayout, pooled: Mapping[int, int], device: torch.device
+) -> HeadStep:
+    members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
+    spec = _spec(rows[members[0]])
+    if spec.pooling == "tokens":
+        places = [_places(rows[i], layout.starts[i]) for i in members]
+    elif spec.pooling == "pooler":
+        places = [torch.tensor([pooled[i]]) for i in members]
+    else:
+        places = [torch.tensor([layout.starts[i]]) for i in members]
+    starts = layout_of(len(place) for place in places).starts
+    ranges = tuple(pairwise(starts))
+    space = Workspace(starts[-1], device)
+    segments = segments_of([id(_head(rows[i])) for i in members])
+    owners = [_head(rows[members[segment.first]]) for segment in segments]
+    bounds = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
+    spans = owners[0].adapter.head_spans
+    params = {name: stacked([(owner, owner.adapter.head_spans[name]) for owner in owners]) for name in spans}
+    undo = _undo([rows[i] for i in members], ranges, space)
+    return HeadStep(
+        spec, tuple(members), torch.cat(places).to(device), ranges, space.runs(bounds, ranges), params, undo
+    )
+
+
+def _places(row: Row, start: int) -> Tensor:
+    """The states that a per-token head reads: all of the row, or those of the own tokens that were asked for.
+
+    Words are made of own tokens.
+    """
+    if row.positions is not None:
+        return torch.from_numpy(own_tokens(row)[list(row.positions)] + start)
+    if row.word_starts is not None:
+        return torch.from_numpy(own_tokens(row) + start)
+    return torch.arange(start, start + row.length)
+
+
+def _inverse(row: Row) -> Act | None:
+    """The first adapter's invertible block, where the row's head reads the vocabulary."""
+    if row.first is None or _spec(row).vocabulary is None or not _spec(row).inverse:
+        return None
+    blocks = row.first.adapter.blocks.get(EMBED_OUT, ())
+    return next((Act(row.first, block) for block in blocks if block.method in INVERSE), None)
+
+
+def _undo(rows: Sequence[Row], ranges: Ranges, space: Workspace) -> Callable[[Tensor], Tensor] | None:
+    acts = [_inverse(row) for row in rows]
+    found = [(Entry((held,), (act,)), act) for act, held in zip(acts, ranges, strict=True) if act is not None]
+    if not found:
+        return None
+    return partial(_invert, found[0][1].block.method, operand_of(found, space))
+
+
+def _invert(method: str, operand: Operand, x: Tensor) -> Tensor:
+    return INVERSE[method].invert(x, operand)
+
+
+def _head(row: Row) -> Resident:
+    assert row.head is not None
+    return row.head
 
 
 def _spec(row: Row) -> HeadSpec:
     spec = None if row.head is None else row.head.adapter.head
     assert spec is not None
     return spec
-
-
-def _stacked(entries: Sequence[tuple[Resident, Span]]) -> Stacked:
-    arena = entries[0][0].arena
-    if any(resident.arena is not arena for resident, _ in entries):
-        raise InvalidRow("adapters that are computed together must lie in one arena")
-    offsets = tuple(resident.start + span.offset for resident, span in entries)
-    return Stacked(arena, offsets, entries[0][1].shape, ALIGN)
-
-
-def _touching(bounds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges with those that touch made one."""
-    merged: list[tuple[int, int]] = []
-    for start, end in bounds:
-        if merged and merged[-1][1] == start:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _inner(bounds: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    return tuple(_pairs(layout_of(end - start for start, end in bounds).starts))
-
-
-def _pairs(starts: Sequence[int]) -> list[tuple[int, int]]:
-    return list(pairwise(starts))

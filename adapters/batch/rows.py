@@ -1,16 +1,45 @@
 """One row of a batch: what it names, all of it resident, and its tokens."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.architectures.profile import Geometry
+from adapters.architectures.sites import Address
+from adapters.composition import Average, Block, Composition, Fuse, Leaf, Split, Stack, Sum
 from adapters.embeddings import TokenEmbedding
-from adapters.errors import InvalidRow
+from adapters.errors import InvalidRow, UnsupportedComposition
+from adapters.manifest import HeadSpec
+from adapters.methods.table import INVERSE
 from adapters.weights import Insertion, Resident
 
 Ids = NDArray[np.int64]
+
+
+EMBED_OUT = Address(None, "embed_out")
+ForkKind = Literal["fuse", "average", "split", "sum"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fork:
+    """Arms that run side by side on the same state and are combined: by attention, mean, position, or addition.
+
+    An arm is a chain of its own; one adapter alone is an arm of length 1 that is not `chained` (AdapterHub prepares
+    the input of every member of a chain, but that of an adapter alone only once, for all arms).
+    """
+
+    kind: ForkKind
+    arms: tuple[tuple["Member", ...], ...]
+    chained: tuple[bool, ...]  # per arm
+    weights: tuple[float, ...] | None = None  # average: per arm, of sum 1
+    splits: tuple[int, ...] | None = None  # split: tokens per arm
+    fusion: Resident | None = None  # fuse
+
+
+Member = Resident | Fork
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,25 +47,81 @@ class Row:
     """A stack (bottom first), a head, a vocabulary and token ids [tokens], special tokens included.
 
     `head` is the resident package that holds the head. `embedding` None is the backbone's own vocabulary. Adapters do
-    not act in `skip_layers`.
+    not act in `skip_layers`. `word_starts`: first token of every word, and one past the last word (dependency
+    parsing). `positions`: the own tokens for which a per-token head is wanted; None for all.
     """
 
-    members: tuple[Resident, ...]
+    members: tuple[Member, ...]
     head: Resident | None
     embedding: TokenEmbedding | None
     input_ids: Ids
     type_ids: Ids | None = None
     skip_layers: frozenset[int] = frozenset()
+    word_starts: tuple[int, ...] | None = None
+    positions: tuple[int, ...] | None = None
+
+    @property
+    def first(self) -> Resident | None:
+        """The adapter written first: what acts on embeddings and layers comes from it alone (as in AdapterHub)."""
+        return next(leaves(self.members), None)
 
     @property
     def insertion(self) -> Insertion | None:
-        """The tokens that the bottom member's prompt puts in."""
-        return self.members[0].adapter.insertion if self.members else None
+        """The tokens that the first adapter's prompt puts in."""
+        first = self.first
+        return None if first is None else first.adapter.insertion
 
     @property
     def length(self) -> int:
         """Tokens of the row as the backbone sees it, inserted ones included."""
         return len(self.input_ids) + (self.insertion.count if self.insertion else 0)
+
+
+def members_of(composition: Composition, resident: Callable[[Any], Resident]) -> tuple[Member, ...]:
+    """The members of a row from a composition without `Parallel` and `MultiTask`; `resident` finds what a name means.
+
+    Raises `UnsupportedComposition` for those two: they stand for several rows (see `adapters.composition.branches`).
+    """
+    block = composition.block
+    return tuple(_member(child, resident) for child in (block.children if isinstance(block, Stack) else (block,)))
+
+
+def leaves(members: Sequence[Member]) -> Iterator[Resident]:
+    """Every adapter in the order written; fusions are not among them."""
+    for member in members:
+        if isinstance(member, Fork):
+            for arm in member.arms:
+                yield from leaves(arm)
+        else:
+            yield member
+
+
+def _member(block: Block, resident: Callable[[Any], Resident]) -> Member:
+    match block:
+        case Leaf(ref):
+            return resident(ref)
+        case Average(children, weights):
+            total = sum(weights) if weights else 1.0
+            each = tuple(w / total for w in weights) if weights else (1 / len(children),) * len(children)
+            return _fork("average", children, resident, weights=each)
+        case Split(children, splits):
+            return _fork("split", children, resident, splits=splits)
+        case Sum(children):
+            return _fork("sum", children, resident)
+        case Fuse(children, name) if name is not None:
+            return _fork("fuse", children, resident, fusion=resident(name))
+        case Fuse():
+            raise UnsupportedComposition("Fuse needs the `name` of its fusion package")
+    raise UnsupportedComposition(f"{type(block).__name__} stands for several rows and can not be inside of one")
+
+
+def _fork(kind: ForkKind, children: tuple[Block, ...], resident: Callable[[Any], Resident], **more: Any) -> Fork:
+    arms = tuple(
+        tuple(_member(b, resident) for b in (child.children if isinstance(child, Stack) else (child,)))
+        for child in children
+    )
+    chained = tuple(not isinstance(child, Leaf) for child in children)
+    return Fork(kind, arms, chained, **more)
 
 
 def check_row(row: Row, geometry: Geometry) -> None:
@@ -51,8 +136,28 @@ def check_row(row: Row, geometry: Geometry) -> None:
             raise InvalidRow("token ids and segment ids differ in number")
         if row.type_ids.min() < 0 or row.type_ids.max() >= max(1, geometry.type_vocabulary):
             raise InvalidRow(f"a segment id is outside of the {geometry.type_vocabulary} that the backbone has")
-    if row.head is not None and row.head.adapter.head is None:
+    if row.head is not None:
+        _check_head(row, row.head.adapter.head, geometry)
+    if row.positions is not None and not all(0 <= place < tokens for place in row.positions):
+        raise InvalidRow(f"positions must lie within the row's {tokens} tokens")
+    if row.word_starts is not None:
+        starts = row.word_starts
+        if len(starts) < 2 or starts[0] < 0 or starts[-1] > tokens or list(starts) != sorted(set(starts)):
+            raise InvalidRow(f"word starts must rise within the row's {tokens} tokens; the last one ends the last word")
+
+
+def _check_head(row: Row, spec: HeadSpec | None, geometry: Geometry) -> None:
+    if spec is None:
         raise InvalidRow("the package named as head holds none")
+    if spec.type == "dependency_parsing" and row.word_starts is None:
+        raise InvalidRow("a dependency parsing head needs the row's word starts")
+    inverted = row.first is not None and any(
+        block.method in INVERSE for block in row.first.adapter.blocks.get(EMBED_OUT, ())
+    )
+    if spec.vocabulary is not None and spec.inverse and inverted and spec.width != geometry.embedding_size:
+        raise InvalidRow(
+            f"the head undoes the row's invertible adapter, which is {geometry.embedding_size} wide, in states of {spec.width}"
+        )
 
 
 def positions(row: Row, geometry: Geometry, *, after_pad: bool) -> Ids:

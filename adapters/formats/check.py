@@ -45,7 +45,7 @@ def _differences(package: Package, wanted: Shapes) -> Iterator[str]:
             yield f"tensor {name} has the shape {list(held[name])}; this backbone needs {list(shape)}"
     for name in sorted(set(held) - set(expected)):
         yield f"tensor {name} belongs to no part of the package"
-    if package.manifest.kind == "adapter" and not any(not name.startswith("head/") for name in expected):
+    if package.manifest.kind in ("adapter", "fusion") and not any(not name.startswith("head/") for name in expected):
         yield "the package adapts no module of the backbone"
 
 

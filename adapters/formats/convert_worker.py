@@ -1,29 +1,41 @@
 """The only file that opens a pickle: torch's restricted loader, tensors only, under a memory limit of its own.
 
-    python -m adapters.formats.convert_worker SOURCE TARGET MEMORY_BYTES
+    python -m adapters.formats.convert_worker MEMORY_BYTES < [["source", "target"], ...]
 
-Answers one line of JSON on stdout: {"error": null} or {"error": "the reason"}.
+Answers one line of JSON on stdout: {"error": null}, or {"error": "the reason", "file": "the source"} for the first file
+that can not be converted. A plain checkpoint is copied without torch, which takes seconds to import (`torch_zip`);
+every other file goes through torch.
 """
 
 import json
 import resource
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
+
+from adapters.formats import torch_zip
+from adapters.formats.torch_zip import NotPlain, Plain
 
 MAX_TENSORS = 100_000
+MAX_BYTES = 8 << 30  # of one file that is written
 POOL = ".prefix_tuning.pool."
 
 
-def main(arguments: list[str]) -> int:
-    """Convert one file; 0 if it was converted."""
-    source, target, memory = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+def main(arguments: list[str], jobs: BinaryIO) -> int:
+    """Convert every file; 0 if all were converted."""
+    memory = int(arguments[0])
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    source = target = ""
     try:
-        convert_file(source, target)
+        for source, target in json.load(jobs):
+            convert_file(Path(source), Path(target))
     except BaseException as error:  # whatever a hostile file does, the answer is a line of JSON
-        target.unlink(missing_ok=True)
-        sys.stdout.write(json.dumps({"error": f"{type(error).__name__}: {str(error)[:500]}"}) + "\n")
+        if target:
+            Path(target).unlink(missing_ok=True)
+        answer = {"error": f"{type(error).__name__}: {str(error)[:500]}", "file": Path(source).name}
+        sys.stdout.write(json.dumps(answer) + "\n")
         return 1
     sys.stdout.write(json.dumps({"error": None}) + "\n")
     return 0
@@ -31,7 +43,33 @@ def main(arguments: list[str]) -> int:
 
 def convert_file(source: Path, target: Path) -> None:
     """Write the tensors of a pickle as safetensors; raises where it holds anything else."""
-    import torch  # noqa: PLC0415 - after the memory limit is set
+    try:
+        copy_plain(source, target)
+    except NotPlain:
+        load_with_torch(source, target)
+
+
+def copy_plain(source: Path, target: Path) -> None:
+    """The conversion of a zip archive of contiguous tensors; raises `NotPlain`, or `ValueError` where copies differ."""
+    with torch_zip.opened(source) as archive:
+        tensors = torch_zip.describe(archive)
+
+        def equal(a: str, b: str) -> bool:
+            return tensors[a] == tensors[b] or torch_zip.same(archive, tensors[a], tensors[b])
+
+        kept = {key: tensors[key] for key in tensors if not _is_copy(key, tensors, equal)}
+        if len(tensors) > MAX_TENSORS or sum(t.end - t.start for t in kept.values()) > MAX_BYTES:
+            raise NotPlain
+        text = _header(kept)
+        with target.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for tensor in kept.values():
+                torch_zip.copy(archive, tensor, file)
+
+
+def load_with_torch(source: Path, target: Path) -> None:
+    """The conversion of anything else that holds tensors by name, and nothing but them."""
+    import torch  # noqa: PLC0415 - after the memory limit is set, and only where it is needed
     from safetensors.torch import save_file  # noqa: PLC0415 - as above
 
     value = torch.load(source, map_location="cpu", weights_only=True)
@@ -44,22 +82,33 @@ def convert_file(source: Path, target: Path) -> None:
             raise TypeError(f"{str(key)[:100]!r} is no tensor but {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             raise ValueError(f"{key[:100]!r} is no plain dense tensor")
-    kept = {key: tensor for key, tensor in value.items() if not _is_copy(key, value, torch)}
-    save_file({key: tensor.detach().clone().contiguous() for key, tensor in kept.items()}, target)
+    kept = [key for key in value if not _is_copy(key, value, lambda a, b: torch.equal(value[a], value[b]))]
+    save_file({key: value[key].detach().clone().contiguous() for key in kept}, target)
 
 
-def _is_copy(key: str, tensors: dict[str, object], torch: object) -> bool:
+def _header(tensors: Mapping[str, Plain]) -> bytes:
+    """The header of a safetensors file."""
+    header: dict[str, object] = {}
+    end = 0
+    for key, tensor in tensors.items():
+        start, end = end, end + tensor.end - tensor.start
+        header[key] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+def _is_copy(key: str, names: Iterable[str], equal: Callable[[str, str], bool]) -> bool:
     """Whether a key is a layer's second name for the prefix of the whole model, which is kept."""
     if POOL not in key:
         return False
     tail = "prefix_tuning." + key.partition(POOL)[2]
-    owners = [name for name in tensors if POOL not in name and (name == tail or name.endswith(f".{tail}"))]
+    owners = [name for name in names if POOL not in name and (name == tail or name.endswith(f".{tail}"))]
     if len(owners) != 1:
         return False
-    if not torch.equal(tensors[key], tensors[owners[0]]):  # type: ignore[attr-defined]
+    if not equal(key, owners[0]):
         raise ValueError(f"{key!r} and {owners[0]!r} should be one tensor, but differ")
     return True
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], sys.stdin.buffer))

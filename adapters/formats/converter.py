@@ -1,7 +1,8 @@
 """Pickled checkpoints -> the same folders in safetensors, in a subprocess that may read tensors and nothing else.
 
-This runs on the operator's machine, never in the service. The subprocess (`convert_worker`) has a memory and a time
-limit; this process touches no pickle, and reads nothing of what the subprocess made.
+This runs on the operator's machine, never in the service. One subprocess (`convert_worker`) with a memory and a time
+limit converts every file of a folder, or of a setup's or a shelf's subfolders; this process touches no pickle, and
+reads nothing of what the subprocess made.
 """
 
 import json
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from adapters.errors import InvalidPackage, UnsafeFile
@@ -16,12 +18,14 @@ from adapters.formats.files import PICKLED
 
 TIMEOUT_S = 300.0
 MEMORY_BYTES = 8 << 30
-_WEIGHTS = {**PICKLED, "model_adapter_fusion.safetensors": "pytorch_model_adapter_fusion.bin"}
+MAX_FOLDERS = 1000
+MAX_DEPTH = 4
+_TOKENIZER = "tokenizer"
 
 
 def needs_conversion(folder: Path) -> bool:
-    """Whether a folder holds weights only as pickles."""
-    return bool(_jobs(folder))
+    """Whether a folder, or one below it, holds weights only as pickles."""
+    return any(_pickled(place) for place in _folders(folder))
 
 
 def convert(
@@ -31,23 +35,23 @@ def convert(
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Path:
-    """The same folder with safetensors in place of pickles, in `destination` (default: a new temporary folder).
+    """The same folders with safetensors in place of pickles, in `destination` (default: a new temporary folder).
 
-    Copied are weights, JSON files and the tokenizer. Raises `UnsafeFile` where a pickle holds more than tensors or goes
+    Copied are weights, JSON files and tokenizers. Raises `UnsafeFile` where a pickle holds more than tensors or goes
     over a limit, `InvalidPackage` where there is nothing to convert.
     """
-    jobs = _jobs(folder)
-    if not jobs and not any((folder / name).is_file() for name in _WEIGHTS):
-        raise InvalidPackage(f"{folder.name} holds no weights: none of {', '.join(_WEIGHTS.values())}")
+    places = list(_folders(folder))
+    if not any(_holds_weights(place) for place in places):
+        raise InvalidPackage(f"{folder.name} holds no weights: none of {', '.join(PICKLED.values())}")
     made = destination or Path(tempfile.mkdtemp(prefix="chorus-convert-"))
-    made.mkdir(parents=True, exist_ok=True)
-    for source in sorted(folder.glob("*.json")) + [folder / name for name in _WEIGHTS if (folder / name).is_file()]:
-        shutil.copyfile(source, made / source.name)
-    if (folder / "tokenizer").is_dir():
-        shutil.copytree(folder / "tokenizer", made / "tokenizer", dirs_exist_ok=True)
+    jobs: dict[Path, Path] = {}
+    for place in places:
+        target = made / place.relative_to(folder)
+        _copy(place, target)
+        jobs |= {source: target / name for source, name in _pickled(place).items()}
     try:
-        for source, target in jobs.items():
-            _run(source.resolve(), (made / target).resolve(), timeout_s, memory_bytes)
+        if jobs:
+            _run(jobs, timeout_s, memory_bytes)
     except UnsafeFile:
         if destination is None:
             shutil.rmtree(made)
@@ -55,26 +59,59 @@ def convert(
     return made
 
 
-def _jobs(folder: Path) -> dict[Path, str]:
+def _folders(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """The folder, and those below it where it holds no weights itself; raises `InvalidPackage` for too many."""
+    yield folder
+    if _holds_weights(folder) or depth == MAX_DEPTH:
+        return
+    count = 0
+    for place in sorted(folder.iterdir()):
+        if place.is_dir() and not place.is_symlink() and place.name != _TOKENIZER:
+            for found in _folders(place, depth + 1):
+                count += 1
+                if count > MAX_FOLDERS:
+                    raise InvalidPackage(f"{folder.name} holds more than {MAX_FOLDERS} folders: name one adapter's")
+                yield found
+
+
+def _holds_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for names in PICKLED.items() for name in names)
+
+
+def _pickled(folder: Path) -> dict[Path, str]:
     """Pickle -> name of the safetensors file that is not there yet."""
     return {
         folder / pickled: name
-        for name, pickled in _WEIGHTS.items()
+        for name, pickled in PICKLED.items()
         if (folder / pickled).is_file() and not (folder / name).is_file()
     }
 
 
-def _run(source: Path, target: Path, timeout_s: float, memory_bytes: int) -> None:
-    command = [sys.executable, "-m", "adapters.formats.convert_worker", str(source), str(target), str(memory_bytes)]
+def _copy(folder: Path, target: Path) -> None:
+    """Copy what is no pickle."""
+    target.mkdir(parents=True, exist_ok=True)
+    for source in sorted(folder.glob("*.json")) + [folder / name for name in PICKLED if (folder / name).is_file()]:
+        shutil.copyfile(source, target / source.name)
+    if (folder / _TOKENIZER).is_dir():
+        shutil.copytree(folder / _TOKENIZER, target / _TOKENIZER, dirs_exist_ok=True)
+
+
+def _run(jobs: Mapping[Path, Path], timeout_s: float, memory_bytes: int) -> None:
+    command = [sys.executable, "-m", "adapters.formats.convert_worker", str(memory_bytes)]
+    asked = json.dumps([[str(source.resolve()), str(target.resolve())] for source, target in jobs.items()])
     root = Path(__file__).parents[2]
+    names = ", ".join(sorted({source.name for source in jobs}))
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, timeout=timeout_s, check=False)  # noqa: S603 - our own module, paths as arguments
+        done = subprocess.run(  # noqa: S603 - our own module, paths as data
+            command, cwd=root, input=asked.encode(), capture_output=True, timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise UnsafeFile(f"{source.name} could not be converted within {timeout_s:g} s") from error
+        raise UnsafeFile(f"{names} could not be converted within {timeout_s:g} s") from error
     try:
         answer = json.loads(done.stdout)
-        reason = answer["error"]
-    except (ValueError, KeyError, TypeError):
+        reason, name = answer["error"], answer.get("file", names)
+    except (ValueError, KeyError, TypeError, AttributeError):
         reason = f"the conversion died (exit status {done.returncode}); it may need more memory than is allowed"
+        name = names
     if reason is not None or done.returncode != 0:
-        raise UnsafeFile(f"{source.name} was not converted: {reason}")
+        raise UnsafeFile(f"{name} was not converted: {reason}")

@@ -16,6 +16,7 @@ from adapters.formats.native import refuse_pickle
 PICKLED: Mapping[str, str] = {
     "adapter.safetensors": "pytorch_adapter.bin",
     "model_head.safetensors": "pytorch_model_head.bin",
+    "model_adapter_fusion.safetensors": "pytorch_model_adapter_fusion.bin",
     "adapter_model.safetensors": "adapter_model.bin",
     "embedding.safetensors": "embedding.pt",
 }

@@ -10,6 +10,17 @@ from adapters.errors import Misfit
 from adapters.manifest import PROBLEM_TYPES, HeadSpec
 from adapters.weights import Package
 
+_PROBLEMS: Mapping[str, str] = {
+    "multilabel_classification": "multi_label",
+    "tagging": "token",
+    "question_answering": "span",
+    "multiple_choice": "choice",
+    "masked_lm": "vocabulary",
+    "dependency_parsing": "tree",
+}
+_NAMELESS = ("question_answering", "masked_lm")  # their outputs mean what they mean
+_CLASSIFICATION = ("classification", "multilabel_classification")
+_CLASSIFYING = ("single_label", "multi_label", "regression")
 UNNAMED = "the folder does not name its labels: they are called LABEL_0, LABEL_1, ... (give names with --labels)"
 
 
@@ -39,11 +50,9 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 def problem_of(head_type: str, outputs: int) -> str:
     """The problem that a head of this type answers; a single output is a regression (as in transformers)."""
-    if head_type == "tagging":
-        return "token"
-    if head_type == "multilabel_classification":
-        return "multi_label"
-    return "regression" if outputs == 1 else "single_label"
+    if head_type == "classification":
+        return "regression" if outputs == 1 else "single_label"
+    return _PROBLEMS[head_type]
 
 
 def relabel(package: Package, labels: Sequence[str] | None, problem_type: str | None) -> Package:
@@ -55,23 +64,32 @@ def relabel(package: Package, labels: Sequence[str] | None, problem_type: str | 
         raise Misfit(["labels and a problem type need a head, but the folder holds none"])
     source: dict[str, Any] = dict(package.manifest.source)
     if labels is not None:
-        if len(labels) != len(head.labels) or len(set(labels)) != len(labels):
-            raise Misfit([f"the head has {len(head.labels)} outputs; give as many different labels, not {len(labels)}"])
-        head = replace(head, labels=tuple(labels))
+        head = _named(head, labels)
         source["warnings"] = [warning for warning in source.get("warnings", []) if warning != UNNAMED]
     if problem_type is not None:
         head = _with_problem(head, problem_type)
     return Package(replace(package.manifest, head=head, source=source), package.tensors)
 
 
+def _named(head: HeadSpec, labels: Sequence[str]) -> HeadSpec:
+    if head.type in _NAMELESS:
+        raise Misfit([f"the outputs of a {head.type} head have no labels to be named"])
+    count = head.choices if head.type == "multiple_choice" else len(head.labels)
+    if count is None:
+        raise Misfit(["the head takes any number of choices, so that they have no labels to be named"])
+    if len(labels) != count or len(set(labels)) != len(labels):
+        raise Misfit([f"the head has {count} outputs; give as many different labels, not {len(labels)}"])
+    return replace(head, labels=tuple(labels))
+
+
 def _with_problem(head: HeadSpec, problem_type: str) -> HeadSpec:
     if problem_type not in PROBLEM_TYPES:
         raise Misfit([f"problem type {problem_type!r} is none of {', '.join(PROBLEM_TYPES)}"])
-    if (head.type == "tagging") != (problem_type == "token"):
+    if problem_type == head.problem_type:
+        return head
+    if head.type not in _CLASSIFICATION or problem_type not in _CLASSIFYING:
         raise Misfit([f"a {head.type} head can not answer the problem type {problem_type!r}"])
     if problem_type == "regression" and len(head.labels) != 1:
         raise Misfit([f"a regression has one output, but the head has {len(head.labels)}"])
-    if head.type == "tagging":
-        return head
     head_type = "multilabel_classification" if problem_type == "multi_label" else "classification"
     return replace(head, type=head_type, problem_type=problem_type)

@@ -33,13 +33,17 @@ _TASKS: Mapping[str | None, str | None] = {
     None: None,
 }
 _PARAMETERS: Mapping[str, Mapping[str, str]] = {
-    "LORA": {"lora_A.weight": "lora_A", "lora_B.weight": "lora_B", "lora_B.bias": "lora_bias"},
+    "LORA": {
+        "lora_A.weight": "lora_A",
+        "lora_B.weight": "lora_B",
+        "lora_B.bias": "lora_bias",
+        "lora_magnitude_vector": "magnitude",
+    },
     "IA3": {"ia3_l": "scale"},
 }
 _ADAPTER_KEY = re.compile(r"(?P<path>.+?)\.(?P<parameter>(?:lora_|ia3_|base_layer|token_adapter|trainable_tokens).*)")
 # Settings that change what the adapter computes, or what the base weights are, in ways that are not served.
 _UNSERVED: Mapping[str, str] = {
-    "use_dora": "DoRA",
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA",
     "layer_replication": "layer replication",
@@ -72,6 +76,7 @@ _KNOWN = frozenset(
         "rank_pattern",
         "alpha_pattern",
         "use_rslora",
+        "use_dora",
         "lora_bias",
         "bias",
         "fan_in_fan_out",
@@ -114,9 +119,9 @@ def read(
     """
     config = files.read_json(folder / "adapter_config.json")
     geometry = profile.geometry
-    family = ARCHITECTURES.get(geometry.model_type)
-    if family is None:
+    if geometry.model_type not in ARCHITECTURES:
         raise Misfit([f"PEFT's adapters for {geometry.model_type!r} are not served yet"])
+    family = geometry.architecture
     _reject_unserved(config)
     content = interpret(config, files.read_tensors(folder, WEIGHTS), family, geometry.layers)
     head = content.head
@@ -216,6 +221,9 @@ def _lora_site(
     bias = f"{address}/lora_bias" in tensors
     if bias != bool(config.get("lora_bias")):
         reasons.append(f"{path}: lora_bias is {config.get('lora_bias')}, but the checkpoint says otherwise")
+    dora = f"{address}/magnitude" in tensors
+    if dora != bool(config.get("use_dora")):
+        reasons.append(f"{path}: use_dora is {config.get('use_dora')}, but the checkpoint says otherwise")
     rank = int(down.shape[0])
     declared = of_pattern(config.get("rank_pattern"), path, config.get("r"))
     alpha = of_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha"))
@@ -224,7 +232,8 @@ def _lora_site(
     if not isinstance(alpha, int | float) or isinstance(alpha, bool):
         reasons.append(f"lora_alpha must be a number, not {alpha!r}")
         return {}
-    return {"rank": rank, "scaling": alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), "bias": bias}
+    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return {"rank": rank, "scaling": scaling, "bias": bias} | ({"dora": "peft"} if dora else {})
 
 
 def _head(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str, reasons: list[str]) -> Head | None:

@@ -23,17 +23,20 @@ def write_stored(package: Package, family: Architecture, root: str) -> dict[str,
         raise Misfit([f"PEFT's folders are written for LoRA and (IA)3, not for {part.method}"])
     stored: dict[str, Tensor] = {}
     for site, held in part.config["sites"].items():
+        _refuse(held, site, family)
         path = root + family.linear_path(Address.parse(site))
         if part.method == "lora":
             stored[f"{path}.lora_A.weight"] = package.tensors[f"{site}/lora_A"]
             stored[f"{path}.lora_B.weight"] = package.tensors[f"{site}/lora_B"]
-            if held["bias"]:
+            if held.get("bias", False):
                 stored[f"{path}.lora_B.bias"] = package.tensors[f"{site}/lora_bias"]
+            if held.get("dora", "none") == "peft":
+                stored[f"{path}.lora_magnitude_vector"] = package.tensors[f"{site}/magnitude"]
         else:
             # PEFT's vectors have no factor of their own.
             scale = package.tensors[f"{site}/scale"]
             scale = scale if held["scaling"] == 1 else scale * held["scaling"]
-            stored[f"{path}.ia3_l"] = scale.unsqueeze(0 if held["at"] == "input" else 1)
+            stored[f"{path}.ia3_l"] = scale.unsqueeze(0 if held.get("at", "output") == "input" else 1)
     if package.manifest.head is not None:
         _, head = _head(package.manifest)
         names = static_heads.names(head)
@@ -58,12 +61,14 @@ def write_config(manifest: Manifest, family: Architecture, prefix: str) -> dict[
         "inference_mode": True,
     }
     if manifest.parts[0].method == "ia3":
-        inputs = sorted(paths[site] for site, held in sites.items() if held["at"] == "input")
+        inputs = sorted(paths[site] for site, held in sites.items() if held.get("at", "output") == "input")
         return {**common, "peft_type": "IA3", "feedforward_modules": inputs}
     first = next(iter(sites.values()))
     rank, alpha = first["rank"], _alpha(first)
-    if any(held["bias"] != first["bias"] for held in sites.values()):
+    if any(held.get("bias", False) != first.get("bias", False) for held in sites.values()):
         raise Misfit(["PEFT has a LoRA bias in all modules or in none"])
+    if any(held.get("dora") != first.get("dora") for held in sites.values()):
+        raise Misfit(["PEFT has DoRA in all modules or in none"])
     escaped = {site: path.replace(".", r"\.") for site, path in paths.items()}
     return {
         **common,
@@ -72,13 +77,23 @@ def write_config(manifest: Manifest, family: Architecture, prefix: str) -> dict[
         "lora_alpha": alpha,
         "rank_pattern": {escaped[s]: held["rank"] for s, held in sites.items() if held["rank"] != rank},
         "alpha_pattern": {escaped[s]: _alpha(held) for s, held in sites.items() if _alpha(held) != alpha},
-        "lora_bias": bool(first["bias"]),
+        "lora_bias": bool(first.get("bias", False)),
         "bias": "none",
         "use_rslora": False,
-        "use_dora": False,
+        "use_dora": first.get("dora", "none") != "none",
         "lora_dropout": 0.0,
         "init_lora_weights": True,
     }
+
+
+def _refuse(held: Mapping[str, Any], site: str, family: Architecture) -> None:
+    """What PEFT has no keys for."""
+    if held.get("gated"):
+        raise Misfit(["PEFT has no gates"])
+    if held.get("dora", "none") == "adapterhub":
+        raise Misfit(["PEFT's DoRA is not AdapterHub's: it takes another norm, and leaves the bias out"])
+    if family.fused(Address.parse(site)) is not None:
+        raise Misfit([f"PEFT adapts the map that {site} is a part of as a whole"])
 
 
 def _alpha(held: Mapping[str, Any]) -> float:

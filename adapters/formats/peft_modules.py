@@ -16,11 +16,14 @@ ALL_LINEAR = "all-linear"
 
 
 def modules(family: Architecture, layers: int) -> dict[str, Address]:
-    """Path below the base model -> address, of every linear map that can be adapted."""
+    """Path below the base model -> address, of every linear map that can be adapted.
+
+    A map that is several sites in one (ModernBERT's queries, keys and values) has no adapter of PEFT's here.
+    """
     return {
         family.linear_path(address): address
         for address in family.addresses(layers)
-        if SITES[address.site] is SiteKind.LINEAR
+        if SITES[address.site] is SiteKind.LINEAR and family.fused(address) is None
     }
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import InvalidPackage, Misfit
-from adapters.formats import adapterhub, files, native, peft
+from adapters.formats import files, native, peft
+from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.labels import relabel
 from adapters.weights import Package
 
 NATIVE, ADAPTERHUB, PEFT = "native", "adapterhub", "peft"
-_ADAPTERHUB_CONFIGS = ("head_config.json", "adapter_fusion_config.json", "adapter_setup.json")
+_ADAPTERHUB_CONFIGS = (adapterhub.HEAD_CONFIG, adapterhub.FUSION_CONFIG, adapterhub.SETUP_CONFIG)
 
 
 def format_of(path: Path) -> str:
@@ -25,7 +26,7 @@ def format_of(path: Path) -> str:
     if any((path / name).is_file() for name in _ADAPTERHUB_CONFIGS) or files.holds(path, adapterhub.EMBEDDING):
         return ADAPTERHUB
     raise InvalidPackage(
-        f"{path.name} is no adapter: it holds no adapter_config.json, head_config.json or embedding.safetensors"
+        f"{path.name} is no adapter: it holds no adapter_config.json, {', '.join(_ADAPTERHUB_CONFIGS)} or {adapterhub.EMBEDDING}"
     )
 
 
@@ -39,6 +40,7 @@ def read(
 ) -> Package:
     """Read a file or folder in any format for a backbone; `labels` and `problem_type` are for heads that have none.
 
+    A saved setup is several packages: `adapterhub.setup` reads it, and here it is a `Misfit`.
     Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles (run `converter.convert` first), or
     `InvalidPackage`.
     """

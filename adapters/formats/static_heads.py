@@ -1,40 +1,136 @@
-"""Heads of transformers' own classes: which linear maps a family's class has, under which keys.
+"""Heads of transformers' own classes: which maps a family's class has, under which keys, and what it computes.
 
-AdapterHub saves them from static models, PEFT under `modules_to_save`; both with the keys of the class.
+AdapterHub saves them from static models, PEFT under `modules_to_save`; both with the keys of the class. Activations
+that a class takes from its configuration are those of the families' published models, but for heads over the
+vocabulary, which take the backbone's.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+from adapters.architectures.profile import Geometry
 from adapters.errors import Misfit
 from adapters.formats.labels import UNNAMED, Head, problem_of, unnamed
+from adapters.heads.question_answering import LABELS
 from adapters.manifest import HeadSpec
 
-SEQUENCE, TOKEN = "sequence", "token"
-TASKS: Mapping[str, str] = {"ForSequenceClassification": SEQUENCE, "ForTokenClassification": TOKEN}
+SEQUENCE, TOKEN, QUESTION, CHOICE, LANGUAGE = "sequence", "token", "question", "choice", "language"
+TASKS: Mapping[str, str] = {
+    "ForSequenceClassification": SEQUENCE,
+    "ForTokenClassification": TOKEN,
+    "ForQuestionAnswering": QUESTION,
+    "ForMultipleChoice": CHOICE,
+    "ForMaskedLM": LANGUAGE,
+}
+_TYPES: Mapping[str, str] = {
+    SEQUENCE: "classification",
+    TOKEN: "tagging",
+    QUESTION: "question_answering",
+    CHOICE: "multiple_choice",
+    LANGUAGE: "masked_lm",
+}
+OWN = "the backbone's own"  # activation of a head that takes it from the backbone's configuration
 
 
 @dataclass(frozen=True)
 class StaticHead:
-    """The linear maps of a head, first to last, and what stands between and before them."""
+    """The linear maps of a head, first to last, and what stands between and before them.
+
+    `norm`: the layer norm behind the first map (heads over a vocabulary). `copies`: further keys of a tensor, by
+    native name; the class stores it under each of them.
+    """
 
     maps: tuple[str, ...]
     activation: str | None
     pooling: str
+    norm: str | None = None
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-_TOKEN = StaticHead(("classifier",), None, "tokens")
-_ROBERTA = StaticHead(("classifier.dense", "classifier.out_proj"), "tanh", "first_token")
-# BERT's pooler is tanh(W h_0 + b): trained along, it is the first layer of a head over the first token.
-_BERT_OWN_POOLER = StaticHead(("bert.pooler.dense", "classifier"), "tanh", "first_token")
+@dataclass(frozen=True)
+class OwnSettings:
+    """What a head over the vocabulary takes from its backbone where nothing else is said.
+
+    `norm_eps` and `activation` of its own layers, words in the `vocabulary`, and `width` of their vectors. `inverse`:
+    whether the heads of the classes undo an invertible adapter, which depends on the library's version.
+    """
+
+    norm_eps: float
+    activation: str | None
+    vocabulary: int
+    width: int
+    inverse: bool = False
+
+
+def own_settings(geometry: Geometry) -> OwnSettings:
+    """A backbone's own settings."""
+    return OwnSettings(geometry.norm_eps, geometry.activation, geometry.vocabulary, geometry.embedding_size)
+
+
+def _over_pooler(family: str) -> tuple[StaticHead, ...]:
+    # A pooler is tanh(W h_0 + b): trained along, it is the first layer of a head over the first token.
+    own = StaticHead((f"{family}.pooler.dense", "classifier"), "tanh", "first_token")
+    return own, StaticHead(("classifier",), None, "pooler")
+
+
+def _over_first(first: str, activation: str, last: str) -> tuple[StaticHead, ...]:
+    return (StaticHead((first, last), activation, "first_token"),)
+
+
+def _language(dense: str, norm: str, decoder: str, activation: str = OWN, bias: str | None = None) -> StaticHead:
+    copies = {} if bias is None else {"head/1/bias": (bias,)}
+    return StaticHead((dense, decoder), activation, "tokens", norm, copies)
+
+
+_BERT_LANGUAGE = _language(
+    "cls.predictions.transform.dense",
+    "cls.predictions.transform.LayerNorm",
+    "cls.predictions.decoder",
+    bias="cls.predictions.bias",
+)
+_ROBERTA_LANGUAGE = _language("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "gelu", "lm_head.bias")
+_ELECTRA_LANGUAGE = _language(
+    "generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head", "gelu"
+)
+_ALBERT_LANGUAGE = _language(
+    "predictions.dense", "predictions.LayerNorm", "predictions.decoder", bias="predictions.bias"
+)
+_POOLED = (StaticHead(("classifier",), None, "pooler"),)
+_ROBERTA: Mapping[str, tuple[StaticHead, ...]] = {
+    SEQUENCE: _over_first("classifier.dense", "tanh", "classifier.out_proj"),
+    CHOICE: _POOLED,
+    LANGUAGE: (_ROBERTA_LANGUAGE,),
+}
+_BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
+    "bert": {SEQUENCE: _over_pooler("bert"), CHOICE: _over_pooler("bert"), LANGUAGE: (_BERT_LANGUAGE,)},
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "distilbert": {
+        SEQUENCE: _over_first("pre_classifier", "relu", "classifier"),
+        CHOICE: _over_first("pre_classifier", "relu", "classifier"),
+        LANGUAGE: (_language("vocab_transform", "vocab_layer_norm", "vocab_projector"),),
+    },
+    "electra": {
+        SEQUENCE: _over_first("classifier.dense", "gelu", "classifier.out_proj"),
+        CHOICE: _over_first("sequence_summary.summary", "gelu", "classifier"),
+        LANGUAGE: (_ELECTRA_LANGUAGE,),
+    },
+    "albert": {SEQUENCE: _POOLED, CHOICE: _POOLED, LANGUAGE: (_ALBERT_LANGUAGE,)},
+    "deberta-v2": {
+        SEQUENCE: _over_first("pooler.dense", "gelu", "classifier"),
+        CHOICE: _over_first("pooler.dense", "gelu", "classifier"),
+        LANGUAGE: (_BERT_LANGUAGE,),
+    },
+}
+_EVERYWHERE: Mapping[str, tuple[StaticHead, ...]] = {
+    TOKEN: (StaticHead(("classifier",), None, "tokens"),),
+    QUESTION: (StaticHead(("qa_outputs",), None, "tokens"),),
+}
 _HEADS: Mapping[tuple[str, str], tuple[StaticHead, ...]] = {
-    ("bert", SEQUENCE): (_BERT_OWN_POOLER, StaticHead(("classifier",), None, "pooler")),
-    ("roberta", SEQUENCE): (_ROBERTA,),
-    ("xlm-roberta", SEQUENCE): (_ROBERTA,),
-    ("distilbert", SEQUENCE): (StaticHead(("pre_classifier", "classifier"), "relu", "first_token"),),
-    **{(family, TOKEN): (_TOKEN,) for family in ("bert", "roberta", "xlm-roberta", "distilbert")},
+    (family, task): heads for family, own in _BY_FAMILY.items() for task, heads in {**own, **_EVERYWHERE}.items()
 }
 
 
@@ -43,44 +139,77 @@ def task_of(model_class: str) -> str:
     for suffix, task in TASKS.items():
         if model_class.endswith(suffix):
             return task
-    raise Misfit([f"the head of {model_class or 'an unknown class'} is not served yet"])
+    raise Misfit([f"the head of {model_class or 'an unknown class'} is not served"])
 
 
-def read(tensors: Mapping[str, Tensor], model_type: str, task: str) -> Head:
-    """The head whose keys are exactly those of `tensors`; raises `Misfit` with every missing and left-over key."""
+def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSettings | None = None) -> Head:
+    """The head whose keys are exactly those of `tensors`; raises `Misfit` with every missing and left-over key.
+
+    `own` is needed for heads over the vocabulary.
+    """
     candidates = _HEADS.get((model_type, task))
     if candidates is None:
-        raise Misfit([f"no {task} head of {model_type!r} is served yet"])
+        raise Misfit([f"no {task} head of {model_type!r} is served"])
     head = next((one for one in candidates if f"{one.maps[0]}.weight" in tensors), candidates[-1])
     wanted = names(head)
-    reasons = [f"the head lacks {key}" for key in wanted.values() if key not in tensors]
-    reasons += [f"{key} belongs to no head that is served" for key in sorted(set(tensors) - set(wanted.values()))]
+    known = {*wanted.values(), *(key for keys in head.copies.values() for key in keys)}
+    reasons = [f"{key} belongs to no head that is served" for key in sorted(set(tensors) - known)]
+    found: dict[str, Tensor] = {}
+    for native, key in wanted.items():
+        held = [tensors[name] for name in (key, *head.copies.get(native, ())) if name in tensors]
+        if not held:
+            reasons.append(f"the head lacks {key}")
+            continue
+        if any(not torch.equal(held[0], copy) for copy in held[1:]):
+            reasons.append(f"the copies of {key} differ from one another")
+        found[native] = held[0]
     if reasons:
         raise Misfit(reasons)
-    outputs = tensors[f"{head.maps[-1]}.weight"].shape[0]
-    head_type = "tagging" if task == TOKEN else "classification"
-    spec = HeadSpec(
-        type=head_type,
-        layers=len(head.maps),
-        activation=head.activation,
-        bias=True,
-        pooling=head.pooling,
-        labels=unnamed(outputs),
-        problem_type=problem_of(head_type, outputs),
-    )
-    return Head(spec, {native: tensors[key] for native, key in wanted.items()}, (UNNAMED,))
+    if task == LANGUAGE and own is None:
+        raise Misfit(["a head over the vocabulary is read for a backbone, whose settings it takes"])
+    return Head(_spec(head, task, found, own), found, (UNNAMED,) if task in (SEQUENCE, TOKEN) else ())
 
 
 def names(head: StaticHead) -> dict[str, str]:
     """Native name -> key of the class."""
-    return {f"head/{i}/{kind}": f"{key}.{kind}" for i, key in enumerate(head.maps) for kind in ("weight", "bias")}
+    keys = {f"head/{i}/{kind}": f"{key}.{kind}" for i, key in enumerate(head.maps) for kind in ("weight", "bias")}
+    if head.norm is not None:
+        keys |= {f"head/0/norm.{kind}": f"{head.norm}.{kind}" for kind in ("weight", "bias")}
+    return keys
 
 
-def like(spec: HeadSpec, model_type: str) -> tuple[str, StaticHead] | None:
-    """(task, head) of the family's class that computes the same as `spec`, if there is one."""
+def like(spec: HeadSpec, model_type: str, tasks: Collection[str] = (SEQUENCE, TOKEN)) -> tuple[str, StaticHead] | None:
+    """(task, head) of the family's class that computes the same as `spec`, if there is one among the tasks."""
+    shape = (spec.pooling, spec.layers, spec.norm_eps is not None)
     for (family, task), heads in _HEADS.items():
+        if family != model_type or task not in tasks or not spec.bias or _type_of(spec) != _TYPES[task]:
+            continue
         for head in heads:
-            same = (head.activation, head.pooling, len(head.maps)) == (spec.activation, spec.pooling, spec.layers)
-            if family == model_type and same and spec.bias and (task == TOKEN) == (spec.type == "tagging"):
+            same = (head.pooling, len(head.maps), head.norm is not None) == shape
+            if same and head.activation in (spec.activation, OWN):
                 return task, head
     return None
+
+
+def _type_of(spec: HeadSpec) -> str:
+    return "classification" if spec.type == "multilabel_classification" else spec.type
+
+
+def _spec(head: StaticHead, task: str, found: Mapping[str, Tensor], own: OwnSettings | None) -> HeadSpec:
+    last = found[f"head/{len(head.maps) - 1}/weight"]
+    outputs, head_type = last.shape[0], _TYPES[task]
+    labels = {QUESTION: LABELS if outputs == len(LABELS) else unnamed(outputs), CHOICE: (), LANGUAGE: ()}
+    language = task == LANGUAGE
+    return HeadSpec(
+        type=head_type,
+        layers=len(head.maps),
+        activation=own.activation if own and head.activation == OWN else head.activation,
+        bias=True,
+        pooling=head.pooling,
+        labels=labels.get(task, unnamed(outputs)),
+        problem_type=problem_of(head_type, outputs),
+        vocabulary=outputs if language else None,
+        width=last.shape[-1] if language else None,
+        norm_eps=own.norm_eps if own and language else None,
+        inverse=own.inverse if own and language else True,
+    )

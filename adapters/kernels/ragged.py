@@ -61,11 +61,7 @@ class Ragged:
         return self.data.reshape(-1, self.data.shape[-1]).index_select(0, self.runs.compact_index)
 
     def _spread(self, vector: Stacked) -> Tensor:
-        if self.padded:
-            return vector.all().unsqueeze(1)
-        if len(self.runs.lengths) == 1:
-            return vector.one(0)
-        return vector.all().index_select(0, self.runs.segment_of_token)
+        return vector.all().unsqueeze(1) if self.padded else spread(vector, self.runs)
 
     def _loop(self, weight: Stacked, bias: Stacked | None) -> Tensor:
         pieces = torch.split(self.data, list(self.runs.lengths))
@@ -99,6 +95,13 @@ def gathered_is_cheaper(runs: Runs, widths: tuple[tuple[int, int], ...]) -> bool
     elements = sum(wide * narrow for wide, narrow in widths)
     wasted = segments * runs.longest - runs.count
     return COPY_COST * segments * elements + wasted * elements < CALL_COST * (segments - 1) * len(widths)
+
+
+def spread(vector: Stacked, runs: Runs) -> Tensor:
+    """Each taken token's own vector of its segment's v [width]: [n, width], a view where there is one segment."""
+    if len(runs.lengths) == 1:
+        return vector.one(0).expand(runs.count, *vector.shape)
+    return vector.all().index_select(0, runs.segment_of_token)
 
 
 def row_mean(x: Tensor, runs: Runs) -> Tensor:

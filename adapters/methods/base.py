@@ -2,12 +2,13 @@
 
 A method says which tensors it stores (`shapes`), how they start (`initialise`), how they fold into what a pass needs
 (`fold`, differentiable), and computes at the kinds of sites that it acts on, for many adapters at once. The functions
-per kind are pure: they get the tokens of an operand's segments and return new values for them.
+per kind are pure: they get the tokens of an operand's segments and return new values for them. Which row's adapters
+follow one another, or run side by side, is the plan's business (`adapters.batch`): a method sees one adapter per token.
 """
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,39 +18,58 @@ from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
-from adapters.weights import Folded, Insertion
+from adapters.weights import Block, Folded, Insertion
 
 Norm = Callable[[Tensor], Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
 
+class BaseMap(NamedTuple):
+    """The frozen map at a linear site: W [out, in], and b [out] (zeros where it has none)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+BaseMaps = Callable[[Address], BaseMap]
+
+
 @dataclass(frozen=True)
 class Fitting:
-    """The backbone that a part is fitted to: its geometry and its family's record."""
+    """The backbone that a part is fitted to: its geometry, its family's record, and, where one folds, its weights."""
 
     geometry: Geometry
     architecture: Architecture
+    base: BaseMaps | None = None
 
     def widths(self, site: str) -> tuple[int, int]:
         """(in, out) of the linear map at a site."""
         return self.architecture.linear_width(site, self.geometry.hidden_size, self.geometry.intermediate_size)
 
+    def weight(self, address: Address) -> Tensor:
+        """The frozen W [out, in] at a linear site, for folds that depend on it (DoRA); ones where no backbone is loaded.
+
+        A checker sizes and bounds a package without the backbone's weights; an engine folds with them.
+        """
+        wide, out = self.widths(address.site)
+        return torch.ones(out, wide) if self.base is None else self.base(address).weight
+
+    def bias(self, address: Address) -> Tensor:
+        """The frozen b [out] at a linear site, zeros where the map has none; as `weight`."""
+        return torch.zeros(self.widths(address.site)[1]) if self.base is None else self.base(address).bias
+
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """One method's work at one address and depth: S adapters of one kin, and their segments.
-
-    `final` is False where another adapter of the same rows acts at this address afterwards (a stack).
-    """
+    """One method's work in one place of a plan: S adapters of one kin, and their segments of tokens."""
 
     variant: Hashable
     runs: Runs
     params: Mapping[str, Stacked]  # parameter -> [S] adapters
-    final: bool
 
 
 class Method(Protocol):
-    """Every method. `first_only` methods act for the bottom member of a stack alone (as in AdapterHub)."""
+    """Every method. `first_only` methods act for the first adapter of a composition alone (as in AdapterHub)."""
 
     @property
     def name(self) -> str:
@@ -58,7 +78,7 @@ class Method(Protocol):
 
     @property
     def first_only(self) -> bool:
-        """Whether only the bottom member of a stack brings it."""
+        """Whether only the first adapter of a composition brings it."""
         ...
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
@@ -70,7 +90,10 @@ class Method(Protocol):
         ...
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
-        """What a pass needs, by address; differentiable in `tensors`."""
+        """What a pass needs, by address; differentiable in `tensors`.
+
+        `Folded.method` names the method that computes it, which may be another one: Compacter folds into bottlenecks.
+        """
         ...
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
@@ -78,25 +101,67 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
 class ActsOnLinear(Protocol):
-    """Methods at linear sites."""
+    """Methods at linear sites. A composition carries one running state per token from adapter to adapter."""
 
-    def linear(self, x: Tensor, y: Tensor, weight: Tensor, operand: Operand) -> tuple[Tensor, Tensor]:
-        """(x', y') from x [n, in], y = W x + b [n, out] and W [out, in]; x' is what the next depth sees as x."""
-        ...
+    def change(self, h: Tensor | None, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """The running state [n, out] after this adapter; `h` is the state before it, None at the first.
 
-
-class ActsOnJunction(Protocol):
-    """Methods between a sublayer and its norm."""
-
-    def junction(self, h: Tensor, f: Tensor, r: Tensor, norm: Norm, normed: Tensor | None, operand: Operand) -> Tensor:
-        """The block's output, or the running state if not final; all [n, hidden].
-
-        h: running state (f at the first depth). f: sublayer output. r: residual. normed: norm(h + r) if known.
+        x: the map's input [n, in]. weight: W [out, in] of the frozen map.
         """
         ...
 
+    def chains(self, block: Block, *, first: bool = False) -> bool:
+        """Whether it can follow another adapter of a chain (its input is then the state [n, out]).
 
+        If `first`: whether another one can follow it.
+        """
+        ...
+
+    def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """The map's output [n, out] from y = W x + b [n, out] and the state; the last adapter of a row does this."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Meeting:
+    """What meets at a junction, for the tokens of one operand: f sublayer output, r residual, all [n, hidden].
+
+    `norm` is the frozen norm after the junction, None in families that have none there. `normed`: norm(f + r), where
+    it is known already and the state is still f. `adds`: whether the residual and norm that follow are the adapter's
+    to apply (`False`: the model adds r itself, and what leaves takes the place of f).
+    """
+
+    f: Tensor
+    r: Tensor
+    norm: Norm | None
+    normed: Tensor | None
+    adds: bool
+
+
+@runtime_checkable
+class ActsOnJunction(Protocol):
+    """Methods between a sublayer and its norm, in the three stages that AdapterHub's compositions are made of."""
+
+    def enter(self, h: Tensor, meeting: Meeting, variant: Hashable) -> tuple[Tensor, Tensor]:
+        """(input, residual) of an adapter from the running state h [n, hidden]; h is f at the first one."""
+        ...
+
+    def run(self, x: Tensor, residual: Tensor, operand: Operand) -> tuple[Tensor, Tensor]:
+        """(new running state, the adapter's own contribution, which AdapterFusion attends to), both [n, hidden]."""
+        ...
+
+    def leave(self, h: Tensor, meeting: Meeting, variant: Hashable) -> Tensor:
+        """The block's output from the last running state; the last adapter of a row does this."""
+        ...
+
+    def query(self, h: Tensor, x: Tensor, meeting: Meeting, variant: Hashable, *, before_norm: bool) -> Tensor:
+        """What AdapterFusion asks with: the running state before, or the adapter's input after, the first norm."""
+        ...
+
+
+@runtime_checkable
 class ActsOnEmbedding(Protocol):
     """Methods on the output of the embedding module."""
 
@@ -105,11 +170,34 @@ class ActsOnEmbedding(Protocol):
         ...
 
 
+@runtime_checkable
+class InvertsEmbedding(Protocol):
+    """Methods on the embeddings that a language model's head has to undo before it reads the vocabulary."""
+
+    def invert(self, x: Tensor, operand: Operand) -> Tensor:
+        """x [n, width] with `embed_out(x)` given."""
+        ...
+
+
+@runtime_checkable
 class ActsOnAttention(Protocol):
     """Methods that prepend keys and values."""
 
     def keys_values(self, operand: Operand, segment: int) -> Tensor:
         """[2, tokens, hidden]: keys and values that every row of a segment sees in front of its own."""
+        ...
+
+    def gates(self, x: Tensor, operand: Operand) -> Tensor | None:
+        """[rows, 2]: factors of keys and values of every row, from the attention's input x [n, hidden]; None for 1."""
+        ...
+
+
+@runtime_checkable
+class ActsOnLayer(Protocol):
+    """Methods on the output of a layer."""
+
+    def layer_out(self, h: Tensor, operand: Operand) -> Tensor:
+        """h' from h [n, hidden]; `operand.runs.rows` tells where each row lies."""
         ...
 
 

@@ -1,12 +1,16 @@
 """Bottleneck adapters, with every placement and order that AdapterHub has.
 
 Houlsby et al. 2019 (arXiv:1902.00751), Pfeiffer et al. 2020 (arXiv:2005.00052), parallel: He et al. 2021
-(arXiv:2110.04366).
+(arXiv:2110.04366), AdapterPlus: Steitz and Roth 2024 (arXiv:2406.06820).
 
-    z = act(W_d x + b_d);  u = scaling * (W_u z + b_u);  u = mean over the row of sigmoid(W_g x + b_g) * u  (gating)
+    z = act(W_d x + b_d);  u = scaling * (W_u z + b_u);  y = mean over the row of sigmoid(W_g x + b_g) * u  (gating)
+
+Stages as in AdapterHub: `enter` makes x and the adapter's residual of f and r, `run` is the adapter, `leave` adds r and
+applies the frozen norm where that is the adapter's to do.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.architectures.sites import Address
-from adapters.kernels.ragged import Ragged, enter, row_mean
-from adapters.kernels.runs import Runs
-from adapters.methods.base import Fitting, Norm, Operand, Shapes, at, prefixed
-from adapters.methods.settings import Settings, activation, count_in
+from adapters.kernels.ragged import Ragged, enter
+from adapters.methods.base import Fitting, Meeting, Norm, Operand, Shapes, at, prefixed
+from adapters.methods.gate import gate_shapes, row_gate
+from adapters.methods.settings import Settings, activation, count_in, known_in
 from adapters.weights import Folded, Insertion
 
 SITES = ("attn_junction", "ffn_junction")
@@ -41,6 +45,9 @@ class Variant:
     use_gating: bool
 
 
+MEMBERS = ("sites", *(field.name for field in fields(Variant)))  # of a configuration
+
+
 @dataclass(frozen=True)
 class Bottleneck:
     """The method."""
@@ -50,17 +57,11 @@ class Bottleneck:
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
         """See `Method.shapes`. Per site: down [b, h], up [h, b], and what scaling, gating and own norms need."""
-        variant, widths = _read(config, fitting)
+        settings = Settings(self.name, config, MEMBERS)
+        variant, widths = read_members(settings, config, fitting)
+        settings.done()
         h = fitting.geometry.hidden_size
-        extra: Shapes = {}
-        if variant.scaling is None:
-            extra["scaling"] = (1,) if config["scaling"] == "learned" else (h,)
-        if variant.use_gating:
-            extra |= {"gate.weight": (1, h), "gate.bias": (1,)}
-        if variant.ln_before:
-            extra |= {"norm_before.weight": (h,), "norm_before.bias": (h,)}
-        if variant.ln_after:
-            extra |= {"norm_after.weight": (h,), "norm_after.bias": (h,)}
+        extra = extra_shapes(variant, config["scaling"], h)
         found: Shapes = {}
         for address, b in widths.items():
             base = {"down.weight": (b, h), "down.bias": (b,), "up.weight": (h, b), "up.bias": (h,)}
@@ -69,108 +70,97 @@ class Bottleneck:
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
         """BERT's initialisation: weights N(0, 0.02), biases 0; scaling and norms start as the identity."""
-        fresh: dict[str, Tensor] = {}
-        for name, shape in self.shapes(config, fitting).items():
-            parameter = name.rsplit("/", 1)[1]
-            if parameter in ("scaling", "norm_before.weight", "norm_after.weight"):
-                fresh[name] = torch.ones(shape)
-            elif parameter.endswith("bias"):
-                fresh[name] = torch.zeros(shape)
-            else:
-                fresh[name] = torch.randn(shape, generator=generator) * 0.02
-        return fresh
+        return {name: fresh(name, shape, generator) for name, shape in self.shapes(config, fitting).items()}
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
         """Nothing is merged: the parameters of each site as they are."""
-        variant, widths = _read(config, fitting)
-        return {address: Folded(self.name, variant, at(tensors, address)) for address in widths}
+        settings = Settings(self.name, config, MEMBERS)
+        variant, widths = read_members(settings, config, fitting)
+        settings.done()
+        return {address: folded(variant, at(tensors, address)) for address in widths}
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
         """None: rows keep their tokens."""
         return None
 
-    def junction(self, h: Tensor, f: Tensor, r: Tensor, norm: Norm, normed: Tensor | None, operand: Operand) -> Tensor:
-        """AdapterHub's `pre_forward`, the adapter, and, at the final depth, its `post_forward`."""
+    def enter(self, h: Tensor, meeting: Meeting, variant: Hashable) -> tuple[Tensor, Tensor]:
+        """See `ActsOnJunction`: AdapterHub's `pre_forward`. A parallel adapter reads r, and `run` adds no residual."""
+        assert isinstance(variant, Variant)
+        if variant.is_parallel:
+            return meeting.r, meeting.r
+        if not variant.original_ln_before:
+            return h, h
+        if variant.residual_before_ln == "post_add":
+            summed = h + meeting.r
+            return _normed(summed, meeting), summed
+        x = _normed(h + meeting.r, meeting) if meeting.normed is None else meeting.normed
+        return x, h if variant.residual_before_ln is True else x
+
+    def run(self, x: Tensor, residual: Tensor, operand: Operand) -> tuple[Tensor, Tensor]:
+        """See `ActsOnJunction`; the contribution is u: scaled, before gating, own norm and residual."""
         variant = operand.variant
         assert isinstance(variant, Variant)
-        x, residual = _inputs(variant, h, r, norm, normed)
-        out = _up(variant, x, operand)
-        if variant.adapter_residual_before_ln and residual is not None:
+        up, gate = _up(variant, x, operand)
+        out = up if gate is None else up * gate
+        has_residual = not variant.is_parallel
+        if has_residual and variant.adapter_residual_before_ln:
             out = out + residual
         if variant.ln_after:
             weight, bias = operand.params["norm_after.weight"], operand.params["norm_after.bias"]
             out = Ragged(out, operand.runs, padded=False).layer_norm(weight, bias, NORM_EPS).leave()
-        if not variant.adapter_residual_before_ln and residual is not None:
+        if has_residual and not variant.adapter_residual_before_ln:
             out = out + residual
-        if not operand.final:
+        return out, up
+
+    def leave(self, h: Tensor, meeting: Meeting, variant: Hashable) -> Tensor:
+        """See `ActsOnJunction`: AdapterHub's `post_forward`."""
+        assert isinstance(variant, Variant)
+        out = h + meeting.f if variant.is_parallel else h
+        if not (meeting.adds and variant.original_ln_after):
             return out
+        out = out + meeting.r
+        return out if meeting.norm is None else meeting.norm(out)
+
+    def query(self, h: Tensor, x: Tensor, meeting: Meeting, variant: Hashable, *, before_norm: bool) -> Tensor:
+        """See `ActsOnJunction`; a parallel adapter asks with r."""
+        assert isinstance(variant, Variant)
         if variant.is_parallel:
-            out = out + f
-        return norm(out + r) if variant.original_ln_after else out
+            return meeting.r
+        return h if before_norm else x
 
 
 BOTTLENECK = Bottleneck()
 
 
-def reference(folded: Folded, f: Tensor, r: Tensor, norm: Norm) -> Tensor:
-    """One row under one adapter, [tokens, h]; the plain formula (post-LN family)."""
+def reference(folded: Folded, f: Tensor, r: Tensor, norm: Norm | None, *, adds: bool = True) -> Tensor:
+    """One row under one adapter, [tokens, h]; the plain formula. `norm`, `adds`: see `Meeting`."""
     v, t = folded.variant, folded.tensors
     assert isinstance(v, Variant)
-    x = r if v.is_parallel else norm(f + r) if v.original_ln_before else f
-    res = {"post_add": f + r if v.original_ln_before else None, True: f, False: x}[v.residual_before_ln]
+    normed = f + r if norm is None else norm(f + r)
+    x = r if v.is_parallel else normed if v.original_ln_before else f
+    res = {"post_add": f + r, True: f, False: x}[v.residual_before_ln] * (0 if v.is_parallel else 1)
     z = functional.layer_norm(x, x.shape[-1:], t["norm_before.weight"], t["norm_before.bias"]) if v.ln_before else x
-    u = functional.linear(activation(v.non_linearity)(functional.linear(z, t["down.weight"], t["down.bias"])), t["up.weight"], t["up.bias"])  # fmt: skip
-    u = u * (t["scaling"] if v.scaling is None else v.scaling)
-    u = u * torch.sigmoid(functional.linear(x, t["gate.weight"], t["gate.bias"])).mean(0) if v.use_gating else u
-    u = u + res if v.adapter_residual_before_ln and res is not None and not v.is_parallel else u
-    u = functional.layer_norm(u, u.shape[-1:], t["norm_after.weight"], t["norm_after.bias"]) if v.ln_after else u
-    u = u + res if not v.adapter_residual_before_ln and res is not None and not v.is_parallel else u
-    u = u + f if v.is_parallel else u
-    return norm(u + r) if v.original_ln_after else u
+    z = activation(v.non_linearity)(functional.linear(z, t["down.weight"], t["down.bias"]))
+    u = functional.linear(z, t["up.weight"], t["up.bias"]) * (t["scaling"] if v.scaling is None else v.scaling)
+    y = u * torch.sigmoid(functional.linear(x, t["gate.weight"], t["gate.bias"])).mean(0) if v.use_gating else u
+    y = y + res if v.adapter_residual_before_ln else y
+    y = functional.layer_norm(y, y.shape[-1:], t["norm_after.weight"], t["norm_after.bias"]) if v.ln_after else y
+    y = y if v.adapter_residual_before_ln else y + res
+    y = y + f if v.is_parallel else y
+    if not (adds and v.original_ln_after):
+        return y
+    return y + r if norm is None else norm(y + r)
 
 
-def _inputs(v: Variant, h: Tensor, r: Tensor, norm: Norm, normed: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    if v.is_parallel:
-        return r, None
-    residual = h if v.residual_before_ln is True else None
-    if v.original_ln_before:
-        summed = h + r if normed is None or v.residual_before_ln == "post_add" else None
-        if v.residual_before_ln == "post_add":
-            residual = summed
-        x = normed if normed is not None else norm(h + r if summed is None else summed)
-    else:
-        x = h
-    return x, x if v.residual_before_ln is False else residual
-
-
-def _up(v: Variant, x: Tensor, operand: Operand) -> Tensor:
-    p, runs = operand.params, operand.runs
-    width, hidden = p["down.weight"].shape
-    tokens = enter(x, runs, ((hidden, width), (width, hidden)))
-    z = tokens.layer_norm(p["norm_before.weight"], p["norm_before.bias"], NORM_EPS) if v.ln_before else tokens
-    z = z.linear(p["down.weight"], p["down.bias"]).map(activation(v.non_linearity))
-    z = z.linear(p["up.weight"], p["up.bias"])
-    if v.scaling is None:
-        z = z.scale(p["scaling"])
-    elif v.scaling != 1.0:
-        factor = v.scaling
-        z = z.map(lambda u: u * factor)
-    out = z.leave()
-    return out * _gate(tokens, operand, runs) if v.use_gating else out
-
-
-def _gate(tokens: Ragged, operand: Operand, runs: Runs) -> Tensor:
-    gate = tokens.linear(operand.params["gate.weight"], operand.params["gate.bias"]).map(torch.sigmoid).leave()
-    return row_mean(gate, runs).index_select(0, runs.row_of_token)
-
-
-def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[Variant, dict[Address, int]]:
-    known = ("sites", *(field.name for field in fields(Variant)))
-    settings = Settings("bottleneck", config, known)
+def read_members(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> tuple[Variant, dict[Address, int]]:
+    """The variant, and the width of every site; notes in `settings` what is wrong. Compacters have these members too."""
     sites = settings.sites(fitting, SITES)
+    for address, held in sites.items():
+        known_in(settings, f"sites.{address}", held, ("width",))
     widths = {address: count_in(settings, f"sites.{address}", held, "width") for address, held in sites.items()}
     raw = config.get("scaling")
     scaling = float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None
+    scaling = scaling if scaling is not None and math.isfinite(scaling) else None
     if scaling is None and raw not in ("learned", "channel"):
         settings.wrong(f"scaling must be a number, 'learned' or 'channel', not {raw!r}")
     variant = Variant(
@@ -185,7 +175,67 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[Variant, dict[Ad
         scaling=scaling,
         use_gating=settings.flag("use_gating"),
     )
-    if variant.residual_before_ln == "post_add" and not variant.original_ln_before:
-        settings.wrong("residual_before_ln 'post_add' needs original_ln_before")
-    settings.done()
+    if variant.residual_before_ln == "post_add" and not variant.is_parallel:
+        _check_post_add(settings, variant, widths, fitting)
     return variant, widths
+
+
+def extra_shapes(variant: Variant, scaling: Any, hidden: int) -> Shapes:
+    """What a site stores beside its two maps; `scaling` as configured."""
+    extra: Shapes = {}
+    if variant.scaling is None:
+        extra["scaling"] = (1,) if scaling == "learned" else (hidden,)
+    if variant.use_gating:
+        extra |= gate_shapes(hidden)
+    if variant.ln_before:
+        extra |= {"norm_before.weight": (hidden,), "norm_before.bias": (hidden,)}
+    if variant.ln_after:
+        extra |= {"norm_after.weight": (hidden,), "norm_after.bias": (hidden,)}
+    return extra
+
+
+def fresh(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """One parameter as BERT starts it: N(0, 0.02), biases 0; scaling and norms as the identity."""
+    parameter = name.rsplit("/", 1)[1]
+    if parameter in ("scaling", "norm_before.weight", "norm_after.weight"):
+        return torch.ones(shape)
+    if parameter.endswith("bias"):
+        return torch.zeros(shape)
+    return torch.randn(shape, generator=generator) * 0.02
+
+
+def folded(variant: Variant, tensors: Mapping[str, Tensor]) -> Folded:
+    """One site's parameters, in one order whoever stored them, so that adapters of one kin are known by it."""
+    return Folded(BOTTLENECK.name, variant, dict(sorted(tensors.items())))
+
+
+def _check_post_add(settings: Settings, v: Variant, sites: Iterable[Address], fitting: Fitting) -> None:
+    """AdapterHub has no value for f + r where no norm follows it (its `pre_forward` fails)."""
+    if not v.original_ln_before:
+        settings.wrong("residual_before_ln 'post_add' needs original_ln_before")
+    junctions = fitting.architecture.junctions
+    bare = [str(address) for address in sites if junctions[address.site].norm is None]
+    if bare:
+        settings.wrong(f"residual_before_ln 'post_add' needs a norm behind the sublayer; none is at {', '.join(bare)}")
+
+
+def _normed(summed: Tensor, meeting: Meeting) -> Tensor:
+    if meeting.normed is not None:
+        return meeting.normed
+    return summed if meeting.norm is None else meeting.norm(summed)
+
+
+def _up(v: Variant, x: Tensor, operand: Operand) -> tuple[Tensor, Tensor | None]:
+    """u [n, h], and every token's factor [n, 1] where there is a gate."""
+    p = operand.params
+    width, hidden = p["down.weight"].shape
+    tokens = enter(x, operand.runs, ((hidden, width), (width, hidden)))
+    z = tokens.layer_norm(p["norm_before.weight"], p["norm_before.bias"], NORM_EPS) if v.ln_before else tokens
+    z = z.linear(p["down.weight"], p["down.bias"]).map(activation(v.non_linearity))
+    z = z.linear(p["up.weight"], p["up.bias"])
+    if v.scaling is None:
+        z = z.scale(p["scaling"])
+    elif v.scaling != 1.0:
+        factor = v.scaling
+        z = z.map(lambda u: u * factor)
+    return z.leave(), row_gate(x, operand) if v.use_gating else None

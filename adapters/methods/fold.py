@@ -3,20 +3,20 @@
 import torch
 from torch import Tensor
 
-from adapters.architectures.families import architecture_of
 from adapters.architectures.profile import BackboneProfile
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.heads import head_reasons, head_shapes
+from adapters.heads.table import head_reasons, head_shapes
 from adapters.manifest import Manifest, PartSpec
-from adapters.methods.base import Fitting
+from adapters.methods.base import BaseMaps, Fitting
+from adapters.methods.fusion import FUSION
 from adapters.methods.table import METHODS
 from adapters.weights import Adapter, Folded, Insertion, Package, pack
 
 
-def fitting_of(profile: BackboneProfile) -> Fitting:
-    """The backbone as methods see it; raises `UnknownArchitecture`."""
-    return Fitting(profile.geometry, architecture_of(profile.geometry.model_type))
+def fitting_of(profile: BackboneProfile, base: BaseMaps | None = None) -> Fitting:
+    """The backbone as methods see it, with its frozen weights where it is loaded; raises `UnknownArchitecture`."""
+    return Fitting(profile.geometry, profile.geometry.architecture, base)
 
 
 def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[int, ...]]:
@@ -50,9 +50,13 @@ def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[in
     return shapes
 
 
-def fold(package: Package, profile: BackboneProfile, dtype: torch.dtype) -> Adapter:
-    """Fold every part, and lay the result out for a slot. Differentiable in the package's tensors."""
-    fitting = fitting_of(profile)
+def fold(package: Package, profile: BackboneProfile, dtype: torch.dtype, base: BaseMaps | None = None) -> Adapter:
+    """Fold every part, and lay the result out for a slot. Differentiable in the package's tensors.
+
+    `base` gives the frozen weights that some folds depend on (`Backbone.base_maps`). Without it the result has the
+    right size, and is what it will be only if no fold depends on them: enough to check a package, not to serve it.
+    """
+    fitting = fitting_of(profile, base)
     folded: dict[Address, tuple[Folded, ...]] = {}
     insertion: Insertion | None = None
     for part in package.manifest.parts:
@@ -69,10 +73,12 @@ def _head_tensors(package: Package) -> dict[str, Tensor]:
 
 
 def _method_shapes(part: PartSpec, profile: BackboneProfile) -> dict[str, tuple[int, ...]]:
-    method = METHODS.get(part.method)
+    method, fitting = METHODS.get(part.method), fitting_of(profile)
     if method is None:
         raise Misfit([f"method {part.method!r} is not served; served are {', '.join(METHODS)}"])
-    return method.shapes(part.config, fitting_of(profile))
+    if part.method in fitting.architecture.refuses:
+        raise Misfit([f"{part.method}: {fitting.architecture.refuses[part.method]}"])
+    return method.shapes(part.config, fitting)
 
 
 def _requirements(manifest: Manifest, profile: BackboneProfile) -> list[str]:
@@ -83,6 +89,10 @@ def _requirements(manifest: Manifest, profile: BackboneProfile) -> list[str]:
         ("number of layers", needs.layers, has.layers),
         ("number of attention heads", needs.heads, has.heads),
     )
-    if manifest.kind in ("fusion", "target"):
-        return [f"packages of kind {manifest.kind!r} are not served yet"]
-    return [f"made for {what} {need!r}, but the backbone has {held!r}" for what, need, held in pairs if need != held]
+    reasons = [f"made for {what} {need!r}, but the backbone has {held!r}" for what, need, held in pairs if need != held]
+    fusions = [part for part in manifest.parts if part.method == FUSION.name]
+    if manifest.kind == "fusion" and (len(manifest.parts), len(fusions)) != (1, 1):
+        reasons.append("a fusion holds exactly one part, of the method 'fusion'")
+    if manifest.kind != "fusion" and fusions:
+        reasons.append(f"a part of the method 'fusion' belongs to a package of kind 'fusion', not {manifest.kind!r}")
+    return reasons

@@ -1,6 +1,7 @@
 """(IA)3: Liu et al. 2022 (arXiv:2205.05638): one learned factor per channel.
 
-output: y = (W x + b) * l * scaling (AdapterHub)      input: y = W (x * l) + b (PEFT's feed-forward modules)
+output: y' = y * h      h = l * scaling      a stack multiplies the factors; a gate replaces the scaling (AdapterHub)
+input:  y' = W (x * l) + b                   PEFT's feed-forward modules; they chain with nothing
 """
 
 from collections.abc import Mapping
@@ -13,12 +14,23 @@ from torch.nn import functional
 
 from adapters.architectures.sites import Address
 from adapters.kernels.dense import dense
-from adapters.kernels.ragged import Ragged
-from adapters.methods.base import Fitting, Operand, Shapes, at
-from adapters.methods.settings import Settings, number_in
-from adapters.weights import Folded, Insertion
+from adapters.kernels.ragged import Ragged, spread
+from adapters.methods.base import Fitting, Operand, Shapes, prefixed
+from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
+from adapters.methods.lora import SITES, fresh_extra, wide_at
+from adapters.methods.settings import Settings, choice_in, flag_in, known_in, number_in
+from adapters.weights import Block, Folded, Insertion
 
-SITES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_out", "pooler")
+SIDES = ("output", "input")
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The settings of one site; `at`: which side of the map is scaled, `gated`: a gate stands for the scaling."""
+
+    at: str
+    scaling: float
+    gated: bool
 
 
 @dataclass(frozen=True)
@@ -29,54 +41,78 @@ class Ia3:
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
-        """See `Method.shapes`. Per site: scale [out], or [in] where it scales the input."""
-        return {
-            f"{address}/scale": (fitting.widths(address.site)[0 if side == "input" else 1],)
-            for address, (side, _) in _read(config, fitting).items()
-        }
+        """See `Method.shapes`. Per site: scale [out], or [in] where it scales the input, and gate.*."""
+        found: Shapes = {}
+        for address, site in _read(config, fitting).items():
+            wide, out = fitting.widths(address.site)
+            own: Shapes = {"scale": (wide if site.at == "input" else out,)}
+            found |= prefixed(address, own | (gate_shapes(wide) if site.gated else {}))
+        return found
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
-        """Ones: the adapter starts as the identity."""
-        return {name: torch.ones(shape) for name, shape in self.shapes(config, fitting).items()}
+        """Ones: the adapter starts as the identity (times its gate's half)."""
+        return {
+            name: torch.ones(shape) if name.endswith("scale") else fresh_extra(name, shape, fitting, generator)
+            for name, shape in self.shapes(config, fitting).items()
+        }
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
         """The constant factor goes into the vector."""
-        return {
-            address: Folded(self.name, side, {"scale": at(tensors, address)["scale"] * scaling})
-            for address, (side, scaling) in _read(config, fitting).items()
-        }
+        folded: dict[Address, Folded] = {}
+        for address, site in _read(config, fitting).items():
+            held = wide_at(tensors, address)
+            scale = {"scale": held["scale"] * (1.0 if site.gated else site.scaling)}
+            gate = {name: held[name] for name in (WEIGHT, BIAS)} if site.gated else {}
+            folded[address] = Folded(self.name, site.at, scale | gate)
+        return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
         """None: rows keep their tokens."""
         return None
 
-    def linear(self, x: Tensor, y: Tensor, weight: Tensor, operand: Operand) -> tuple[Tensor, Tensor]:
-        """See `ActsOnLinear`. Stacked vectors multiply."""
+    def chains(self, block: Block, *, first: bool = False) -> bool:
+        """Whether the block can follow another in a chain, or be followed: factors of inputs can not do either."""
+        return block.variant == "output"
+
+    def change(self, h: Tensor | None, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """See `ActsOnLinear`: the factors of outputs so far; for inputs what scaling them adds to the output."""
         scale = operand.params["scale"]
-        if operand.variant == "output":
-            return x, Ragged(y, operand.runs, padded=False).scale(scale).leave()
-        scaled = Ragged(x, operand.runs, padded=False).scale(scale).leave()
-        return scaled, y + dense(scaled - x, weight, None)
+        if operand.variant == "input":
+            assert h is None  # `chains` forbids it
+            return dense(Ragged(x, operand.runs, padded=False).scale(scale).leave() - x, weight, None)
+        factors = spread(scale, operand.runs)
+        state = factors if h is None else h * factors
+        return state * row_gate(x, operand) if WEIGHT in operand.params else state
+
+    def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """See `ActsOnLinear`: the product, or for inputs the sum."""
+        return y * h if operand.variant == "output" else y + h
 
 
 IA3 = Ia3()
 
 
-def reference(folded: Folded, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """One row under one adapter: x [tokens, in], the base map's W [out, in] and b [out]."""
-    scale = folded.tensors["scale"]
-    if folded.variant == "input":
+def reference(site: Factor, held: Mapping[str, Tensor], x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One row under one adapter as stored: x [tokens, in], W [out, in], b [out] -> y' [tokens, out]."""
+    scaling = torch.sigmoid(x @ held[WEIGHT].T + held[BIAS]).mean() if site.gated else site.scaling
+    scale = held["scale"] * scaling
+    if site.at == "input":
         return functional.linear(x * scale, weight, bias)
     return functional.linear(x, weight, bias) * scale
 
 
-def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, tuple[str, float]]:
+def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, Factor]:
     settings = Settings("ia3", config, ("sites",))
-    found: dict[Address, tuple[str, float]] = {}
+    found: dict[Address, Factor] = {}
     for address, held in settings.sites(fitting, SITES).items():
-        side = held.get("at", "output")
-        if side not in ("output", "input"):
-            settings.wrong(f"sites.{address}.at must be 'output' or 'input', not {side!r}")
-        found[address] = (str(side), number_in(settings, f"sites.{address}", {"scaling": 1.0} | dict(held), "scaling"))
+        where = f"sites.{address}"
+        known_in(settings, where, held, ("at", "scaling", "gated"))
+        found[address] = Factor(
+            at=choice_in(settings, where, held, "at", SIDES),
+            scaling=number_in(settings, where, {"scaling": 1.0, **held}, "scaling"),
+            gated=flag_in(settings, where, held, "gated"),
+        )
+        if found[address].gated and found[address].at == "input":
+            settings.wrong(f"{where}: only factors of outputs have a gate")
     settings.done()
     return found

@@ -1,6 +1,8 @@
 """Invertible adapters of MAD-X (arXiv:2005.00052): the additive coupling of NICE (arXiv:1410.8516) on the embeddings.
 
-y1 = x1 + F(x2);  y2 = x2 + G(y1)      x1, x2: the halves of x;  F, G: linear, activation, linear
+    y1 = x1 + F(x2);  y2 = x2 + G(y1)      x1, x2: the halves of x;  F, G: linear, activation, linear
+
+A masked language model's head undoes it before it reads the vocabulary.
 """
 
 from collections.abc import Mapping
@@ -59,6 +61,12 @@ class Invertible:
         x1, x2 = x.chunk(2, dim=-1)
         y1 = x1 + _net("F", x2, operand)
         return torch.cat([y1, x2 + _net("G", y1, operand)], dim=-1)
+
+    def invert(self, x: Tensor, operand: Operand) -> Tensor:
+        """See `InvertsEmbedding`: y2 - G(y1) is x2, and y1 - F(x2) is x1."""
+        y1, y2 = x.chunk(2, dim=-1)
+        x2 = y2 - _net("G", y1, operand)
+        return torch.cat([y1 - _net("F", x2, operand), x2], dim=-1)
 
 
 INVERTIBLE = Invertible()

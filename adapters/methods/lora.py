@@ -1,8 +1,9 @@
 """LoRA: Hu et al. 2021 (arXiv:2106.09685); rsLoRA (arXiv:2312.03732) differs in the scaling alone.
 
-    y = W x + b + scaling * (B A x)      a stack chains the deltas:  s2 B2 A2 (s1 B1 A1 x)
+    y' = y + delta      y = W x + b      delta = scaling * (B A x + bias)      a stack chains the deltas
 
 The scaling is folded into B, and the rank is padded with zeros to a class, so that adapters of near ranks share a GEMM.
+A gate (`gate`) replaces the scaling; DoRA (`dora`) replaces the sum. VeRA and MTL-LoRA fold to blocks of this method.
 """
 
 import math
@@ -17,11 +18,31 @@ from torch.nn import functional
 from adapters.architectures.sites import Address
 from adapters.kernels.ragged import enter
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
-from adapters.methods.settings import Settings, count_in, number_in
-from adapters.weights import Folded, Insertion
+from adapters.methods.dora import FLAVOURS, MAGNITUDE, decompose, stretch
+from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
+from adapters.methods.settings import Settings, choice_in, count_in, flag_in, known_in, number_in
+from adapters.weights import Block, Folded, Insertion
 
 SITES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_out", "pooler")
 RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the last
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The settings of one site; `gated`: a gate stands for the scaling, `dora`: one of `dora.FLAVOURS`."""
+
+    rank: int
+    scaling: float
+    bias: bool = False
+    gated: bool = False
+    dora: str = "none"
+
+    def extras(self, wide: int, out: int) -> Shapes:
+        """The stored tensors that the settings ask for beside the matrices."""
+        extra: Shapes = gate_shapes(wide) if self.gated else {}
+        if self.bias:
+            extra |= {"lora_bias": (out,)}
+        return extra | ({MAGNITUDE: (out,)} if self.dora != "none" else {})
 
 
 @dataclass(frozen=True)
@@ -32,57 +53,66 @@ class Lora:
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
-        """See `Method.shapes`. Per site: lora_A [r, in], lora_B [out, r], and lora_bias [out] if it has one."""
+        """See `Method.shapes`. Per site: lora_A [r, in], lora_B [out, r]; lora_bias [out], magnitude [out], gate.*."""
         found: Shapes = {}
-        for address, (rank, _, bias) in _read(config, fitting).items():
+        for address, site in _read(config, fitting).items():
             wide, out = fitting.widths(address.site)
-            names: Shapes = {"lora_A": (rank, wide), "lora_B": (out, rank)}
-            found |= prefixed(address, names | ({"lora_bias": (out,)} if bias else {}))
+            found |= prefixed(
+                address, {"lora_A": (site.rank, wide), "lora_B": (out, site.rank), **site.extras(wide, out)}
+            )
         return found
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
-        """A is uniform as a linear map's weight, B is zero: the adapter starts as the identity."""
-        fresh: dict[str, Tensor] = {}
-        for name, shape in self.shapes(config, fitting).items():
-            bound = 1 / math.sqrt(shape[-1])
-            start = torch.rand(shape, generator=generator) * 2 * bound - bound
-            fresh[name] = start if name.endswith("lora_A") else torch.zeros(shape)
-        return fresh
+        """A is uniform as a linear map's weight, B is zero, magnitudes are those of W: it starts as the identity."""
+        return {
+            name: uniform(shape, generator) if name.endswith("lora_A") else fresh_extra(name, shape, fitting, generator)
+            for name, shape in self.shapes(config, fitting).items()
+        }
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
-        """Scaling into B (and the bias), rank padded with zeros to its class."""
+        """Scaling into B (and the bias), rank padded with zeros to its class, DoRA's gain from the frozen weights."""
         folded: dict[Address, Folded] = {}
-        for address, (rank, scaling, bias) in _read(config, fitting).items():
-            held = at(tensors, address)
-            pad = rank_class(rank) - rank
-            parameters = {
-                "down": functional.pad(held["lora_A"], (0, 0, 0, pad)),
-                "up": functional.pad(held["lora_B"] * scaling, (0, pad)),
-            }
-            if bias:
-                parameters["bias"] = held["lora_bias"] * scaling
-            folded[address] = Folded(self.name, None, parameters)
+        for address, site in _read(config, fitting).items():
+            held = wide_at(tensors, address)
+            folded[address] = low_rank(held["lora_A"], held["lora_B"], site, held, address, fitting)
         return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
         """None: rows keep their tokens."""
         return None
 
-    def linear(self, x: Tensor, y: Tensor, weight: Tensor, operand: Operand) -> tuple[Tensor, Tensor]:
-        """See `ActsOnLinear`. Below the top of a stack the delta is what the next member sees as its input."""
+    def chains(self, block: Block, *, first: bool = False) -> bool:
+        """Whether the block can follow another in a chain, or, if `first`, be followed: its map must take a state."""
+        return first or block.spans["down"].shape[1] == block.spans["up"].shape[0]
+
+    def change(self, h: Tensor | None, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """See `ActsOnLinear`: the delta of the state below, or of x; the gate always reads x."""
         down, up = operand.params["down"], operand.params["up"]
-        tokens = enter(x, operand.runs, ((down.shape[1], down.shape[0]), (up.shape[1], up.shape[0])))
+        widths = ((down.shape[1], down.shape[0]), (up.shape[1], up.shape[0]))
+        tokens = enter(x if h is None else h, operand.runs, widths)
         delta = tokens.linear(down, None).linear(up, operand.params.get("bias")).leave()
-        return (x, y + delta) if operand.final else (delta, y)
+        return delta * row_gate(x, operand) if WEIGHT in operand.params else delta
+
+    def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """See `ActsOnLinear`: the sum, and DoRA's gain over it."""
+        return stretch(y + h, operand)
 
 
 LORA = Lora()
 
 
-def reference(folded: Folded, x: Tensor, y: Tensor) -> Tensor:
-    """One row under one adapter: x [tokens, in], y = W x + b [tokens, out]."""
-    delta = x @ folded.tensors["down"].T @ folded.tensors["up"].T
-    return y + delta + folded.tensors.get("bias", torch.zeros(()))
+def reference(site: LowRank, held: Mapping[str, Tensor], x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One row under one adapter as stored: x [tokens, in], W [out, in], b [out] -> y' [tokens, out]."""
+    update = held["lora_B"] @ held["lora_A"]
+    scaling = torch.sigmoid(x @ held[WEIGHT].T + held[BIAS]).mean() if site.gated else torch.tensor(site.scaling)
+    delta = scaling * (x @ update.T + held.get("lora_bias", torch.zeros(())))
+    match site.dora:
+        case "adapterhub":
+            return (x @ weight.T + bias + delta) * held[MAGNITUDE] / _row_norms(weight + update)
+        case "peft":
+            return (x @ weight.T + delta) * held[MAGNITUDE] / _row_norms(weight + scaling * update) + bias
+        case _:
+            return x @ weight.T + bias + delta
 
 
 def rank_class(rank: int) -> int:
@@ -90,18 +120,68 @@ def rank_class(rank: int) -> int:
     return next((c for c in RANK_CLASSES if rank <= c), -(-rank // RANK_CLASSES[-1]) * RANK_CLASSES[-1])
 
 
-def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, tuple[int, float, bool]]:
+def low_rank(
+    down: Tensor, up: Tensor, site: LowRank, held: Mapping[str, Tensor], address: Address, fitting: Fitting
+) -> Folded:
+    """The block of A [r, in] and B [out, r] under a site's settings; `held` has the extras."""
+    scaling, pad = 1.0 if site.gated else site.scaling, rank_class(site.rank) - site.rank
+    parameters = {"down": functional.pad(down, (0, 0, 0, pad)), "up": functional.pad(up * scaling, (0, pad))}
+    if site.bias:
+        parameters["bias"] = held["lora_bias"] * scaling
+    if site.gated:
+        parameters |= {name: held[name] for name in (WEIGHT, BIAS)}
+    if site.dora != "none":
+        parameters |= decompose(site.dora, held[MAGNITUDE], up @ down, site.scaling, address, fitting)
+    return Folded(LORA.name, None, parameters)
+
+
+def wide_at(tensors: Mapping[str, Tensor], address: Address, least: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The tensors stored at an address, at least as wide: products of halves would be rounded before they are used."""
+    held = at(tensors, address)
+    return {name: tensor.to(torch.promote_types(tensor.dtype, least)) for name, tensor in held.items()}
+
+
+def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """The start of a linear map's weight: uniform, bounded by the root of its fan-in."""
+    bound = 1 / math.sqrt(shape[-1])
+    return torch.rand(shape, generator=generator) * 2 * bound - bound
+
+
+def fresh_extra(name: str, shape: tuple[int, ...], fitting: Fitting, generator: torch.Generator) -> Tensor:
+    """The start of anything but A: a magnitude is the norm of W, a gate is N(0, 0.02), everything else zero."""
+    place, parameter = name.rsplit("/", 1)
+    if parameter == MAGNITUDE:
+        return _row_norms(fitting.weight(Address.parse(place)).float())
+    return torch.randn(shape, generator=generator) * 0.02 if parameter == WEIGHT else torch.zeros(shape)
+
+
+def _row_norms(matrix: Tensor) -> Tensor:
+    return matrix.square().sum(1).sqrt()
+
+
+def read_site(settings: Settings, where: str, held: Mapping[str, Any], known: tuple[str, ...]) -> LowRank:
+    """A site's settings, of which only `known` may be said; gates, biases and DoRA go together as they do upstream."""
+    known_in(settings, where, held, known)
+    site = LowRank(
+        rank=count_in(settings, where, held, "rank"),
+        scaling=number_in(settings, where, held, "scaling"),
+        bias=flag_in(settings, where, held, "bias"),
+        gated=flag_in(settings, where, held, "gated"),
+        dora=choice_in(settings, where, held, "dora", FLAVOURS),
+    )
+    if site.gated and site.dora == "peft":
+        settings.wrong(f"{where}: PEFT's DoRA has no gate")
+    if site.bias and (site.gated or site.dora != "none"):
+        settings.wrong(f"{where}: a bias goes with neither a gate nor DoRA")
+    return site
+
+
+def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, LowRank]:
     settings = Settings("lora", config, ("sites",))
-    found: dict[Address, tuple[int, float, bool]] = {}
-    for address, held in settings.sites(fitting, SITES).items():
-        where = f"sites.{address}"
-        bias = held.get("bias", False)
-        if not isinstance(bias, bool):
-            settings.wrong(f"{where}.bias must be true or false")
-        found[address] = (
-            count_in(settings, where, held, "rank"),
-            number_in(settings, where, held, "scaling"),
-            bool(bias),
-        )
+    known = ("rank", "scaling", "bias", "gated", "dora")
+    found = {
+        address: read_site(settings, f"sites.{address}", held, known)
+        for address, held in settings.sites(fitting, SITES).items()
+    }
     settings.done()
     return found

@@ -1,6 +1,8 @@
 """Prefix tuning: Li and Liang 2021 (arXiv:2101.00190): learned keys and values in front of each layer's own.
 
-P = W2 tanh(W1 E + b1) + b2   (reparametrised)      or P itself (flat);   P [tokens, 2 * layers, hidden]: K, V per layer
+P = W2 act(W1 E + b1) + b2   (reparametrised)    or P itself (flat);  P [tokens, 2 * layers, hidden]: K, V per layer
+K, V = g_K K, g_V V;  g = mean over the row of sigmoid(W_g x + b_g)    x: the attention's input   (gated: UniPELT,
+Mao et al. 2022, arXiv:2110.07577); `shared`: one g for both
 """
 
 from collections.abc import Mapping
@@ -12,11 +14,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.architectures.sites import Address
-from adapters.methods.base import Fitting, Operand, Shapes, prefixed
-from adapters.methods.settings import Settings
+from adapters.kernels.ragged import enter, row_mean
+from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
+from adapters.methods.settings import Settings, activation
 from adapters.weights import Folded, Insertion
 
 SHARED = Address(None, "attn_kv")
+DEFAULTS: Mapping[str, Any] = {"non_linearity": "tanh", "gating": "none"}
+GATES: Mapping[str, int] = {"none": 0, "shared": 1, "separate": 2}  # outputs of a layer's gate
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration that was read; `narrow` is the width of the reparametrisation, None where the prefix is flat."""
+
+    length: int
+    layers: tuple[int, ...]
+    narrow: int | None
+    non_linearity: str
+    gating: str
 
 
 @dataclass(frozen=True)
@@ -27,51 +43,50 @@ class PrefixTuning:
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
-        """See `Method.shapes`. One set for all layers, at `model/attn_kv`."""
-        length, layers, narrow = _read(config, fitting)
-        h = fitting.geometry.hidden_size
-        wide = 2 * len(layers) * h
-        if narrow is None:
-            return prefixed(SHARED, {"control_trans": (length * wide,)})
-        names: Shapes = {
-            "wte.weight": (length, h),
-            "control_trans.0.weight": (narrow, h),
-            "control_trans.0.bias": (narrow,),
-            "control_trans.2.weight": (wide, narrow),
-            "control_trans.2.bias": (wide,),
-        }
-        return prefixed(SHARED, names)
+        """See `Method.shapes`. One prefix for all layers, at `model/attn_kv`; a gate for each layer, at its own."""
+        setup, h = _read(config, fitting), fitting.geometry.hidden_size
+        wide = 2 * len(setup.layers) * h
+        names: Shapes = {"control_trans": (setup.length * wide,)}
+        if setup.narrow is not None:
+            names = {
+                "wte.weight": (setup.length, h),
+                "control_trans.0.weight": (setup.narrow, h),
+                "control_trans.0.bias": (setup.narrow,),
+                "control_trans.2.weight": (wide, setup.narrow),
+                "control_trans.2.bias": (wide,),
+            }
+        found, outputs = prefixed(SHARED, names), GATES[setup.gating]
+        if outputs:
+            for layer in setup.layers:
+                gate: Shapes = {"gate.weight": (outputs, h), "gate.bias": (outputs,)}
+                found |= prefixed(Address(layer, "attn_kv"), gate)
+        return found
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
-        """Embeddings N(0, 1) as torch's, linear maps uniform as torch's, a flat prefix N(0, 0.02)."""
+        """Embeddings N(0, 1) and linear maps uniform, as torch's; a flat prefix and weights of gates N(0, 0.02)."""
         fresh: dict[str, Tensor] = {}
         shapes = self.shapes(config, fitting)
         for name, shape in shapes.items():
             fan_in = shapes[name.removesuffix("bias") + "weight"][-1] if name.endswith("bias") else shape[-1]
             if name.endswith("wte.weight"):
                 fresh[name] = torch.randn(shape, generator=generator)
-            elif name.endswith("/control_trans"):
+            elif name.endswith(("/control_trans", "/gate.weight")):
                 fresh[name] = torch.randn(shape, generator=generator) * 0.02
             else:
                 fresh[name] = (torch.rand(shape, generator=generator) * 2 - 1) * fan_in**-0.5
         return fresh
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
-        """The reparametrisation is run once; every layer gets its keys and values [2, tokens, hidden]."""
-        length, layers, narrow = _read(config, fitting)
-        held = {name.removeprefix(f"{SHARED}/"): tensor for name, tensor in tensors.items()}
-        if narrow is None:
-            prefix = held["control_trans"]
-        else:
-            hidden = torch.tanh(
-                functional.linear(held["wte.weight"], held["control_trans.0.weight"], held["control_trans.0.bias"])
-            )
-            prefix = functional.linear(hidden, held["control_trans.2.weight"], held["control_trans.2.bias"])
-        pairs = prefix.view(length, len(layers), 2, fitting.geometry.hidden_size).permute(1, 2, 0, 3)
-        return {
-            Address(layer, "attn_kv"): Folded(self.name, None, {"keys_values": pairs[i]})
-            for i, layer in enumerate(layers)
-        }
+        """The reparametrisation is run once; every layer gets its keys and values [2, tokens, hidden], and its gate."""
+        setup = _read(config, fitting)
+        prefix = _prefix(setup, at(tensors, SHARED))
+        pairs = prefix.view(setup.length, len(setup.layers), 2, fitting.geometry.hidden_size).permute(1, 2, 0, 3)
+        folded: dict[Address, Folded] = {}
+        for i, layer in enumerate(setup.layers):
+            address = Address(layer, "attn_kv")
+            gate = {name: t for name, t in at(tensors, address).items() if name.startswith("gate.")}
+            folded[address] = Folded(self.name, setup.gating, {"keys_values": pairs[i], **dict(sorted(gate.items()))})
+        return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
         """None: the prefix is seen by the attention only."""
@@ -81,31 +96,51 @@ class PrefixTuning:
         """See `ActsOnAttention`."""
         return operand.params["keys_values"].one(segment)
 
+    def gates(self, x: Tensor, operand: Operand) -> Tensor | None:
+        """See `ActsOnAttention`: the gate's first output is for the keys, its last for the values."""
+        if operand.variant == "none":
+            return None
+        p, hidden = operand.params, x.shape[-1]
+        tokens = enter(x, operand.runs, ((hidden, GATES[str(operand.variant)]),))
+        gate = tokens.linear(p["gate.weight"], p["gate.bias"]).map(torch.sigmoid).leave()
+        return row_mean(gate, operand.runs).expand(-1, 2)
+
 
 PREFIX_TUNING = PrefixTuning()
 
 
-def reference(folded: Folded, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Attention of one row [tokens, hidden] that sees the prefix in front of its own keys and values."""
-    more_k, more_v = folded.tensors["keys_values"]
+def reference(folded: Folded, q: Tensor, k: Tensor, v: Tensor, heads: int, x: Tensor | None = None) -> Tensor:
+    """Attention of one row [tokens, hidden] with the prefix in front of its keys and values; x: what a gate reads."""
+    t = folded.tensors
+    more_k, more_v = t["keys_values"]
+    if folded.variant != "none":
+        assert x is not None
+        gate = torch.sigmoid(functional.linear(x, t["gate.weight"], t["gate.bias"])).mean(0)
+        more_k, more_v = more_k * gate[0], more_v * gate[-1]
     split = [t.view(t.shape[0], heads, -1).transpose(0, 1) for t in (q, torch.cat([more_k, k]), torch.cat([more_v, v]))]
     scores = split[0] @ split[1].transpose(1, 2) / split[0].shape[-1] ** 0.5
     return torch.matmul(scores.softmax(-1), split[2]).transpose(0, 1).reshape(q.shape)
 
 
-def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[int, tuple[int, ...], int | None]:
-    settings = Settings("prefix_tuning", config, ("length", "flat", "layers", "bottleneck"))
-    length = settings.count("length", at_most=4096)
+def _prefix(setup: Setup, held: Mapping[str, Tensor]) -> Tensor:
+    """P, from what is stored for all layers."""
+    if setup.narrow is None:
+        return held["control_trans"]
+    hidden = functional.linear(held["wte.weight"], held["control_trans.0.weight"], held["control_trans.0.bias"])
+    hidden = activation(setup.non_linearity)(hidden)
+    return functional.linear(hidden, held["control_trans.2.weight"], held["control_trans.2.bias"])
+
+
+def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:
+    config = {**DEFAULTS, **config}
+    settings = Settings("prefix_tuning", config, ("length", "flat", "layers", "bottleneck", *DEFAULTS))
     flat = settings.flag("flat")
-    narrow = None if flat else settings.count("bottleneck")
-    layers = config.get("layers")
-    present = range(fitting.geometry.layers)
-    if not isinstance(layers, list | tuple) or not layers:
-        settings.wrong("matches no layer of the backbone: 'layers' is empty")
-    elif any(type(layer) is not int for layer in layers):
-        settings.wrong(f"layers must be numbers, not {list(layers)!r}")
-    elif sorted(set(layers)) != list(layers) or any(layer not in present for layer in layers):
-        settings.wrong(f"layers must be ascending numbers below {fitting.geometry.layers}, not {list(layers)!r}")
+    setup = Setup(
+        length=settings.count("length", at_most=4096),
+        layers=settings.layers(fitting),
+        narrow=None if flat else settings.count("bottleneck"),
+        non_linearity=settings.activation("non_linearity"),
+        gating=str(settings.choice("gating", tuple(GATES))),
+    )
     settings.done()
-    assert isinstance(layers, list | tuple)
-    return length, tuple(layers), narrow
+    return setup

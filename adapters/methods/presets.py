@@ -1,11 +1,18 @@
-"""Presets: a method's name as people say it, to a part's configuration on a backbone. Defaults are AdapterHub's."""
+"""Presets: AdapterHub's names of configurations, to the parts that they mean on a backbone.
 
-from collections.abc import Callable, Mapping
+Defaults and the names of overrides are AdapterHub's (adapters 1.3.0); what only its training loop reads (dropout,
+kinds of initialisation) is not among them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from adapters.errors import Misfit
 from adapters.manifest import PartSpec
+from adapters.methods import parts
 from adapters.methods.base import Fitting
+from adapters.methods.settings import Settings
 
 # AdapterHub's seq_bn (Pfeiffer et al. 2020), without its sites.
 SEQ_BN: Mapping[str, Any] = {
@@ -22,55 +29,174 @@ SEQ_BN: Mapping[str, Any] = {
 }
 
 
-def part_of(preset: str, fitting: Fitting) -> PartSpec:
-    """The part that a preset means on a backbone; raises `Misfit` naming the presets there are."""
-    make = PRESETS.get(preset)
-    if make is None:
+@dataclass(frozen=True)
+class Preset:
+    """One configuration: its defaults, which are all that can be overridden, and how they become parts."""
+
+    make: Callable[[Settings, Mapping[str, Any], Fitting], Iterator[PartSpec]]
+    defaults: Mapping[str, Any]
+
+    def parts(self, name: str, fitting: Fitting, overrides: Mapping[str, Any]) -> tuple[PartSpec, ...]:
+        """The parts; raises `Misfit` with every reason."""
+        config = {**self.defaults, **overrides}
+        settings = Settings(name, config, tuple(self.defaults))
+        made = tuple(self.make(settings, config, fitting))
+        if not made:
+            settings.wrong("adapts no module at all")
+        settings.done()
+        return made
+
+
+@dataclass(frozen=True)
+class Union:
+    """Several configurations under one name: its members' presets with overrides, by AdapterHub's argument names."""
+
+    members: Mapping[str, tuple[str, Mapping[str, Any]]]
+
+    def parts(self, name: str, fitting: Fitting, overrides: Mapping[str, Any]) -> tuple[PartSpec, ...]:
+        """The members' parts; an override is an object of the member's own overrides. Raises `Misfit`."""
+        settings = Settings(name, overrides, tuple(self.members))
+        made: list[PartSpec] = []
+        for member, (preset, given) in self.members.items():
+            own = overrides.get(member, {})
+            if not isinstance(own, Mapping):
+                settings.wrong(f"{member} must be an object, not {own!r}")
+                continue
+            try:
+                made += PRESETS[preset].parts(f"{name}.{member}", fitting, {**given, **own})
+            except Misfit as misfit:
+                settings.reasons.extend(misfit.reasons)
+        settings.done()
+        return tuple(made)
+
+
+def parts_of(preset: str, fitting: Fitting, **overrides: Any) -> tuple[PartSpec, ...]:
+    """The parts that a preset means on a backbone; raises `Misfit` naming what is unknown, and what there is."""
+    known = PRESETS.get(preset)
+    if known is None:
         raise Misfit([f"{preset!r} is no method to train; there are {', '.join(PRESETS)}"])
-    return make(fitting)
+    return known.parts(preset, fitting, overrides)
 
 
-def _bottleneck(sites: tuple[str, ...], reduction: int, **settings: Any) -> Callable[[Fitting], PartSpec]:
-    def make(fitting: Fitting) -> PartSpec:
-        width = max(1, fitting.geometry.hidden_size // reduction)
-        return PartSpec("bottleneck", {**SEQ_BN, **settings, "sites": _sites(fitting, sites, width=width)})
-
-    return make
-
-
-def _lora(fitting: Fitting) -> PartSpec:
-    return PartSpec("lora", {"sites": _sites(fitting, ("attn_q", "attn_v"), rank=8, scaling=1.0, bias=False)})
-
-
-def _ia3(fitting: Fitting) -> PartSpec:
-    return PartSpec("ia3", {"sites": _sites(fitting, ("attn_k", "attn_v", "ffn_in"), at="output", scaling=1.0)})
-
-
-def _prefix(fitting: Fitting) -> PartSpec:
-    layers = list(range(fitting.geometry.layers))
-    return PartSpec("prefix_tuning", {"length": 10, "flat": True, "layers": layers})
-
-
-def _prompt(fitting: Fitting) -> PartSpec:
-    return PartSpec("prompt_tuning", {"length": 10, "at": "prefix"})
-
-
-def _sites(fitting: Fitting, names: tuple[str, ...], **settings: Any) -> dict[str, Any]:
-    return {f"{layer}/{name}": dict(settings) for layer in range(fitting.geometry.layers) for name in names}
-
-
-PRESETS: Mapping[str, Callable[[Fitting], PartSpec]] = {
-    "bottleneck": _bottleneck(("ffn_junction",), 16),
-    "double_bottleneck": _bottleneck(
-        ("attn_junction", "ffn_junction"),
-        16,
-        non_linearity="swish",
-        original_ln_before=False,
-        residual_before_ln=True,
+_BN: Mapping[str, Any] = {
+    **SEQ_BN,
+    "mh_adapter": False,
+    "output_adapter": True,
+    "reduction_factor": 16,
+    "leave_out": (),
+    "inv_adapter": None,
+    "inv_adapter_reduction_factor": 2,
+    "phm_layer": False,
+    "phm_dim": 4,
+    "phm_rank": 1,
+    "phm_bias": True,
+    "factorized_phm_W": True,
+    "factorized_phm_rule": False,
+    "shared_W_phm": False,
+    "shared_phm_rule": True,
+}
+_DOUBLE: Mapping[str, Any] = {**_BN, "mh_adapter": True, "original_ln_before": False, "non_linearity": "swish"}
+_PARALLEL: Mapping[str, Any] = {
+    **_BN,
+    "is_parallel": True,
+    "original_ln_before": False,
+    "scaling": 4.0,
+    "reduction_factor": 2,
+}
+_PLUS: Mapping[str, Any] = {
+    **_BN,
+    "original_ln_after": False,
+    "residual_before_ln": False,
+    "scaling": "channel",
+    "reduction_factor": 96,
+    "non_linearity": "gelu",
+}
+_COMPACT: Mapping[str, Any] = {"phm_layer": True, "reduction_factor": 32, "non_linearity": "gelu"}
+_LINEAR: Mapping[str, Any] = {
+    "selfattn_lora": True,
+    "intermediate_lora": False,
+    "output_lora": False,
+    "attn_matrices": ("q", "v"),
+    "leave_out": (),
+    "r": 8,
+    "alpha": 8,
+    "use_gating": False,
+}
+_LORA: Mapping[str, Any] = {**_LINEAR, "composition_mode": "add", "use_dora": False}
+_IA3: Mapping[str, Any] = {
+    **_LORA,
+    "composition_mode": "scale",
+    "intermediate_lora": True,
+    "attn_matrices": ("k", "v"),
+    "r": 1,
+    "alpha": 1,
+}
+_MTL: Mapping[str, Any] = {**_LINEAR, "n_up_projection": 1, "weights_sharpness": 0.05}
+_PREFIX: Mapping[str, Any] = {
+    "flat": False,
+    "prefix_length": 30,
+    "bottleneck_size": 512,
+    "non_linearity": "tanh",
+    "use_gating": False,
+    "shared_gating": True,
+    "leave_out": (),
+}
+_REFT: Mapping[str, Any] = {
+    "layers": "all",
+    "prefix_positions": 3,
+    "suffix_positions": 0,
+    "r": 1,
+    "orthogonality": False,
+    "tied_weights": False,
+    "subtract_projection": True,
+    "non_linearity": None,
+}
+_SINGLE: Mapping[str, Preset] = {
+    "seq_bn": Preset(parts.bottleneck, _BN),
+    "double_seq_bn": Preset(parts.bottleneck, _DOUBLE),
+    "par_bn": Preset(parts.bottleneck, _PARALLEL),
+    "scaled_par_bn": Preset(parts.bottleneck, {**_PARALLEL, "scaling": "learned"}),
+    "seq_bn_inv": Preset(parts.bottleneck, {**_BN, "inv_adapter": "nice"}),
+    "double_seq_bn_inv": Preset(parts.bottleneck, {**_DOUBLE, "inv_adapter": "nice"}),
+    "adapterplus": Preset(parts.bottleneck, _PLUS),
+    "compacter": Preset(parts.bottleneck, {**_DOUBLE, **_COMPACT}),
+    "compacter++": Preset(parts.bottleneck, {**_BN, **_COMPACT}),
+    "lora": Preset(parts.lora, _LORA),
+    "dora": Preset(parts.lora, {**_LORA, "use_dora": True}),
+    "ia3": Preset(parts.lora, _IA3),
+    "vera": Preset(parts.vera, {**_LINEAR, "use_dora": False}),
+    "dvora": Preset(parts.vera, {**_LINEAR, "use_dora": True}),
+    "mtl_lora": Preset(parts.mtl_lora, _MTL),
+    "prefix_tuning": Preset(parts.prefix, _PREFIX),
+    "prefix_tuning_flat": Preset(parts.prefix, {**_PREFIX, "flat": True}),
+    "prompt_tuning": Preset(parts.prompt, {"prompt_length": 10, "combine": "prefix"}),
+    "loreft": Preset(parts.reft, {**_REFT, "orthogonality": True}),
+    "noreft": Preset(parts.reft, _REFT),
+    "direft": Preset(parts.reft, {**_REFT, "subtract_projection": False}),
+}
+_GATED = {"use_gating": True}
+_UNIONS: Mapping[str, Union] = {
+    "unipelt": Union(
+        {
+            "prefix_tuning": ("prefix_tuning", {"prefix_length": 10, **_GATED}),
+            "adapter": ("seq_bn", _GATED),
+            "lora": ("lora", {"alpha": 2, **_GATED}),
+        }
     ),
-    "parallel": _bottleneck(("ffn_junction",), 2, is_parallel=True, original_ln_before=False, scaling=4.0),
-    "lora": _lora,
-    "ia3": _ia3,
-    "prefix_tuning": _prefix,
-    "prompt_tuning": _prompt,
+    "mam": Union({"prefix_tuning": ("prefix_tuning", {"bottleneck_size": 800}), "adapter": ("par_bn", {})}),
+}
+_ALIASES = {  # AdapterHub's older names, and two of our own
+    "pfeiffer": "seq_bn",
+    "houlsby": "double_seq_bn",
+    "parallel": "par_bn",
+    "scaled_parallel": "scaled_par_bn",
+    "pfeiffer+inv": "seq_bn_inv",
+    "houlsby+inv": "double_seq_bn_inv",
+    "bottleneck": "seq_bn",
+    "double_bottleneck": "double_seq_bn",
+}
+PRESETS: Mapping[str, Preset | Union] = {
+    **_SINGLE,
+    **_UNIONS,
+    **{alias: _SINGLE[name] for alias, name in _ALIASES.items()},
 }

@@ -88,6 +88,19 @@ class Settings:
                 found[address] = settings
         return found
 
+    def layers(self, fitting: Fitting) -> tuple[int, ...]:
+        """The member `layers`: numbers of layers that the backbone has, ascending; at least one."""
+        value, count = self._config.get("layers"), fitting.geometry.layers
+        if not isinstance(value, list | tuple) or not value:
+            self.wrong("matches no layer of the backbone: 'layers' is empty")
+        elif any(type(layer) is not int for layer in value):
+            self.wrong(f"layers must be numbers, not {list(value)!r}")
+        elif sorted(set(value)) != list(value) or any(layer not in range(count) for layer in value):
+            self.wrong(f"layers must be ascending numbers below {count}, not {list(value)!r}")
+        else:
+            return tuple(value)
+        return ()
+
 
 def number_in(settings: Settings, where: str, held: Mapping[str, Any], key: str) -> float:
     """A finite number in a site's settings."""
@@ -96,6 +109,31 @@ def number_in(settings: Settings, where: str, held: Mapping[str, Any], key: str)
         settings.wrong(f"{where}.{key} must be a number, not {value!r}")
         return 1.0
     return float(value)
+
+
+def flag_in(settings: Settings, where: str, held: Mapping[str, Any], key: str) -> bool:
+    """A boolean in a site's settings, false where it is not said."""
+    value = held.get(key, False)
+    if not isinstance(value, bool):
+        settings.wrong(f"{where}.{key} must be true or false, not {value!r}")
+        return False
+    return value
+
+
+def choice_in(settings: Settings, where: str, held: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
+    """One of a closed set of names in a site's settings, the first where it is not said."""
+    value = held.get(key, allowed[0])
+    if value not in allowed:
+        settings.wrong(f"{where}.{key} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+        return allowed[0]
+    return str(value)
+
+
+def known_in(settings: Settings, where: str, held: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Every other member of a site's settings is a reason."""
+    for key in sorted(held):
+        if key not in known:
+            settings.wrong(f"{where}: unknown setting {key!r}")
 
 
 def count_in(settings: Settings, where: str, held: Mapping[str, Any], key: str) -> int:

@@ -1,20 +1,49 @@
-"""The closed table of methods, and for each kind of site those that act on it."""
+"""The closed table of methods; which of them act at which kind of site follows from what each can do.
+
+A new method is one file, and one line here. On embeddings, methods run in the order of the table: a prompt is put in
+after the invertible adapter has seen the row's own tokens.
+"""
 
 from collections.abc import Mapping
 
-from adapters.methods.base import ActsOnAttention, ActsOnEmbedding, ActsOnJunction, ActsOnLinear, Method
+from adapters.methods.base import (
+    ActsOnAttention,
+    ActsOnEmbedding,
+    ActsOnJunction,
+    ActsOnLayer,
+    ActsOnLinear,
+    InvertsEmbedding,
+    Method,
+)
 from adapters.methods.bottleneck import BOTTLENECK
+from adapters.methods.compacter import COMPACTER
+from adapters.methods.fusion import FUSION
 from adapters.methods.ia3 import IA3
 from adapters.methods.invertible import INVERTIBLE
 from adapters.methods.lora import LORA
+from adapters.methods.mtl_lora import MTL_LORA
 from adapters.methods.prefix_tuning import PREFIX_TUNING
 from adapters.methods.prompt_tuning import PROMPT_TUNING
+from adapters.methods.reft import REFT
+from adapters.methods.vera import VERA
 
-METHODS: Mapping[str, Method] = {
-    method.name: method for method in (BOTTLENECK, INVERTIBLE, LORA, IA3, PREFIX_TUNING, PROMPT_TUNING)
-}
-LINEAR: Mapping[str, ActsOnLinear] = {"lora": LORA, "ia3": IA3}
-JUNCTION: Mapping[str, ActsOnJunction] = {"bottleneck": BOTTLENECK}
-ATTENTION: Mapping[str, ActsOnAttention] = {"prefix_tuning": PREFIX_TUNING}
-# In the order in which they run: a prompt is put in after the invertible adapter has seen the row's own tokens.
-EMBEDDING: Mapping[str, ActsOnEmbedding] = {"invertible": INVERTIBLE, "prompt_tuning": PROMPT_TUNING}
+_ALL: tuple[Method, ...] = (
+    BOTTLENECK,
+    COMPACTER,
+    FUSION,
+    IA3,
+    INVERTIBLE,
+    LORA,
+    MTL_LORA,
+    PREFIX_TUNING,
+    PROMPT_TUNING,
+    REFT,
+    VERA,
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
+LINEAR: Mapping[str, ActsOnLinear] = {m.name: m for m in _ALL if isinstance(m, ActsOnLinear)}
+JUNCTION: Mapping[str, ActsOnJunction] = {m.name: m for m in _ALL if isinstance(m, ActsOnJunction)}
+ATTENTION: Mapping[str, ActsOnAttention] = {m.name: m for m in _ALL if isinstance(m, ActsOnAttention)}
+EMBEDDING: Mapping[str, ActsOnEmbedding] = {m.name: m for m in _ALL if isinstance(m, ActsOnEmbedding)}
+INVERSE: Mapping[str, InvertsEmbedding] = {m.name: m for m in _ALL if isinstance(m, InvertsEmbedding)}
+LAYER: Mapping[str, ActsOnLayer] = {m.name: m for m in _ALL if isinstance(m, ActsOnLayer)}

@@ -3,13 +3,22 @@
 Nothing here imports a web framework, so that the command line can use the types without paying for one.
 """
 
+from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import cast
 
 from typing_extensions import TypedDict
 
 from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Version
 
 DEFAULT_EMBEDDING = "default"  # the backbone's own vocabulary: always there, in no registry
+TASKS = {  # problem type of a head -> the task that it answers; the others classify texts
+    "token": "token-classification",
+    "span": "question-answering",
+    "choice": "multiple-choice",
+    "vocabulary": "fill-mask",
+    "tree": "dependency-parsing",
+}
 
 
 class RequiresAnswer(TypedDict):
@@ -36,6 +45,7 @@ class VersionAnswer(TypedDict):
     labels: list[str]
     requires: RequiresAnswer
     vocabulary: int | None  # rows of a token embedding's matrix
+    children: list[str]  # what a fusion attends to, as the library that trained it called them
 
 
 class SummaryAnswer(TypedDict):
@@ -192,7 +202,7 @@ def timestamp(seconds: float) -> str:
 
 def version_answer(version: Version) -> VersionAnswer:
     """A version as JSON."""
-    manifest, head, requires = version.manifest, version.manifest.head, version.manifest.requires
+    manifest, head = version.manifest, version.manifest.head
     return {
         "version": version.ref.version,
         "digest": version.ref.digest,
@@ -201,16 +211,11 @@ def version_answer(version: Version) -> VersionAnswer:
         "created_by": version.created_by,
         "kind": manifest.kind,
         "method": manifest.method,
-        "task": None if head is None else _task(head.problem_type),
+        "task": None if head is None else TASKS.get(head.problem_type, "text-classification"),
         "labels": [] if head is None else list(head.labels),
-        "requires": {
-            "model_type": requires.model_type,
-            "hidden_size": requires.hidden_size,
-            "layers": requires.layers,
-            "heads": requires.heads,
-            "embedding": requires.embedding,
-        },
+        "requires": cast("RequiresAnswer", asdict(manifest.requires)),
         "vocabulary": None if manifest.embedding is None else manifest.embedding.vocabulary,
+        "children": list(manifest.children),
     }
 
 
@@ -228,14 +233,13 @@ def summary_answer(record: NameRecord) -> SummaryAnswer:
 
 def name_answer(record: NameRecord, selected: Resolved | None = None) -> NameAnswer:
     """A name whole; without `selected`, the version that the bare name means."""
-    chosen = record.current if selected is None else selected.version
     return {
         "name": record.name,
         "revision": record.revision,
         "aliases": dict(sorted(record.aliases.items())),
         "pinned": sorted(record.pinned),
         "versions": [version_answer(version) for version in record.versions],
-        "selected": version_answer(chosen),
+        "selected": version_answer(record.current if selected is None else selected.version),
         "resolved_from": None if selected is None else selected.resolved_from,
     }
 
@@ -294,7 +298,3 @@ def event_answer(entry: AuditEntry) -> EventAnswer:
         "subject": entry.subject,
         "detail": entry.detail,
     }
-
-
-def _task(problem_type: str) -> str:
-    return "token-classification" if problem_type == "token" else "text-classification"

@@ -4,7 +4,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serving.api import adapters, health, keys, limits, openapi, predict, residency, token_embeddings
+from serving.api import adapters, health, keys, limits, openapi, predict, residency, targets, token_embeddings
 from serving.api.auth import Authenticate
 from serving.api.middleware import AccessLog, BodyCap, LoopbackOnly, RequestId
 from serving.api.problems import Problems, raise_again
@@ -15,7 +15,7 @@ DESCRIPTION = (
     "One frozen backbone, many voices: every request names the adapters that answer it. "
     "Refusals are application/problem+json (RFC 9457)."
 )
-SURFACES = (predict, adapters, token_embeddings, residency, keys, limits, health)
+SURFACES = (predict, adapters, targets, token_embeddings, residency, keys, limits, health)
 
 
 def build_app(services: Services) -> openapi.Application:

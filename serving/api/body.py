@@ -4,6 +4,7 @@ Refused are: another media type, nesting deeper than 32, `NaN` and infinities, a
 bytes that are not UTF-8. A router that takes JSON is made with `APIRouter(route_class=StrictRoute)`.
 """
 
+import asyncio
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from serving.errors import BadRequest, UnsupportedMedia
 
 MAX_DEPTH = 32
+_LARGE = 1 << 20  # bytes
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -49,7 +51,10 @@ class StrictRequest(Request):
             raise UnsupportedMedia(f"send application/json, not {media or 'a body without a content type'}")
         strict = cls(request.scope, request.receive)
         strict.raw = await request.body()
-        strict.value = parse_json(strict.raw)
+        if len(strict.raw) > _LARGE:
+            strict.value = await asyncio.to_thread(parse_json, strict.raw)  # other requests go on meanwhile
+        else:
+            strict.value = parse_json(strict.raw)
         return strict
 
     async def body(self) -> bytes:

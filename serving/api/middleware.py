@@ -20,6 +20,7 @@ from serving.metrics import GatewayMetrics
 CLIENT_GONE = 499  # the status in logs and metrics of a request whose client left before the answer
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+_TOKENIZERS = "/v1/token-embeddings"
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # probes are counted, but fill no log
 
 
@@ -99,7 +100,10 @@ class LoopbackOnly:
 
 
 class BodyCap:
-    """A body ends at its cap: `max_body_bytes` for JSON, else `max_package_bytes`; encoded bodies are refused."""
+    """A body ends at its cap: `max_body_bytes` for JSON, else `max_package_bytes`; encoded bodies are refused.
+
+    JSON that brings whole tokenizers may have `max_tokenizer_bytes`.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
@@ -114,7 +118,12 @@ class BodyCap:
         if "content-encoding" in headers:
             raise UnsupportedMedia("send the body as it is, without a Content-Encoding")
         media = headers.get("content-type", "").partition(";")[0].strip().lower()
-        cap = self._limits.max_body_bytes if media == "application/json" else self._limits.max_package_bytes
+        if media != "application/json":
+            cap = self._limits.max_package_bytes
+        elif scope["path"] == _TOKENIZERS:
+            cap = self._limits.max_tokenizer_bytes
+        else:
+            cap = self._limits.max_body_bytes
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > cap:
             raise _over(cap)

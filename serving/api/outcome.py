@@ -1,82 +1,86 @@
-"""Replies to an answer: every row's output worded by its task, with what really ran; or the refusal of the first row."""
+"""Replies to an answer: every input's rows worded by its task, with what really ran; or the refusal of the first row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from adapters.architectures.profile import BackboneProfile
+from serving.api.preparing import Part
 from serving.api.rows import Rows
 from serving.api.schemas import PredictRequest
 from serving.api.selection import Selection
-from serving.errors import REFUSALS, EngineFailed, Fault, ServiceError, Unprocessable
+from serving.errors import REFUSALS, EngineFailed, Fault, ServiceError
 from serving.registry.records import Resolved
-from serving.request import Refusal, Reply, Result, Ticket
-from serving.tasks.task import Options, Task
+from serving.request import Reduced, Refusal, Reply, Result, Ticket
+from serving.tasks.task import Options
 
 TIERS = ("disk", "host", "device")  # slowest first: a package shared by rows is told where the unluckiest row found it
+PARALLEL = "parallel"  # the task of an answer whose branches have different ones
 
 
-def options_of(request: PredictRequest, task: Task) -> Options:
-    """The parameters of the request; raises `Unprocessable` for one that means nothing to the task."""
-    given = request.parameters
-    for name in ("top_k", "function_to_apply"):
-        if getattr(given, name) is not None and name not in task.parameters:
-            detail = f"{name} means nothing to {task.name}"
-            raise Unprocessable(detail, code="wrong_parameter", pointer=f"/parameters/{name}")
-    label_order = given.function_to_apply == "none" and given.top_k is None and "top_k" in given.model_fields_set
-    return Options(given.top_k, given.function_to_apply, label_order)
-
-
-def finished(request: PredictRequest, tickets: Sequence[Ticket], replies: Sequence[Reply]) -> tuple[Result, ...]:
-    """The results in order; one refused row refuses the request, with a fault for each such row."""
+def finished(
+    request: PredictRequest, rows: Rows, tickets: Sequence[Ticket], replies: Sequence[Reply]
+) -> tuple[Result, ...]:
+    """The results in order; one refused row refuses the request, with a fault for each input that has such a row."""
     if [reply.ticket for reply in replies] != [ticket.id for ticket in tickets]:
         raise EngineFailed("the replies do not belong to the rows that were sent")
-    refused = [(i, reply) for i, reply in enumerate(replies) if isinstance(reply, Refusal)]
+    owners = [i for i, _, _ in rows.pieces]
+    refused = [(i, reply) for i, reply in zip(owners, replies, strict=True) if isinstance(reply, Refusal)]
     if refused:
         raise _refusal(request, refused)
     return tuple(reply for reply in replies if isinstance(reply, Result))
 
 
 def word(selection: Selection, rows: Rows, results: Sequence[Result], options: Options) -> list[Any]:
-    """One answer per row; raises `EngineFailed` where an output is not of the shape that the task asked for."""
-    head = selection.head_spec
-    for row, result in zip(rows.encoded, results, strict=True):
-        wanted: tuple[int, ...] = () if head is None else (len(head.labels),)
-        positions = selection.task.reduction(row).positions
-        if head is None:
-            wanted = (row.tokens, result.output.shape[-1])
-        elif positions is not None:
-            wanted = (len(positions), *wanted)
-        if result.output.shape != wanted or not np.isfinite(result.output).all():
-            raise EngineFailed(f"the engine returned {result.output.shape} or no finite numbers, not {wanted}")
-    return [
-        selection.task.answer(result.output, row, head, options)
-        for row, result in zip(rows.encoded, results, strict=True)
-    ]
+    """One answer per input; raises `EngineFailed` where an output is not of the shape that the task asked for."""
+    shares = iter([result.reduced for result in results])
+    several = len(selection.tasks) > 1
+    outputs: list[Any] = []
+    for parts in rows.inputs:
+        answers = [(part, _answer(part, shares, options)) for part in parts]
+        if not selection.parallel:
+            outputs.append(answers[0][1])
+            continue
+        branches: list[dict[str, Any]] = []
+        for part, output in answers:
+            head = part.branch.head
+            branches.append({"head": None if head is None else head.version.ref.name, "output": output})
+            if several:
+                branches[-1]["task"] = part.branch.task.name
+        outputs.append(branches)
+    return outputs
+
+
+def task_name(selection: Selection) -> str:
+    """The task of the answer."""
+    tasks = selection.tasks
+    return tasks[0].name if len(tasks) == 1 else PARALLEL
 
 
 def target(selection: Selection, profile: BackboneProfile) -> dict[str, Any]:
     """What really ran, with versions and digests."""
+    heads = selection.heads
     return {
         "base": {"id": profile.id, "digest": profile.digest},
-        "adapters": [_pinned(member) for member in selection.members],
+        "adapters": [_pinned(package) for package in selection.adapters],
         "embedding": None if selection.embedding is None else _pinned(selection.embedding),
-        "head": None if selection.head is None else selection.head.version.ref.name,
+        "head": heads[0].version.ref.name if heads and not selection.parallel else None,
+        "stood_for": None if selection.target is None else _pinned(selection.target),
     }
 
 
 def residency(selection: Selection, results: Sequence[Result]) -> dict[str, str]:
     """Where each package was found, by name; names that would collide carry their version, or `~` for a vocabulary."""
     told: dict[str, str] = {}
-    refs = dict.fromkeys(package.version.ref for package in (*selection.members, *_of(selection.head)))
+    refs = [package.version.ref for package in selection.packages]
     names = [ref.name for ref in refs]
     for ref in refs:
         name = ref.name if names.count(ref.name) == 1 else f"{ref.name}@{ref.version}"
         told |= _found(name, ref.digest, results)
-    for package in _of(selection.embedding):
-        name = package.version.ref.name
-        told |= _found(f"~{name}" if name in told else name, package.version.ref.digest, results)
+    if selection.embedding is not None:
+        ref = selection.embedding.version.ref
+        told |= _found(f"~{ref.name}" if ref.name in told else ref.name, ref.digest, results)
     return told
 
 
@@ -92,8 +96,16 @@ def timing(rows: Rows, results: Sequence[Result], total_s: float) -> dict[str, f
     }
 
 
-def _of(package: Resolved | None) -> tuple[Resolved, ...]:
-    return () if package is None else (package,)
+def _answer(part: Part, shares: Iterator[Reduced], options: Options) -> Any:
+    """One part's answer from as many of the shares as it has rows."""
+    task, head = part.branch.task, part.branch.head_spec
+    mine = [next(shares) for _ in part.prepared.pieces]
+    for piece, share in zip(part.prepared.pieces, mine, strict=True):
+        wanted, found = task.shape(piece, head, options), share.output.shape
+        fits = len(wanted) == len(found) and all(w in (None, f) for w, f in zip(wanted, found, strict=True))
+        if not fits or not np.isfinite(share.output).all():
+            raise EngineFailed(f"the engine returned {found} or no finite numbers, not {wanted}")
+    return task.answer(part.prepared, mine, head, options)
 
 
 def _found(name: str, digest: str, results: Sequence[Result]) -> dict[str, str]:
@@ -113,7 +125,7 @@ def _pinned(package: Resolved) -> dict[str, Any]:
 
 def _refusal(request: PredictRequest, refused: Sequence[tuple[int, Refusal]]) -> ServiceError:
     first = refused[0][1]
-    faults = tuple(Fault(request.pointer(i), refusal.detail) for i, refusal in refused)
+    faults = tuple(dict.fromkeys(Fault(request.pointer(i), refusal.detail) for i, refusal in refused))
     kind = REFUSALS.get(first.code, EngineFailed)
     waits = [refusal.retry_after for _, refusal in refused if refusal.retry_after is not None]
     return kind(first.detail, code=first.code, faults=faults, retry_after=max(waits, default=None))

@@ -17,6 +17,7 @@ from adapters.refs import parse_alias, parse_name, parse_reference
 from serving.api import answers
 from serving.api.auth import require
 from serving.api.body import StrictRoute
+from serving.api.residents import joined, pinned_as, residents
 from serving.api.services import Services
 from serving.errors import BadRequest, Conflict, NotFound, ServiceError, UnsupportedMedia
 from serving.registry.records import NameRecord, Resolved, Space
@@ -74,10 +75,11 @@ class Surface:
     space: Space
     root: str
 
-    def page(self, caller: Caller, query: ListQuery) -> tuple[list[NameRecord], str | None]:
-        """The names of a page, and where the next one starts."""
+    def page(self, caller: Caller, query: ListQuery, kind: str | None = None) -> tuple[list[NameRecord], str | None]:
+        """The names of a page (of one kind), and where the next one starts."""
         names = self.services.directory.names(caller.tenant, self.space)
         found = [r for r in names if r.name.startswith(query.prefix) and r.name > query.after]
+        found = [r for r in found if kind in (None, r.current.manifest.kind)]
         page = found[: query.limit]
         return page, page[-1].name if len(found) > len(page) else None
 
@@ -164,7 +166,7 @@ class Surface:
         return answers.name_answer(record)
 
     async def delete(self, name: str, caller: PublisherKey) -> None:
-        """Retire a version (`name@3`) or a whole name; 409 where an alias or a pin holds it."""
+        """Retire a version (`name@3`) or a whole name; 409 where an alias, a pin or a target holds it."""
         parsed = parse_reference(name)
         if parsed.alias is not None or parsed.digest is not None:
             raise BadRequest(f"{name!r}: retire a version ({parsed.name}@1) or the whole name ({parsed.name})")
@@ -180,28 +182,38 @@ class Surface:
         await self.services.fleet.retire([ref for ref in going if ref.digest not in held])
 
     async def preload(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
-        """Load a version on every replica."""
+        """Load a version on every replica; of a target, all that it is made of."""
         _, resolved = await self.find(caller, name)
-        return _report("preload", resolved, await self.services.fleet.preload(resolved, pinned=False))
+        return _report("preload", resolved, await self._load(caller, resolved, pinned=False))
 
     async def unload(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
         """Evict a version wherever no row uses it; 409 where a pin keeps it."""
         _, resolved = await self.find(caller, name)
-        if pinned := self._pinned_as(caller, resolved):
-            raise Conflict(f"{' and '.join(pinned)} is pinned: unpin it first", code="held")
-        return _report("unload", resolved, await self.services.fleet.unload(resolved))
+        found = await residents(self.services.directory, caller.tenant, resolved)
+        pins = dict.fromkeys(pin for item in found for pin in self._pinned_as(caller, item))
+        if pins:
+            raise Conflict(f"{' and '.join(pins)} is pinned: unpin it first", code="held")
+        return _report("unload", resolved, joined([await self.services.fleet.unload(item) for item in found]))
 
     async def pin(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
         """Keep a version resident on every replica; it can not be retired until it is unpinned."""
         resolved = await self._set_pin(name, caller, pinned=True)
-        return _report("pin", resolved, await self.services.fleet.preload(resolved, pinned=True))
+        return _report("pin", resolved, await self._load(caller, resolved, pinned=True))
 
     async def unpin(self, name: str, caller: Operator) -> answers.ReplicasAnswer:
         """Let a version be retired again; every replica lets go of it now, or as soon as no row uses it."""
         resolved = await self._set_pin(name, caller, pinned=False)
-        if self._pinned_as(caller, resolved):  # the same bytes under another name: they stay
-            return _report("unpin", resolved, await self.services.fleet.preload(resolved, pinned=True))
-        return _report("unpin", resolved, await self.services.fleet.unload(resolved))
+        fleet, outcomes = self.services.fleet, []
+        for item in await residents(self.services.directory, caller.tenant, resolved):
+            if self._pinned_as(caller, item):  # the same bytes under another name: they stay
+                outcomes.append(await fleet.preload(item, pinned=True))
+            else:
+                outcomes.append(await fleet.unload(item))
+        return _report("unpin", resolved, joined(outcomes))
+
+    async def _load(self, caller: Caller, resolved: Resolved, *, pinned: bool) -> dict[str, str]:
+        found = await residents(self.services.directory, caller.tenant, resolved)
+        return joined([await self.services.fleet.preload(item, pinned=pinned) for item in found])
 
     async def _set_pin(self, reference: str, caller: Caller, *, pinned: bool) -> Resolved:
         record, resolved = await self.find(caller, reference)
@@ -210,10 +222,7 @@ class Surface:
         return resolved
 
     def _pinned_as(self, caller: Caller, resolved: Resolved) -> list[str]:
-        """The tenant's pins on these bytes: engines know packages by digest, whatever name they go by."""
-        digest, names = resolved.version.ref.digest, self.services.directory.names(caller.tenant, self.space)
-        pins = (v.ref for record in names for v in record.versions if v.ref.version in record.pinned)
-        return [f"{ref.name}@{ref.version}" for ref in pins if ref.digest == digest]
+        return pinned_as(self.services.directory, caller.tenant, resolved.version.ref.digest)
 
 
 def package_router(tag: str) -> APIRouter:

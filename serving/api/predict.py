@@ -12,14 +12,17 @@ from starlette.responses import Response
 
 from serving.api.auth import require
 from serving.api.body import StrictRoute
-from serving.api.outcome import finished, options_of, residency, target, timing, word
+from serving.api.outcome import PARALLEL, finished, residency, target, task_name, timing, word
 from serving.api.rows import RowMaker
 from serving.api.schemas import PredictAnswer, PredictRequest
 from serving.api.selection import select
 from serving.api.services import Services
+from serving.api.wording import options_of
 from serving.errors import DeadlineExceeded, Unprocessable
 from serving.tasks.table import FEATURES
 from serving.tenancy.keys import Caller
+
+LONG = (FEATURES.name, PARALLEL)  # tasks whose answers may hold many numbers
 
 
 def routes(services: Services) -> APIRouter:
@@ -34,7 +37,8 @@ def routes(services: Services) -> APIRouter:
         answer = await _unless_gone(request, predictor.predict(body, caller.tenant))
         request_id = request.state.request_id
         answer["id"] = request_id if request_id.startswith("req_") else f"req_{request_id}"
-        content = await asyncio.to_thread(to_json, answer) if answer["task"] == FEATURES.name else to_json(answer)
+        numbers = answer["task"] in LONG or body.parameters.function_to_apply == "none"  # many: not on the event loop
+        content = await asyncio.to_thread(to_json, answer) if numbers else to_json(answer)
         spent = ", ".join(f"{name};dur={ms:.1f}" for name, ms in answer["timing_ms"].items())
         return Response(content, media_type="application/json", headers={"server-timing": spent})
 
@@ -60,28 +64,28 @@ class Predictor:
 
     async def _answer(self, request: PredictRequest, tenant: str, begun: float, timeout_s: float) -> dict[str, Any]:
         services = self._services
-        self._rows.texts(request)  # the caps come before any look-up
+        self._rows.inputs(request)  # the caps come before any look-up
         selection = await select(request, tenant, services.directory, services.profile.geometry)
-        options = options_of(request, selection.task)
-        rows = await self._rows.rows(request, selection)
+        options = options_of(request.parameters, selection.tasks)
+        rows = await self._rows.rows(request, selection, options)
         services.metrics.tokenize_seconds.observe(rows.seconds)
         left_s = timeout_s - (time.perf_counter() - begun)
         if left_s <= 0:
             raise TimeoutError
-        tickets = rows.tickets(tenant, selection, left_s)
+        tickets = rows.tickets(tenant, selection, options, left_s)
         services.metrics.rows.inc(len(tickets))
         services.metrics.tokens.inc(rows.tokens)
-        results = finished(request, tickets, await services.submit.submit(tickets, left_s))
-        if selection.task is FEATURES:  # long lists of numbers
+        results = finished(request, rows, tickets, await services.submit.submit(tickets, left_s))
+        if FEATURES in selection.tasks or options.function == "none":  # long lists of numbers
             outputs = await asyncio.to_thread(word, selection, rows, results, options)
         else:
             outputs = word(selection, rows, results, options)
         return {
             "id": "",
-            "task": selection.task.name,
+            "task": task_name(selection),
             "target": target(selection, services.profile),
             "outputs": outputs,
-            "usage": {"prompt_tokens": rows.tokens, "truncated": list(rows.truncated)},
+            "usage": {"prompt_tokens": rows.tokens, "truncated": rows.truncated},
             "timing_ms": timing(rows, results, time.perf_counter() - begun),
             "residency": residency(selection, results),
             "replica": ",".join(sorted({result.replica for result in results})),

@@ -1,16 +1,21 @@
-"""Inputs to tickets: within the limits, tokenized with the vocabulary that was chosen, one ticket per input."""
+"""Inputs to tickets: within the limits, tokenized with the vocabulary that was chosen, a ticket per row of each input."""
 
 import asyncio
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serving.api.schemas import PredictRequest, TextInput
+from serving.api.inputs import input_of
+from serving.api.preparing import Part, Preparation, check_forms
+from serving.api.schemas import PredictRequest
 from serving.api.selection import Selection
 from serving.api.services import Services
 from serving.errors import Fault, TooLarge, Unprocessable
 from serving.request import Ticket
-from serving.tasks.tokenization import Encoded, Text, Tokenizer
+from serving.tasks.inputs import Choices, Input
+from serving.tasks.task import Options, Piece
+from serving.tasks.tokenization import Tokenizer
 from serving.tasks.vocabularies import Vocabularies
 
 TOKENIZING_THREADS = 2
@@ -18,36 +23,48 @@ TOKENIZING_THREADS = 2
 
 @dataclass(frozen=True)
 class Rows:
-    """The tokenized inputs of a request, which of them were cut, and how long it took (seconds)."""
+    """A request's inputs, each with a part per branch, and how long tokenizing took (seconds)."""
 
-    encoded: tuple[Encoded, ...]
-    truncated: tuple[bool, ...]
+    inputs: tuple[tuple[Part, ...], ...]
     seconds: float
+
+    @property
+    def pieces(self) -> Iterator[tuple[int, Part, Piece]]:
+        """Every row in the order in which its ticket is sent, with the number of its input."""
+        for i, parts in enumerate(self.inputs):
+            for part in parts:
+                for piece in part.prepared.pieces:
+                    yield i, part, piece
 
     @property
     def tokens(self) -> int:
         """Tokens of all rows, special ones included."""
-        return sum(row.tokens for row in self.encoded)
+        return sum(piece.encoded.tokens for _, _, piece in self.pieces)
 
-    def tickets(self, tenant: str, selection: Selection, timeout_s: float) -> tuple[Ticket, ...]:
+    @property
+    def truncated(self) -> list[bool]:
+        """Of every input, whether something of it was cut off."""
+        return [any(part.prepared.truncated for part in parts) for parts in self.inputs]
+
+    def tickets(self, tenant: str, selection: Selection, options: Options, timeout_s: float) -> tuple[Ticket, ...]:
         """One ticket per row; ids are fresh, so that no client can make two alike."""
         request = uuid.uuid4().hex
-        head, embedding = selection.head, selection.embedding
+        embedding = selection.embedding
         return tuple(
             Ticket(
-                id=f"{request}-{i}",
+                id=f"{request}-{number}",
                 tenant=tenant,
-                members=tuple(member.version.ref for member in selection.members),
-                head=None if head is None else head.version.ref,
+                composition=part.branch.composition,
+                head=None if part.branch.head is None else part.branch.head.version.ref,
                 embedding=None if embedding is None else embedding.version.ref,
-                skip_layers=selection.skip_layers,
-                input_ids=row.input_ids,
-                type_ids=row.type_ids,
-                reduction=selection.task.reduction(row),
+                input_ids=piece.encoded.input_ids,
+                type_ids=piece.encoded.type_ids,
+                reduction=part.branch.task.reduction(part.prepared, piece, options),
                 deadline_ms=timeout_s * 1000,
-                inserted=selection.inserted,
+                inserted=part.branch.inserted,
+                word_starts=piece.word_starts,
             )
-            for i, row in enumerate(self.encoded)
+            for number, (_, part, piece) in enumerate(self.pieces)
         )
 
 
@@ -61,7 +78,7 @@ class RowMaker:
         self._vocabularies = Vocabularies(services.tokenizer_json, services.profile.geometry)
         self._slots = asyncio.Semaphore(TOKENIZING_THREADS)
 
-    def texts(self, request: PredictRequest) -> list[Text]:
+    def inputs(self, request: PredictRequest) -> list[Input]:
         """The inputs, counted before anything reads them; raises `TooLarge` or `Unprocessable`."""
         items = request.items
         if not items:
@@ -69,27 +86,31 @@ class RowMaker:
         if len(items) > self._limits.max_inputs:
             detail = f"{len(items)} inputs; at most {self._limits.max_inputs} in one request"
             raise TooLarge(detail, code="too_many_inputs", pointer="/inputs")
-        texts = [Text(item.text, item.text_pair) if isinstance(item, TextInput) else Text(item) for item in items]
+        inputs = [input_of(item) for item in items]
+        rows = sum(len(item.choices) if isinstance(item, Choices) else 1 for item in inputs)
+        if rows > self._limits.max_rows:
+            detail = f"{rows} rows (each choice makes one); at most {self._limits.max_rows} in one request"
+            raise TooLarge(detail, code="too_many_rows", pointer="/inputs")
         cap = self._limits.max_input_characters
         faults = tuple(
-            Fault(request.pointer(i), f"the input has {text.characters} characters; at most {cap}")
-            for i, text in enumerate(texts)
-            if text.characters > cap
+            Fault(request.pointer(i), f"the input has {item.characters} characters; at most {cap}")
+            for i, item in enumerate(inputs)
+            if item.characters > cap
         )
         if faults:
             raise Unprocessable(faults[0].detail, code="too_long", faults=faults)
-        return texts
+        return inputs
 
-    async def rows(self, request: PredictRequest, selection: Selection) -> Rows:
+    async def rows(self, request: PredictRequest, selection: Selection, options: Options) -> Rows:
         """Tokenize the inputs; raises `Unprocessable` naming every input that is too long or can not be read."""
-        texts = self.texts(request)
-        if not selection.task.pairs:
-            _refuse_pairs(request, texts, selection.task.name)
+        inputs = self.inputs(request)
+        check_forms(inputs, selection, request.pointer)
         begun = time.perf_counter()
         tokenizer = await self._tokenizer(selection)
+        prepare = Preparation(selection, options, tokenizer, self._max_tokens, self._limits.max_rows)
         async with self._slots:
-            encoded, truncated = await asyncio.to_thread(self._encode, request, texts, tokenizer, selection.inserted)
-        return Rows(encoded, truncated, time.perf_counter() - begun)
+            parts = await asyncio.to_thread(prepare.parts, inputs, request.pointer)
+        return Rows(parts, time.perf_counter() - begun)
 
     async def _tokenizer(self, selection: Selection) -> Tokenizer:
         if selection.embedding is None:
@@ -102,33 +123,3 @@ class RowMaker:
         package = await self._control.blob(selection.embedding)
         async with self._slots:
             return await asyncio.to_thread(self._vocabularies.read, ref, spec, package)
-
-    def _encode(
-        self, request: PredictRequest, texts: list[Text], tokenizer: Tokenizer, inserted: int
-    ) -> tuple[tuple[Encoded, ...], tuple[bool, ...]]:
-        room = self._max_tokens - inserted
-        encoded = tokenizer.encode(texts)
-        truncated = tuple(row.tokens > room for row in encoded)
-        if request.parameters.truncate:
-            encoded = [tokenizer.cut(texts[i], room) if cut else encoded[i] for i, cut in enumerate(truncated)]
-        elif any(truncated):
-            prompt = f" beside the {inserted} of the adapter's prompt" if inserted else ""
-            faults = tuple(
-                Fault(request.pointer(i), f"the input has {encoded[i].tokens} tokens; at most {room} fit{prompt}")
-                for i, cut in enumerate(truncated)
-                if cut
-            )
-            detail = f'{faults[0].detail} ("truncate": true cuts them)'
-            raise Unprocessable(detail, code="too_long", faults=faults)
-        wrong = [(i, tokenizer.fault(row)) for i, row in enumerate(encoded)]
-        unreadable = tuple(Fault(request.pointer(i), fault) for i, fault in wrong if fault is not None)
-        if unreadable:
-            raise Unprocessable(unreadable[0].detail, code="unreadable_input", faults=unreadable)
-        return tuple(encoded), truncated
-
-
-def _refuse_pairs(request: PredictRequest, texts: list[Text], task: str) -> None:
-    for i, text in enumerate(texts):
-        if text.pair is not None:
-            pointer = f"{request.pointer(i)}/text_pair"
-            raise Unprocessable(f"{task} takes one text, not a pair", code="no_pairs", pointer=pointer)

@@ -5,78 +5,105 @@ Models are strict: an unknown member or a wrong type is a 422 with a pointer to 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
+from adapters.architectures.profile import Geometry
 from adapters.composition import BLOCKS
+from serving.api.inputs import InputItem, Inputs, Strict
+from serving.api.outputs import BranchOutput, Output
 from serving.config import Limits
 
-TaskName = Literal["text-classification", "token-classification", "feature-extraction"]
+TaskName = Literal[
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "multiple-choice",
+    "fill-mask",
+    "dependency-parsing",
+    "sentence-embedding",
+    "feature-extraction",
+]
+_LIST: dict[str, Any] = {"type": "array", "items": {}}
 _COMPOSITION_SCHEMA: dict[str, Any] = {
-    "description": "Which adapters act: a reference or a short target `a+b~embedding`, a list (a stack, bottom first), "
-    "or an object. An empty list or `base` is the bare backbone. May be left out for feature extraction only.",
+    "description": "Which adapters act: a reference, the name of a target, a short form `a+b~embedding`, a list (a stack, "
+    "bottom first), or a block. `fuse` takes the `name` of its fusion package, `average` may take `weights`, `split` the "
+    "`splits` (lengths in tokens), `parallel` gives an answer per branch, `multi_task` one child per input "
+    "(`parameters.task_ids`). Blocks may be nested. An empty list or `base` is the bare backbone. May be left out for "
+    "feature extraction and sentence embedding only.",
     "anyOf": [
         {"type": "string", "examples": ["sentiment@prod", "lang-sw@prod+sentiment@3~klingon", "base"]},
         {"type": "array", "items": {}, "examples": [["lang-sw@prod", "sentiment@3"]]},
         {
             "type": "object",
             "properties": {
-                **{name: {"type": "array", "items": {}} for name in BLOCKS},
+                **dict.fromkeys(BLOCKS, _LIST),
+                "name": {"type": "string"},
+                "weights": {"type": "array", "items": {"type": "number"}},
+                "splits": {"type": "array", "items": {"type": "integer"}},
                 "skip_layers": {"type": "array", "items": {"type": "integer"}},
             },
-            "examples": [{"stack": ["lang-sw@prod", "sentiment@3"], "skip_layers": [0]}],
+            "examples": [
+                {"stack": ["lang-sw@prod", "sentiment@3"], "skip_layers": [0]},
+                {"fuse": ["qqp", "mnli"], "name": "qqp-mnli"},
+            ],
         },
         {"type": "null"},
     ],
 }
 
 
-class Strict(BaseModel):
-    """A request member: nothing unknown, nothing coerced, never changed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TextInput(Strict):
-    """A text, and the second text of a pair."""
-
-    text: str
-    text_pair: str | None = None
-
-
-def _form(value: object) -> str | None:
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, dict | TextInput):
-        return "object"
-    return "list" if isinstance(value, list) else None
-
-
-_Item = Annotated[
-    Annotated[str, Tag("text")] | Annotated[TextInput, Tag("object")],
-    Discriminator(
-        _form,
-        custom_error_type="wrong_input",
-        custom_error_message="an input is a string or an object {text, text_pair}",
-    ),
-]
-_Inputs = Annotated[
-    Annotated[str, Tag("text")] | Annotated[TextInput, Tag("object")] | Annotated[list[_Item], Tag("list")],
-    Discriminator(
-        _form,
-        custom_error_type="wrong_input",
-        custom_error_message="inputs is a string, an object {text, text_pair} or a list of them",
-    ),
-]
-
-
 class Parameters(Strict):
-    """How to word the answer. An explicit `"top_k": null` with `"function_to_apply": "none"` keeps the label order."""
+    """How to read the inputs and word the answer; each field says for which tasks it means something.
 
-    top_k: int | None = Field(default=None, ge=1, description="The best k labels; all, sorted, without it.")
+    An explicit `"top_k": null` with `"function_to_apply": "none"` keeps the label order.
+    """
+
+    top_k: int | None = Field(
+        default=None,
+        ge=1,
+        description="The best k: labels and choices (all, sorted, without it), answers (1), or tokens at a mask (5).",
+    )
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = Field(
-        default=None, description="From logits to scores; the head's problem type decides without it."
+        default=None,
+        description="From logits to scores; the head decides without it. `none` gives raw logits as scores; for question "
+        "answering the start and end logits of every token, for dependency parsing those that were compared.",
     )
     truncate: bool = Field(default=False, description="Cut inputs that are too long; without it they are refused.")
+    task_ids: list[StrictInt | StrictStr] | None = Field(
+        default=None, description="multi_task: the child that acts on each input, by number from 0 or by its name."
+    )
+    aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = Field(
+        default=None, description="Token classification: how neighbouring tokens become entities; none leaves tokens."
+    )
+    ignore_labels: list[str] | None = Field(
+        default=None, description='Token classification: labels to leave out; `["O"]` where tokens are aggregated.'
+    )
+    stride: int | None = Field(
+        default=None, ge=0, description="Token classification: read long texts in windows that share so many tokens."
+    )
+    doc_stride: int | None = Field(
+        default=None, ge=0, description="Question answering: tokens that the windows of a long context share (128)."
+    )
+    max_answer_len: int | None = Field(default=None, ge=1, description="Question answering: tokens of an answer (15).")
+    max_question_len: int | None = Field(
+        default=None, ge=1, description="Question answering: cut the question to so many tokens; whole without it."
+    )
+    max_seq_len: int | None = Field(
+        default=None, ge=1, description="Question answering: tokens of one window with its question (384)."
+    )
+    handle_impossible_answer: bool | None = Field(
+        default=None, description="Question answering: the empty answer is an answer too."
+    )
+    align_to_words: bool | None = Field(
+        default=None, description="Question answering: answers are whole words (true), or end where tokens do."
+    )
+    targets: list[str] | None = Field(
+        default=None, min_length=1, description="Fill-mask: score these tokens instead of the best ones."
+    )
+    pooling: Literal["mean", "cls", "max", "last"] | None = Field(
+        default=None, description="Sentence embedding: how token vectors become one (mean)."
+    )
+    normalize: bool | None = Field(default=None, description="Sentence embedding: vectors of length one.")
 
 
 class PredictRequest(Strict):
@@ -95,16 +122,16 @@ class PredictRequest(Strict):
         }
     )
 
-    inputs: _Inputs = Field(description="One or many inputs; a list of two is two inputs, never a pair.")
+    inputs: Inputs = Field(description="One or many inputs; a list of two is two inputs, never a pair.")
     adapters: Annotated[Any, WithJsonSchema(_COMPOSITION_SCHEMA)] = None
     embedding: str | None = Field(default=None, description="A token embedding, or `default` for the backbone's own.")
-    head: str | None = Field(default=None, description="A package with a head; without it the top adapter's own.")
+    head: str | None = Field(default=None, description="A package with a head; without it the last adapter's own.")
     task: TaskName | None = Field(default=None, description="What is expected; without it the head decides.")
     parameters: Parameters = Parameters()
     timeout_ms: int | None = Field(default=None, ge=1, description="Time for the whole request; see GET /v1/limits.")
 
     @property
-    def items(self) -> list[str | TextInput]:
+    def items(self) -> list[InputItem]:
         """The inputs as a list."""
         return self.inputs if isinstance(self.inputs, list) else [self.inputs]
 
@@ -132,30 +159,17 @@ class BaseAnswer(BaseModel):
 
 
 class TargetAnswer(BaseModel):
-    """What really ran. `embedding` null is the backbone's own vocabulary."""
+    """What really ran: adapters and fusions in the order written.
+
+    `embedding` null is the backbone's own vocabulary. `head` is null where there is none, or one per branch. `stood_for`
+    is the published target by whose name all of this was asked for.
+    """
 
     base: BaseAnswer
     adapters: list[PinnedAnswer]
     embedding: PinnedAnswer | None
     head: str | None
-
-
-class Score(BaseModel):
-    """A label and its score."""
-
-    label: str
-    score: float
-
-
-class Entity(BaseModel):
-    """The best label of one token, and the characters that the token covers."""
-
-    entity: str
-    score: float
-    index: int
-    word: str
-    start: int
-    end: int
+    stood_for: PinnedAnswer | None
 
 
 class UsageAnswer(BaseModel):
@@ -176,12 +190,12 @@ class TimingAnswer(BaseModel):
 
 
 class PredictAnswer(BaseModel):
-    """The answer; `outputs` is parallel to the inputs."""
+    """The answer; `outputs` is parallel to the inputs. `task` is `parallel` where the branches have different ones."""
 
     id: str
-    task: TaskName
+    task: TaskName | Literal["parallel"]
     target: TargetAnswer
-    outputs: list[list[Score]] | list[list[Entity]] | list[list[list[float]]]
+    outputs: list[Output] | list[list[BranchOutput]]
     usage: UsageAnswer
     timing_ms: TimingAnswer
     residency: dict[str, str] = Field(description='Where each package was found: "device", "host" or "disk".')
@@ -218,27 +232,12 @@ class ProblemAnswer(BaseModel):
     error: OpenAIErrorAnswer
 
 
-class GeometryAnswer(BaseModel):
-    """The backbone's sizes."""
-
-    model_type: str
-    hidden_size: int
-    embedding_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    vocabulary: int
-    max_tokens: int
-    type_vocabulary: int
-    pad_token_id: int
-
-
 class ProfileAnswer(BaseModel):
     """The backbone, as packages must fit it."""
 
     id: str
     digest: str
-    geometry: GeometryAnswer
+    geometry: Geometry
     has_pooler: bool
 
 
@@ -246,9 +245,11 @@ class LimitsAnswer(BaseModel):
     """What one request may ask for, and the backbone that answers."""
 
     max_inputs: int
+    max_rows: int
     max_body_bytes: int
     max_input_characters: int
     max_package_bytes: int
+    max_tokenizer_bytes: int
     max_tokens: int
     default_timeout_ms: int
     max_timeout_ms: int

@@ -12,7 +12,16 @@ from adapters.architectures.profile import BackboneProfile
 from adapters.refs import AdapterRef, Reference
 from serving.config import Limits
 from serving.metrics import GatewayMetrics
-from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Space
+from serving.registry.records import (
+    AuditEntry,
+    CheckReport,
+    Extension,
+    NameRecord,
+    NewTarget,
+    Published,
+    Resolved,
+    Space,
+)
 from serving.request import ReplicaReport, Reply, Ticket
 from serving.tenancy.keys import Caller, KeyRecord, NewKey
 
@@ -50,6 +59,14 @@ class Control(Protocol):
         """Stream to disk, hash, check in full, store the blob write-once, commit one transaction, tell everyone."""
         ...
 
+    async def publish_target(self, caller: Caller, name: str, target: NewTarget, *, promote: bool) -> Published:
+        """Store a target in the adapters' namespace; the same composition again is the same version."""
+        ...
+
+    async def extend(self, caller: Caller, name: str, extension: Extension, *, activate: bool) -> Published:
+        """Make the token embedding of a new vocabulary, and publish it under a name that must be new."""
+        ...
+
     async def validate(self, caller: Caller, space: Space, body: AsyncIterator[bytes]) -> CheckReport:
         """The checks of `publish`, storing nothing."""
         ...
@@ -67,7 +84,7 @@ class Control(Protocol):
         ...
 
     async def delete(self, caller: Caller, space: Space, name: str, version: int | None) -> None:
-        """Retire a version, or a whole name; `Conflict` where an alias or pin holds it."""
+        """Retire a version, or a whole name; `Conflict` where an alias, a pin or a target holds it."""
         ...
 
     async def set_pin(self, caller: Caller, space: Space, name: str, version: int, *, pinned: bool) -> NameRecord:

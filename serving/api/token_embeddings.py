@@ -4,13 +4,16 @@
 deleted.
 """
 
-from typing import Annotated
+import asyncio
+import json
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from adapters.refs import parse_name
+from adapters.errors import InvalidName
+from adapters.refs import parse_name, parse_reference
 from serving.api import answers
 from serving.api.auth import require
 from serving.api.packages import (
@@ -22,8 +25,9 @@ from serving.api.packages import (
     add_package_routes,
     package_router,
 )
-from serving.api.services import Services
-from serving.errors import Conflict
+from serving.api.services import Directory, Services
+from serving.errors import Conflict, NotFound, Unprocessable
+from serving.registry.records import Extension
 
 ROOT = "/v1/token-embeddings"
 DEFAULT = f"{ROOT}/{answers.DEFAULT_EMBEDDING}"
@@ -31,10 +35,30 @@ READER = [Depends(require("predict", "publish", "operate"))]
 PUBLISHER = [Depends(require("publish"))]
 
 
+_Text = Annotated[str, Field(min_length=1)]
+
+
 class ActiveBody(Strict):
     """Which token embedding shall be active."""
 
     name: str = Field(examples=["klingon", answers.DEFAULT_EMBEDDING])
+
+
+class NewEmbeddingBody(Strict):
+    """A vocabulary to make a matrix for."""
+
+    name: str = Field(examples=["klingon"])
+    tokenizer: dict[str, Any] | _Text = Field(description="`tokenizer.json`, as an object or as its text.")
+    reference_embedding: str | None = Field(
+        default=None,
+        description="Rows of tokens whose string this embedding knows as well are copied from it (`default` is the "
+        "backbone's own); without it every row is drawn.",
+    )
+    reference_tokenizer: dict[str, Any] | _Text | None = Field(
+        default=None, description="What names the reference's rows; without it the reference's own tokenizer."
+    )
+    seed: int = Field(default=0, ge=0, lt=1 << 63, description="Of the draw N(0, 0.02).")
+    activate: bool = Field(default=True, description="Make it the active one, as AdapterHub does.")
 
 
 def routes(services: Services) -> APIRouter:
@@ -52,6 +76,14 @@ def routes(services: Services) -> APIRouter:
         if not query.after and answers.DEFAULT_EMBEDDING.startswith(query.prefix):
             items.insert(0, answers.default_embedding_summary())
         return {"items": items, "next": following, "active": active(caller.tenant)}
+
+    @router.post(ROOT, status_code=201, operation_id="add_embedding", summary="Make the embedding of a new vocabulary")
+    async def add(body: NewEmbeddingBody, response: Response, caller: PublisherKey) -> answers.PublishedAnswer:
+        """Make and publish the embedding of a new vocabulary (AdapterHub's `add_embeddings`); a taken name is a 409."""
+        extension = await _extension(body, services.directory, caller.tenant)
+        published = await services.control.extend(caller, _new_name(body.name), extension, activate=body.activate)
+        response.headers["location"] = f"{ROOT}/{published.version.ref.name}@{published.version.ref.version}"
+        return answers.published_answer(published)
 
     @router.get(f"{ROOT}/active", operation_id="get_active_embedding", summary="The active token embedding")
     async def get_active(caller: Reader) -> answers.ActiveAnswer:
@@ -82,3 +114,38 @@ def routes(services: Services) -> APIRouter:
 
     add_package_routes(router, surface)
     return router
+
+
+def _new_name(name: str) -> str:
+    if name == answers.DEFAULT_EMBEDDING:
+        raise Conflict("'default' is the backbone's own vocabulary: take another name", code="default_embedding")
+    if name == "active":
+        raise Unprocessable("'active' is the path of the active embedding: take another name", pointer="/name")
+    return parse_name(name)
+
+
+async def _extension(body: NewEmbeddingBody, directory: Directory, tenant: str) -> Extension:
+    """The body with its reference resolved; raises `Unprocessable`, or `NotFound` for the reference."""
+    named, reference = body.reference_embedding, None
+    if named is None and body.reference_tokenizer is not None:
+        detail = "a reference tokenizer names the rows of a reference embedding: give both or neither"
+        raise Unprocessable(detail, code="half_reference", pointer="/reference_embedding")
+    if named is not None and named != answers.DEFAULT_EMBEDDING:
+        pointer = "/reference_embedding"
+        try:
+            reference = await directory.resolve(tenant, "embedding", parse_reference(named))
+        except InvalidName as error:
+            raise Unprocessable(str(error), code="invalid_name", pointer=pointer) from error
+        except NotFound as error:
+            raise NotFound(error.detail, code=error.code, pointer=pointer) from error
+    own, theirs = await asyncio.gather(_bytes(body.tokenizer), _bytes(body.reference_tokenizer))
+    assert own is not None
+    return Extension(own, named is not None, reference, theirs, body.seed)
+
+
+async def _bytes(tokenizer: dict[str, Any] | str | None) -> bytes | None:
+    """The bytes of a tokenizer.json; a text keeps its own."""
+    if tokenizer is None or isinstance(tokenizer, str):
+        return None if tokenizer is None else tokenizer.encode()
+    text = await asyncio.to_thread(json.dumps, tokenizer, ensure_ascii=False, separators=(",", ":"))
+    return text.encode()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,11 +36,15 @@ def ls(
 
 @app.command()
 def show(ctx: typer.Context, reference: Reference, embedding: InEmbeddings = False, as_json: Json = False) -> None:
-    """Show the versions and aliases of a name."""
+    """Show the versions and aliases of a name, and what a target is made of."""
     with connect(ctx) as client:
         found = space_of(client, embedding=embedding).show(reference)
+        selected = found["selected"]
+        target = client.targets.show(reference) if selected and selected["kind"] == "target" else None
     if as_json:
-        tables.print_json(found)
+        tables.print_json(target or found)
+    elif target is not None:
+        tables.print_target(target)
     else:
         tables.print_name(found)
 
@@ -118,11 +122,18 @@ def activate(ctx: typer.Context, name: Name) -> None:
 def pull(
     ctx: typer.Context,
     reference: Reference,
-    target: Annotated[Path, typer.Argument(metavar="FILE")],
+    target: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A file for native, a folder for the others.")],
+    *,
+    form: Annotated[Literal["native", "adapterhub", "peft"], typer.Option("--format")] = "native",
     embedding: InEmbeddings = False,
 ) -> None:
-    """Download a native package."""
+    """Download a package, as it was published or as a folder of AdapterHub or PEFT."""
     with connect(ctx) as client:
+        if form != "native":
+            from serving.commands import packages  # noqa: PLC0415 - torch, only where it is asked for
+
+            packages.pull(client, reference, target, form, embedding=embedding)
+            return
         nbytes = space_of(client, embedding=embedding).fetch(reference, target)
     tables.done(f"{target}  {tables.size(nbytes)}")
 

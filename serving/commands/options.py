@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from serving.client import Client, Packages
+from serving.client import Client
+from serving.namespaces import Packages
 
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 InEmbeddings = Annotated[bool, typer.Option("--embedding", help="A token embedding, not an adapter.")]

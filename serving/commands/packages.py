@@ -5,13 +5,16 @@ safetensors travel.
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from adapters.architectures.profile import BackboneProfile, read_profile
-from adapters.formats import adapterhub, converter, native, peft, recognise
+from adapters.formats import converter, native, peft, recognise
+from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.check import check
 from adapters.weights import Package
 from serving.api.answers import PublishedAnswer
@@ -39,8 +42,9 @@ class Ready:
     native: bytes
 
 
-def prepare(reading: Reading, client: Client) -> Ready:
-    """Read and check on this machine. Raises `Misfit` with every reason, `UnsafeFile`, `InvalidPackage`."""
+@contextmanager
+def opened(reading: Reading, client: Client) -> Iterator[tuple[Path, BackboneProfile]]:
+    """The source, its pickles converted to safetensors in a folder that goes away, and the backbone's profile."""
     if not reading.source.exists():
         raise FileNotFoundError(f"there is no {reading.source}")
     profile = _profile(reading.backbone, client)
@@ -49,11 +53,32 @@ def prepare(reading: Reading, client: Client) -> Ready:
         if source.is_dir() and converter.needs_conversion(source):
             tables.note(f"{source} holds pickles: converting them to safetensors in a subprocess")
             source = converter.convert(source, Path(scratch) / source.name)
-        package = recognise.read(source, profile, labels=reading.labels, problem_type=reading.problem_type)
+        yield source, profile
+
+
+def prepare(reading: Reading, client: Client) -> Ready:
+    """Read and check on this machine. Raises `Misfit` with every reason, `UnsafeFile`, `InvalidPackage`."""
+    with opened(reading, client) as (source, profile):
+        return read(reading, source, profile)
+
+
+def read(reading: Reading, source: Path, profile: BackboneProfile) -> Ready:
+    """The one package of an opened source; raises as `prepare` does."""
+    package = recognise.read(source, profile, labels=reading.labels, problem_type=reading.problem_type)
     for warning in recognise.warnings(package):
         tables.note(f"warning: {warning}")
     check(package, profile)
     return Ready(package, source.read_bytes() if source.is_file() else native.write(package))
+
+
+def pull(client: Client, reference: str, target: Path, form: str, *, embedding: bool) -> None:
+    """Download a package and write it in the layout of a library; raises `Conflict` where `target` is there."""
+    if target.exists():
+        raise Conflict(f"{target} is there already: remove it, or write elsewhere")
+    with tempfile.TemporaryDirectory(prefix="chorus-") as scratch:
+        file = Path(scratch) / "package"
+        space_of(client, embedding=embedding).fetch(reference, file)
+        write(Ready(native.read(file), b""), target, form)
 
 
 def publish(client: Client, ready: Ready, name: str, *, promote: bool, embedding: bool) -> PublishedAnswer:
@@ -69,9 +94,7 @@ def publish(client: Client, ready: Ready, name: str, *, promote: bool, embedding
         answer = space.publish(
             name, ready.native, promote=promote, progress=lambda sent: bar.update(task, completed=sent)
         )
-    outcome = "published" if answer["created"] else "was published already:"
-    moved = f", {answer['promoted']} moved to it" if answer["promoted"] else ""
-    tables.note(f"{outcome} {answer['name']}@{answer['version']}  {tables.size(answer['bytes'])}{moved}")
+    tables.note(tables.published(answer))
     return answer
 
 

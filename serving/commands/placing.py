@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import typer
 
-from serving.client import Action
 from serving.commands import tables
 from serving.commands.options import InEmbeddings, Json, Reference, connect, space_of
 from serving.errors import DependencyFailed
+from serving.namespaces import Action
 
 app = typer.Typer()
 _ACTIONS: dict[Action, str] = {

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serving.api import answers
+from serving.api import answers, target_answers
 from serving.client import PredictAnswer
 from serving.errors import ServiceError
 
@@ -67,6 +67,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[s
     stdout().print(grid)
 
 
+def published(answer: answers.PublishedAnswer) -> str:
+    """What became of a publish."""
+    outcome = "published" if answer["created"] else "was published already:"
+    moved = f", {answer['promoted']} moved to it" if answer["promoted"] else ""
+    return f"{outcome} {answer['name']}@{answer['version']}  {size(answer['bytes'])}{moved}"
+
+
 def print_names(found: Sequence[answers.SummaryAnswer], active: str | None = None) -> None:
     """`chorus ls`: one line per name; the active token embedding carries a star."""
     table(
@@ -102,6 +109,46 @@ def print_name(found: answers.NameAnswer) -> None:
         ],
         right=frozenset({"SIZE"}),
     )
+
+
+def print_targets(found: Sequence[target_answers.TargetSummaryAnswer]) -> None:
+    """`chorus target ls`: one line per target, with what its bare name stands for."""
+    table(
+        ("NAME", "VERSION", "STANDS FOR", "ALIASES", "PUBLISHED"),
+        [
+            (
+                item["name"],
+                str(item["current"]["version"]) if item["current"] else "-",
+                composed(item["composition"]),
+                ", ".join(f"{alias}={version}" for alias, version in item["aliases"].items()),
+                item["current"]["created"] if item["current"] else "-",
+            )
+            for item in found
+        ],
+        right=frozenset({"VERSION"}),
+    )
+
+
+def print_target(found: target_answers.TargetNameAnswer) -> None:
+    """`chorus target show`: the versions of one target, and what the selected one stands for."""
+    print_name(found)
+    done(f"stands for  {composed(found['composition'])}")
+    table(
+        ("ROLE", "MEMBER", "DIGEST"),
+        [
+            (member["role"], f"{member['name']}@{member['version']}", member["digest"])
+            for member in found["composition"]["members"]
+        ],
+    )
+
+
+def composed(composition: target_answers.CompositionAnswer) -> str:
+    """A composition in a line: the short form where there is one, else its JSON."""
+    adapters, children = composition["adapters"], composition["adapters"].get("stack")
+    plain = list(adapters) == ["stack"] and all(isinstance(child, str) for child in children or ())
+    text = "+".join(children or ()) or "base" if plain else json.dumps(adapters, ensure_ascii=False)
+    vocabulary = "" if composition["embedding"] is None else f"~{composition['embedding']}"
+    return text + vocabulary + ("" if composition["head"] is None else f"  head {composition['head']}")
 
 
 def print_residency(found: answers.ResidencyAnswer) -> None:

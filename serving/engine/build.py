@@ -51,7 +51,7 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
     folder: Claim = claim(settings.data / "cache")
     return Parts(
         forward=BackboneForward(backbone),
-        loader=Loader(backbone.profile, dtype),
+        loader=Loader(backbone.profile, dtype, backbone.base_maps),
         disk=DiskTier(folder.folder, settings.cache.disk_bytes),
         host=HostTier(settings.cache.host_bytes),
         device=device,

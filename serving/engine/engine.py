@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapters.cache.tiered import Lease, TieredCache
 from adapters.errors import AdapterError
@@ -21,7 +20,7 @@ from serving.engine.build import Parts, parts_of
 from serving.engine.forward import Work
 from serving.errors import EngineFailed, NotFound, NotReady, ServiceError, from_library
 from serving.metrics import CacheCounts, EngineMetrics, render
-from serving.request import Refusal, ReplicaReport, Reply, ResidencyEntry, Result, Ticket, Timing
+from serving.request import Reduced, Refusal, ReplicaReport, Reply, ResidencyEntry, Result, Ticket, Timing
 from serving.scheduler.loop import Loop
 from serving.scheduler.queue import FairQueue
 from serving.scheduler.waiting import Picked, Sink
@@ -176,14 +175,14 @@ class Engine:
             return None
         return None if lease is None else held.enter_context(lease)
 
-    def _reply(self, ticket: Ticket, output: NDArray[np.float32], lease: Lease, timing: Timing, rows: int) -> Reply:
-        if not np.isfinite(output).all():
+    def _reply(self, ticket: Ticket, share: Reduced, lease: Lease, timing: Timing, rows: int) -> Reply:
+        if not np.isfinite(share.output).all():
             detail = "the output of this row is not finite: its adapter's weights are damaged or overflow"
             return Refusal(ticket.id, EngineFailed.code, detail, self.replica)
         tiers = {ref.digest: lease.tiers[ref.digest] for ref in ticket.refs}
         for tier in tiers.values():
             self.metrics.found.labels(tier).inc()
-        return Result(ticket.id, output, timing, tiers, self.replica, rows)
+        return Result(ticket.id, share.output, timing, tiers, self.replica, rows, share.indices)
 
     def _changed(self) -> None:
         self._loop.poke()

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapters.backbone import Backbone
-from adapters.batch.rows import Row, own_tokens
+from adapters.batch.rows import Row, members_of, own_tokens
 from adapters.cache.host import Entry
 from adapters.embeddings import TokenEmbedding
 from adapters.errors import InvalidRow
 from adapters.refs import AdapterRef
 from adapters.weights import Resident
 from serving.engine.reduce import reduce
-from serving.request import Ticket
+from serving.request import Reduced, Ticket
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +28,7 @@ class Work:
 class Forward(Protocol):
     """One pass for many rows."""
 
-    def run(self, rows: Sequence[Work]) -> list[NDArray[np.float32]]:
+    def run(self, rows: Sequence[Work]) -> list[Reduced]:
         """Each row's reduced output, in order. Raises `InvalidRow` where a row of the batch can not run."""
         ...
 
@@ -40,7 +39,7 @@ class BackboneForward:
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
 
-    def run(self, rows: Sequence[Work]) -> list[NDArray[np.float32]]:
+    def run(self, rows: Sequence[Work]) -> list[Reduced]:
         """See `Forward.run`."""
         made = [_row(work) for work in rows]
         outputs = self._backbone.run(made, [work.ticket.reduction.output for work in rows])
@@ -52,15 +51,18 @@ class BackboneForward:
 
 def _row(work: Work) -> Row:
     ticket = work.ticket
-    if ticket.reduction.output == "logits" and ticket.head is None:
+    logits = ticket.reduction.output == "logits"
+    if logits and ticket.head is None:
         raise InvalidRow("logits need a head, and the row names none")
     return Row(
-        members=tuple(_adapter(work, ref) for ref in ticket.members),
+        members=members_of(ticket.composition, lambda ref: _adapter(work, ref)),
         head=None if ticket.head is None else _adapter(work, ticket.head),
         embedding=None if ticket.embedding is None else _embedding(work, ticket.embedding),
         input_ids=ticket.input_ids.astype(np.int64),
         type_ids=None if ticket.type_ids is None else ticket.type_ids.astype(np.int64),
-        skip_layers=ticket.skip_layers,
+        skip_layers=ticket.composition.skip_layers,
+        word_starts=ticket.word_starts,
+        positions=ticket.reduction.positions if logits else None,
     )
 
 

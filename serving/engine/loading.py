@@ -10,20 +10,25 @@ from adapters.cache.host import Entry
 from adapters.embeddings import token_embedding
 from adapters.errors import Misfit
 from adapters.formats import native
+from adapters.methods.base import BaseMaps
 from adapters.methods.fold import expected, fold
 from adapters.refs import AdapterRef
 from adapters.weights import ALIGN, Package
 
-SERVED = ("adapter", "head", "embedding")
+SERVED = ("adapter", "fusion", "head", "embedding")
 MAX_KNOWN = 100_000  # sizes of packages, resident or not; forgotten ones count as nothing in a batch's budget
 
 
 class Loader:
-    """Reads packages for one backbone, and remembers how many device bytes each takes."""
+    """Reads packages for one backbone, and remembers how many device bytes each takes.
 
-    def __init__(self, profile: BackboneProfile, dtype: torch.dtype) -> None:
+    `base` gives the backbone's own weights, which some methods are folded with.
+    """
+
+    def __init__(self, profile: BackboneProfile, dtype: torch.dtype, base: BaseMaps | None = None) -> None:
         self._profile = profile
         self._dtype = dtype
+        self._base = base
         self._device_bytes: dict[tuple[str, str], int] = {}
 
     def load(self, ref: AdapterRef, path: Path) -> Entry:
@@ -34,7 +39,7 @@ class Loader:
             self._remember(ref, 0)
             return token_embedding(package, self._dtype)
         with torch.no_grad():
-            adapter = fold(package, self._profile, self._dtype)
+            adapter = fold(package, self._profile, self._dtype, self._base)
         self._remember(ref, -(-adapter.flat.numel() // ALIGN) * ALIGN * self._dtype.itemsize)
         return adapter
 
@@ -53,7 +58,7 @@ class Loader:
 def _fit(package: Package, profile: BackboneProfile) -> None:
     """Everything was checked at publish; what lies below may have been changed since, so shapes are checked again."""
     if package.manifest.kind not in SERVED:
-        raise Misfit([f"packages of kind {package.manifest.kind!r} are not served yet"])
+        raise Misfit([f"a package of kind {package.manifest.kind!r} holds nothing that an engine could load"])
     shapes, tensors = expected(package.manifest, profile), package.tensors
     reasons = [f"{name} is missing" for name in shapes if name not in tensors]
     reasons += [

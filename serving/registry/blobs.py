@@ -53,6 +53,13 @@ class Upload:
         self._hash.update(chunk)
         self.nbytes += len(chunk)
 
+    def adopt(self) -> None:
+        """Count and hash what another process has written into this file instead of `write`."""
+        with _storing(), self.path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                self._hash.update(chunk)
+                self.nbytes += len(chunk)
+
     def flush(self) -> None:
         """Bring the bytes to the disk."""
         with _storing(), self._using:

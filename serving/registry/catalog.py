@@ -5,7 +5,7 @@ revision. All methods are synchronous: call them from a thread.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
@@ -19,10 +19,13 @@ from serving.errors import Conflict, PreconditionFailed
 from serving.registry.absence import missing_name, missing_selector
 from serving.registry.database import Database, Write
 from serving.registry.lookup import Delta, NameKey, name_is, read_delta, read_history, read_name
+from serving.registry.members import free, hold, refuse_held, refuse_other_kind, taken
 from serving.registry.records import (
     DEFAULT_ALIAS,
+    DEFAULT_EMBEDDING,
     AuditEntry,
     CheckReport,
+    Member,
     NameRecord,
     Published,
     Space,
@@ -30,7 +33,6 @@ from serving.registry.records import (
 )
 from serving.registry.tables import ACTIVE_EMBEDDINGS, ALIASES, AUDIT, META, NAMES, PINS, VERSIONS
 
-DEFAULT_EMBEDDING = "default"  # the backbone's own vocabulary: never published, never deleted
 _HISTORY = 1_000  # audit rows that one question returns
 T = TypeVar("T")
 
@@ -90,21 +92,47 @@ class Catalog:
             return read_history(connection, (tenant, space, name), _HISTORY)
 
     def add_version(
-        self, actor: Actor, space: Space, name: str, report: CheckReport, *, promote: bool
+        self,
+        actor: Actor,
+        space: Space,
+        name: str,
+        report: CheckReport,
+        *,
+        promote: bool,
+        members: Sequence[Member] = (),
     ) -> Committed[Published]:
-        """A new version, or the existing one where the name holds the same bytes; `promote` moves `prod` to it."""
+        """A new version, or the existing one where the name holds the same bytes; `promote` moves `prod` to it.
+
+        `members` are what a target is made of. Raises `Conflict` where the name holds another kind, and `NotFound`
+        where a member is gone.
+        """
         key = _own(actor, space, name)
-        if space == "embedding" and name == DEFAULT_EMBEDDING:
-            raise Conflict(f"{name!r} is the backbone's own vocabulary: publish under another name")
+        _refuse_default(space, name)
         with self._database.write() as write:
             record = read_name(write.connection, key, self._parse)
+            refuse_other_kind(record, report.manifest.kind)
             same = [v for v in (record.versions if record else ()) if v.ref.digest == report.digest]
             number = same[-1].ref.version if same else self._insert(write, actor, key, report)
+            if not same:
+                hold(write, key, number, members, self._parse)
             if promote and (record is None or record.aliases.get(DEFAULT_ALIAS) != number):
                 self._point(write, actor, key, DEFAULT_ALIAS, number, before=record)
             version = _version_of(self._present(write.connection, key), number)
             published = Published(version, created=not same, promoted=DEFAULT_ALIAS if promote else None)
             return Committed(published, write.revision)
+
+    def add_embedding(self, actor: Actor, name: str, report: CheckReport, *, activate: bool) -> Committed[Published]:
+        """The first version of a token embedding, active from the same moment on; raises `Conflict` for a taken name."""
+        key = _own(actor, "embedding", name)
+        _refuse_default("embedding", name)
+        with self._database.write() as write:
+            if read_name(write.connection, key, self._parse) is not None:
+                raise taken(name)
+            number = self._insert(write, actor, key, report)
+            if activate:
+                self._activate(write, actor, name)
+            version = _version_of(self._present(write.connection, key), number)
+            return Committed(Published(version, created=True, promoted=None), write.revision)
 
     def set_alias(
         self, actor: Actor, space: Space, name: str, alias: str, version: int, *, if_match: int | None
@@ -150,7 +178,7 @@ class Catalog:
             return Committed(self._present(write.connection, key), write.revision)
 
     def delete(self, actor: Actor, space: Space, name: str, version: int | None) -> Committed[None]:
-        """Retire a version, or all of a name; raises `Conflict` where an alias or a pin holds one of them.
+        """Retire a version, or all of a name; raises `Conflict` where an alias, a pin or a target holds one of them.
 
         An active token embedding that loses its last version makes `default` active.
         """
@@ -161,7 +189,8 @@ class Catalog:
             record = self._present(write.connection, key)
             doomed = record.versions if version is None else (_version_of(record, version),)
             numbers = [item.ref.version for item in doomed]
-            _refuse_held(record, numbers)
+            refuse_held(write, record, numbers)
+            free(write, key, numbers)
             write.connection.execute(delete(VERSIONS).where(name_is(VERSIONS, key), VERSIONS.c.version.in_(numbers)))
             for item in doomed:
                 self._touch(write, actor, key, "retire", subject=f"{name}@{item.ref.version}", detail=item.ref.digest)
@@ -246,6 +275,11 @@ def _own(actor: Actor, space: Space, name: str) -> NameKey:
     return (actor.tenant, space, name)
 
 
+def _refuse_default(space: Space, name: str) -> None:
+    if space == "embedding" and name == DEFAULT_EMBEDDING:
+        raise Conflict(f"{name!r} is the backbone's own vocabulary: publish under another name")
+
+
 def _columns(key: NameKey) -> dict[str, str]:
     return dict(zip(("tenant", "space", "name"), key, strict=True))
 
@@ -260,10 +294,3 @@ def _version_of(record: NameRecord, number: int) -> Version:
 def _refuse_outdated(record: NameRecord, if_match: int | None) -> None:
     if if_match is not None and if_match != record.revision:
         raise PreconditionFailed(f"{record.name!r} is at revision {record.revision}, not {if_match}: read it again")
-
-
-def _refuse_held(record: NameRecord, numbers: list[int]) -> None:
-    holders = [f"alias {alias!r} (version {n})" for alias, n in sorted(record.aliases.items()) if n in numbers]
-    holders += [f"a pin (version {n})" for n in sorted(record.pinned) if n in numbers]
-    if holders:
-        raise Conflict(f"{record.name!r} is held by {', '.join(holders)}: move or remove it first", code="held")

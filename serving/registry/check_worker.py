@@ -1,8 +1,9 @@
 """The process that reads hostile uploads: `python -m serving.registry.check_worker`, JSON lines over its pipes.
 
-    first line   {"profile": {...}, "memory_bytes": n}   -> {"ready": true}
-    every other  {"path": "..."}                         -> {"digest", "nbytes", "manifest", "device_bytes", "warnings"}
-                                                          | {"error", "message", "reasons": [...]}
+    first line   {"profile": {...}, "memory_bytes": n, "backbone": "..."}   -> {"ready": true}
+    to check     {"path": "..."}         -> {"digest", "nbytes", "manifest", "device_bytes", "warnings"}
+    to build     {"build": {...}}        -> {"nbytes": n}, and then n bytes: the package of a new vocabulary
+    either                               -> {"error", "message", "reasons": [...]}
 
 It holds no key and no connection, writes no file, and may use only so much memory. After anything but a refusal it
 ends, so that the next file meets a fresh process.
@@ -12,18 +13,24 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+from tokenizers import Tokenizer
+from torch import Tensor
 
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import AdapterError, InvalidPackage, Misfit, UnsafeFile
-from adapters.formats import native
+from adapters.formats import native, tokenizer
 from adapters.formats.check import check
-from adapters.manifest import Manifest, to_json
+from adapters.manifest import EmbeddingSpec, Manifest, Requires, to_json
 from adapters.methods.fold import fold
+from adapters.vocabulary import backbone_matrix, new_matrix
 from adapters.weights import Package
+
+_MANY = 10_000_000  # rows; ids are checked against the matrix that is made for them
 
 
 def examine(path: Path, profile: BackboneProfile) -> dict[str, Any]:
@@ -31,6 +38,8 @@ def examine(path: Path, profile: BackboneProfile) -> dict[str, Any]:
     native.preparse(path)  # a hostile header is refused before the file is in memory
     data = path.read_bytes()
     package = native.read(data)
+    if package.manifest.kind == "target":
+        raise Misfit(["a target is not uploaded: PUT /v1/targets/{name} makes it of what is published"])
     check(package, profile)
     manifest = package.manifest
     return {
@@ -50,6 +59,55 @@ def _device_bytes(package: Package, profile: BackboneProfile) -> int:
     if not bool(torch.isfinite(folded.flat).all()):
         raise Misfit(["the weights are finite, but fold to values that are not: a scaling is too large"])
     return folded.nbytes
+
+
+def build(job: Mapping[str, Any], profile: BackboneProfile, backbone: Path | None) -> bytes:
+    """The native package of a `serving.registry.records.MatrixJob`; raises `Misfit` with every reason."""
+    data, geometry = Path(job["tokenizer"]).read_bytes(), profile.geometry
+    tokens = _tokens(data, "tokenizer")
+    rows = 1 + max((len(tokens) - 1, *tokens.values()))
+    if 4 * rows * geometry.embedding_size + len(data) > job["max_bytes"]:
+        raise Misfit([f"a matrix of {rows} rows and its tokenizer are more than {job['max_bytes']} bytes"])
+    known, vectors = _reference(job, profile, backbone) if job["copy"] else (None, None)
+    matrix = new_matrix(tokens, geometry.embedding_size, known, vectors, job["seed"])
+    manifest = Manifest(
+        "embedding",
+        Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads),
+        embedding=EmbeddingSpec(matrix.shape[0], matrix.shape[1], tokenizer=True),
+        source={"reference_embedding": job["source"], "seed": job["seed"]},
+    )
+    raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return native.write(Package(manifest, {native.MATRIX: matrix, native.TOKENIZER: raw}))
+
+
+def _reference(
+    job: Mapping[str, Any], profile: BackboneProfile, backbone: Path | None
+) -> tuple[dict[str, int], Tensor]:
+    """What may be copied: the reference's tokens and matrix; an embedding without a tokenizer uses the backbone's."""
+    if backbone is None:
+        raise Misfit(["this service has no vocabulary to copy from"])
+    data = (backbone / "tokenizer.json").read_bytes()
+    if job["package"] is None:
+        matrix = backbone_matrix(backbone, profile.geometry)
+    else:
+        package = native.read(Path(job["package"]))
+        matrix = package.tensors[native.MATRIX]
+        held = package.tensors.get(native.TOKENIZER)
+        data = data if held is None else held.numpy().tobytes()
+    if job["reference_tokenizer"] is not None:
+        return _tokens(Path(job["reference_tokenizer"]).read_bytes(), "reference tokenizer"), matrix
+    return Tokenizer.from_buffer(data).get_vocab(), matrix
+
+
+def _tokens(data: bytes, what: str) -> dict[str, int]:
+    """String -> id of a tenant's tokenizer, added tokens included; raises `Misfit`."""
+    reasons = tokenizer.faults(data, _MANY)
+    if reasons:
+        raise Misfit([reason.replace("the tokenizer", f"the {what}", 1) for reason in reasons])
+    tokens: dict[str, int] = Tokenizer.from_buffer(data).get_vocab()
+    if not tokens:
+        raise Misfit([f"the {what} has no tokens"])
+    return tokens
 
 
 def warnings_of(manifest: Manifest) -> list[str]:
@@ -83,11 +141,19 @@ def serve(lines: TextIO, answers: TextIO) -> None:
 
     hello = json.loads(lines.readline())
     profile = BackboneProfile.from_json(hello["profile"])
+    backbone = None if hello["backbone"] is None else Path(hello["backbone"])
     _confine(hello["memory_bytes"])
     say({"ready": True})
     for line in lines:
         try:
-            say(examine(Path(json.loads(line)["path"]), profile))
+            question = json.loads(line)
+            if "build" in question:
+                data = build(question["build"], profile, backbone)
+                say({"nbytes": len(data)})
+                answers.buffer.write(data)
+                answers.buffer.flush()
+            else:
+                say(examine(Path(question["path"]), profile))
         except AdapterError as error:
             say(refusal_of(error))
         except Exception as error:  # told, and then this process has seen enough

@@ -9,22 +9,25 @@ import json
 import logging
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adapters import errors as library
 from adapters.architectures.profile import BackboneProfile
 from adapters.manifest import from_json
 from serving.errors import NotReady, ServiceError, Unprocessable, from_library
-from serving.registry.records import CheckReport
+from serving.registry.records import CheckReport, MatrixJob
 
 _MODULE = "serving.registry.check_worker"
 _ROOT = Path(__file__).resolve().parents[2]  # where `-m` finds the service
 _LINE = 16 << 20  # bytes of an answer: a manifest is at most 1 MiB, escaped twice
 # No key and no setting of the service reaches the worker; one thread keeps it from crowding the engines.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"}
+_CHUNK = 1 << 20
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Checker:
@@ -33,14 +36,19 @@ class Checker:
     def __init__(
         self,
         profile: BackboneProfile,
+        backbone: Path | None = None,
         *,
         memory_bytes: int = 4 << 30,
         deadline_s: float = 60.0,
         start_s: float = 120.0,
         command: Sequence[str] = (sys.executable, "-m", _MODULE),
     ) -> None:
-        """`memory_bytes` is what a check may use beyond the idle worker; `command` is another worker (tests)."""
-        self._hello = {"profile": profile.to_json(), "memory_bytes": memory_bytes}
+        """`backbone` is the folder whose vocabulary new ones may copy from; None has none to copy.
+
+        `memory_bytes` is what a check may use beyond the idle worker; `command` is another worker (tests).
+        """
+        folder = None if backbone is None else str(backbone.resolve())
+        self._hello = {"profile": profile.to_json(), "memory_bytes": memory_bytes, "backbone": folder}
         self._deadline_s = deadline_s
         self._start_s = start_s
         self._command = tuple(command)
@@ -67,33 +75,53 @@ class Checker:
         Raises `Unprocessable` or `UnsupportedMedia` with every reason, `Unprocessable` where the check died or took too
         long, and `NotReady` where no worker can be started.
         """
+        return await self._one_by_one({"path": str(path)}, _report)
+
+    async def build(self, job: MatrixJob, target: Path) -> None:
+        """Make the package of a new vocabulary, written to `target`; raises as `check` does."""
+        question = {"build": {name: str(v) if isinstance(v, Path) else v for name, v in vars(job).items()}}
+        await self._one_by_one(question, _nothing, _Sink(target, job.max_bytes))
+
+    async def _one_by_one(
+        self, question: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T], sink: "_Sink | None" = None
+    ) -> T:
         async with self._turn:
             try:
-                return _outcome(await self._answer(path))
+                answer = await self._answer(question, sink)
+                if "error" in answer:
+                    raise _refusal(answer)
+                return read(answer)
             except _DeadWorkerError as error:
                 await self._kill()
                 raise Unprocessable("the checker died on this file", code="check_failed") from error
 
-    async def _answer(self, path: Path) -> dict[str, Any]:
+    async def _answer(self, question: Mapping[str, Any], sink: "_Sink | None") -> dict[str, Any]:
         fresh = self._process is None
         try:
-            return await self._examined(path)
+            return await self._examined(question, sink)
         except _DeadWorkerError:
             if fresh:
                 raise
             # It may have ended before this file came: only a worker that saw nothing else can accuse it.
             await self._kill()
-            return await self._examined(path)
+            return await self._examined(question, sink)
 
-    async def _examined(self, path: Path) -> dict[str, Any]:
+    async def _examined(self, question: Mapping[str, Any], sink: "_Sink | None") -> dict[str, Any]:
         worker = await self._worker()
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await _ask(worker, {"path": str(path)})
+                answer = await _ask(worker, question)
+                if sink is not None and "error" not in answer:
+                    await _receive(worker, answer, sink)
+                return answer
         except TimeoutError as error:
             await self._kill()
             detail = f"the check took longer than {self._deadline_s:g} s"
             raise Unprocessable(detail, code="check_failed") from error
+        except OSError as error:  # the disk is full: what is left in the pipe belongs to nobody
+            await self._kill()
+            detail = f"the blob store can not take this now: {error.strerror}"
+            raise NotReady(detail, code="storage_unavailable") from error
         except asyncio.CancelledError:
             await self._kill()  # the answer to come belongs to nobody
             raise
@@ -126,6 +154,14 @@ class Checker:
         await process.communicate()  # reads what is left, else a full pipe would never end
 
 
+@dataclass(frozen=True)
+class _Sink:
+    """Where the bytes behind an answer go, and how many there may be."""
+
+    path: Path
+    max_bytes: int
+
+
 class _DeadWorkerError(Exception):
     """The worker closed its pipe, or answered what no worker answers."""
 
@@ -148,9 +184,26 @@ async def _ask(process: Process, question: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _outcome(answer: Mapping[str, Any]) -> CheckReport:
-    if "error" in answer:
-        raise _refusal(answer)
+async def _receive(process: Process, answer: Mapping[str, Any], sink: _Sink) -> None:
+    """The bytes that follow an answer on the pipe; a worker writes no file itself."""
+    assert process.stdout is not None
+    left = answer.get("nbytes")
+    if not isinstance(left, int) or left > sink.max_bytes:
+        raise _DeadWorkerError
+    with sink.path.open("wb") as file:
+        while left > 0:
+            chunk = await process.stdout.read(min(left, _CHUNK))
+            if not chunk:
+                raise _DeadWorkerError
+            left -= len(chunk)
+            await asyncio.to_thread(file.write, chunk)
+
+
+def _nothing(_answer: Mapping[str, Any]) -> None:
+    return None
+
+
+def _report(answer: Mapping[str, Any]) -> CheckReport:
     try:
         return CheckReport(
             digest=answer["digest"],

@@ -7,7 +7,7 @@ the others. A crash between any two of these leaves either nothing that a name l
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -18,8 +18,21 @@ from serving.errors import DependencyFailed, TooLarge, Unprocessable, from_libra
 from serving.registry.absence import missing_name
 from serving.registry.blobs import BlobStore, Upload
 from serving.registry.catalog import Actor, Catalog, Committed
-from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Space
+from serving.registry.members import taken
+from serving.registry.records import (
+    DEFAULT_EMBEDDING,
+    AuditEntry,
+    CheckReport,
+    Extension,
+    MatrixJob,
+    NameRecord,
+    NewTarget,
+    Published,
+    Resolved,
+    Space,
+)
 from serving.registry.snapshot import Directory
+from serving.registry.targets import package_bytes, pinned
 
 Nudge = Callable[[int], Awaitable[object]]  # tell every gateway a revision; returns when all heard or 1.5 s passed
 _TELL_S = 1.5  # a gateway that has not answered by then reads the delta within 0.5 s of its own clock
@@ -33,6 +46,10 @@ class Checks(Protocol):
 
     async def check(self, path: Path) -> CheckReport:
         """The report of a good package; raises `Unprocessable` or `UnsupportedMedia` with every reason."""
+        ...
+
+    async def build(self, job: MatrixJob, target: Path) -> None:
+        """Write the package of a new vocabulary to a file that is there; raises `Unprocessable` with every reason."""
         ...
 
 
@@ -64,6 +81,41 @@ class Publisher:
             def commit() -> Committed[Published]:
                 self._blobs.keep(upload)
                 return self._catalog.add_version(caller, space, name, report, promote=promote)
+
+            return await self._acknowledged(commit)
+
+    async def publish_target(self, caller: Actor, name: str, target: NewTarget, *, promote: bool) -> Published:
+        """Store a target under a name of the adapters' namespace; the same composition again is the same version.
+
+        Raises `BadRequest` (name), `Conflict` where the name holds a package, and `NotFound` where a member is gone.
+        """
+        _checked(parse_name, name)
+        data = package_bytes(target.manifest)
+        async with self._received(_whole(data)) as upload:
+            report = CheckReport(upload.digest, upload.nbytes, target.manifest, 0, ())
+
+            def commit() -> Committed[Published]:
+                self._blobs.keep(upload)
+                return self._catalog.add_version(
+                    caller, "adapter", name, report, promote=promote, members=target.members
+                )
+
+            return await self._acknowledged(commit)
+
+    async def extend(self, caller: Actor, name: str, extension: Extension, *, activate: bool) -> Published:
+        """Make the token embedding of a new vocabulary and publish it under a new name; `activate` makes it active.
+
+        Raises `BadRequest` (name), `Conflict` for a name that is taken, `TooLarge`, `Unprocessable` and `NotReady`.
+        """
+        _checked(parse_name, name)
+        if any(record.name == name for record in self._directory.names(caller.tenant, "embedding")):
+            raise taken(name)  # before the work; the transaction looks again
+        async with self._built(extension) as upload:
+            report = await self._examine("embedding", upload)
+
+            def commit() -> Committed[Published]:
+                self._blobs.keep(upload)
+                return self._catalog.add_embedding(caller, name, report, activate=activate)
 
             return await self._acknowledged(commit)
 
@@ -125,6 +177,30 @@ class Publisher:
         return report
 
     @asynccontextmanager
+    async def _built(self, extension: Extension) -> AsyncIterator[Upload]:
+        """The package that the checker makes of an extension, as if it had been received."""
+        async with AsyncExitStack() as files:
+            own = await files.enter_async_context(self._received(_whole(extension.tokenizer)))
+            theirs = None
+            if extension.reference_tokenizer is not None:
+                theirs = await files.enter_async_context(self._received(_whole(extension.reference_tokenizer)))
+            package = None if extension.reference is None else await self.blob(extension.reference)
+            job = MatrixJob(
+                tokenizer=own.path,
+                copy=extension.copy,
+                package=package,
+                reference_tokenizer=None if theirs is None else theirs.path,
+                seed=extension.seed,
+                max_bytes=self._limits.max_package_bytes,
+                source=_source(extension),
+            )
+            made = await asyncio.to_thread(self._blobs.receive)
+            files.callback(made.discard)
+            await self._checker.build(job, made.path)
+            await asyncio.to_thread(made.adopt)
+            yield made
+
+    @asynccontextmanager
     async def _received(self, body: AsyncIterator[bytes]) -> AsyncIterator[Upload]:
         upload = await asyncio.to_thread(self._blobs.receive)
         try:
@@ -158,6 +234,16 @@ class Publisher:
     async def _told(self, revision: int) -> None:
         async with asyncio.timeout(_TELL_S):
             await self._nudge(revision)
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _source(extension: Extension) -> str:
+    if not extension.copy:
+        return ""
+    return DEFAULT_EMBEDDING if extension.reference is None else pinned(extension.reference)
 
 
 def _checked(parse: Callable[[str], str], text: str) -> None:

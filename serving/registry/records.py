@@ -1,6 +1,7 @@
 """What the registry says: frozen values of versions, aliases and names, as every other part of the service sees them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from adapters.manifest import Manifest
@@ -8,6 +9,7 @@ from adapters.refs import AdapterRef
 
 Space = Literal["adapter", "embedding"]  # two namespaces: adapters (with heads, fusions, targets) and token embeddings
 DEFAULT_ALIAS = "prod"
+DEFAULT_EMBEDDING = "default"  # the backbone's own vocabulary: never published, never deleted
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,53 @@ class Version:
     nbytes: int
     created: float
     created_by: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the versions that a target is made of."""
+
+    space: Space
+    ref: AdapterRef
+
+
+@dataclass(frozen=True)
+class NewTarget:
+    """A composition whose names are pinned: the manifest of the package to store, and what it is made of."""
+
+    manifest: Manifest
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A vocabulary to make a matrix for: rows of tokens that the reference knows as well are copied, others drawn.
+
+    `reference` is a version of a token embedding, or None for the backbone's own vocabulary where `copy`, else nothing.
+    `reference_tokenizer` names the reference's rows; None is the reference's own.
+    """
+
+    tokenizer: bytes  # tokenizer.json
+    copy: bool
+    reference: "Resolved | None"
+    reference_tokenizer: bytes | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class MatrixJob:
+    """What the checker is asked to build: an `Extension` as files that it can read, and the bytes that it may take.
+
+    `package` is the reference's native package, None the backbone's own matrix where `copy`.
+    """
+
+    tokenizer: Path
+    copy: bool
+    package: Path | None
+    reference_tokenizer: Path | None
+    seed: int
+    max_bytes: int
+    source: str  # what the package says of its reference
 
 
 @dataclass(frozen=True)

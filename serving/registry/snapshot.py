@@ -6,15 +6,16 @@ request names something unknown; while SQL is away the last snapshot goes on ser
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from adapters.refs import Reference
+from adapters.refs import AdapterRef, Reference
 from serving.errors import NotReady
 from serving.registry.absence import missing_name, missing_selector
 from serving.registry.catalog import Catalog
 from serving.registry.lookup import Delta
 from serving.registry.records import DEFAULT_ALIAS, NameRecord, Resolved, Space, Version
+from serving.registry.targets import members_of
 from serving.request import Pins
 
 _Names = Mapping[tuple[str, Space], Mapping[str, NameRecord]]  # (tenant, space) -> name -> record
@@ -126,11 +127,12 @@ class Directory:
         return self._current.active.get(tenant)
 
     def pins(self) -> Pins:
-        """Every pinned version of every tenant."""
+        """Every pinned version of every tenant; of a target, what it is made of."""
         snapshot = self._current
         records = (record for names in snapshot.names.values() for record in names.values())
-        refs = (v.ref for record in records for v in record.versions if v.ref.version in record.pinned)
-        return Pins(snapshot.revision, tuple(refs))
+        pinned = (v for record in records for v in record.versions if v.ref.version in record.pinned)
+        refs = (ref for version in pinned for ref in _resident(snapshot, version))
+        return Pins(snapshot.revision, tuple(dict.fromkeys(refs)))
 
     @property
     def _current(self) -> Snapshot:
@@ -173,6 +175,19 @@ def select(record: NameRecord, reference: Reference) -> Resolved | None:
     if reference.alias is not None:
         return _resolved(_numbered(record, record.aliases.get(reference.alias)), reference.alias)
     return Resolved(record.current, DEFAULT_ALIAS if DEFAULT_ALIAS in record.aliases else None)
+
+
+def _resident(snapshot: Snapshot, version: Version) -> Iterator[AdapterRef]:
+    """What an engine holds of a version: itself, or the members of a target, which has no weights of its own."""
+    spec = version.manifest.target
+    if spec is None:
+        yield version.ref
+        return
+    for _, space, reference in members_of(spec):
+        record = snapshot.find(version.ref.tenant, space, reference.name)
+        found = record and select(record, reference)
+        if found:
+            yield found.version.ref
 
 
 def _numbered(record: NameRecord, number: int | None) -> Version | None:

@@ -97,6 +97,24 @@ PINS = Table(
     ForeignKeyConstraint(_VERSION_KEY, _REFERRED),
 )
 
+MEMBERS = Table(  # a version of a target, and each version that it is made of: these can not be deleted before it
+    "members",
+    METADATA,
+    Column("tenant", _TENANT, nullable=False),
+    Column("space", _SPACE, nullable=False),
+    Column("name", _NAME, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("member_space", _SPACE, nullable=False),
+    Column("member_name", _NAME, nullable=False),
+    Column("member_version", Integer, nullable=False),
+    PrimaryKeyConstraint(*_VERSION_KEY, "member_space", "member_name", "member_version"),
+    ForeignKeyConstraint(_VERSION_KEY, _REFERRED),
+    ForeignKeyConstraint(
+        ("tenant", "member_space", "member_name", "member_version"), _REFERRED, name="fk_members_member"
+    ),
+    Index("ix_members_member", "tenant", "member_space", "member_name", "member_version"),
+)
+
 ACTIVE_EMBEDDINGS = Table(  # name NULL is the backbone's own vocabulary
     "active_embeddings",
     METADATA,

@@ -249,7 +249,7 @@ class Loop:
             rows=len(rows),
             tokens=sum(picked.waiting.tokens for picked in rows),
             adapters=len({ref for picked in rows for ref in picked.waiting.refs}),
-            stacks=len({picked.waiting.ticket.members for picked in rows}),
+            stacks=len({picked.waiting.ticket.composition for picked in rows}),
             seconds=seconds,
         )
         for picked in rows:

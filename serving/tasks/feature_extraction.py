@@ -1,28 +1,30 @@
 """Feature extraction: the last hidden states of the composition, one vector per token of the input."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from adapters.manifest import HeadSpec
-from serving.request import Reduction
-from serving.tasks.task import Options
-from serving.tasks.tokenization import Encoded
+from serving.request import Reduced, Reduction
+from serving.tasks.task import Function, OneText, Options, Piece, Prepared
 
 
-class FeatureExtraction:
+class FeatureExtraction(OneText):
     """`[[float]]` per input, [tokens, width]: special tokens included, what prompt tuning inserts left out."""
 
     name = "feature-extraction"
-    problem_types: frozenset[str] = frozenset()
-    parameters: frozenset[str] = frozenset()
+    heads: frozenset[str] = frozenset()
+    parameters = frozenset({"truncate"})
+    functions: frozenset[Function] = frozenset()
     pairs = True
 
-    def reduction(self, encoded: Encoded) -> Reduction:
+    def reduction(self, prepared: Prepared, piece: Piece, options: Options) -> Reduction:
         """All hidden states."""
         return Reduction("hidden_state")
 
-    def answer(self, output: NDArray[np.float32], encoded: Encoded, head: HeadSpec | None, options: Options) -> Any:
+    def shape(self, piece: Piece, head: HeadSpec | None, options: Options) -> tuple[int | None, ...]:
+        """[tokens, width]."""
+        return (piece.encoded.tokens, None)
+
+    def answer(self, prepared: Prepared, shares: Sequence[Reduced], head: HeadSpec | None, options: Options) -> Any:
         """The numbers as they are."""
-        return output.tolist()
+        return shares[0].output.tolist()

@@ -1,32 +1,37 @@
 """Text classification: labels and scores of a whole input (single label, multi-label, or a regression value)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapters.manifest import HeadSpec
-from serving.request import Reduction
-from serving.tasks.task import Function, Options, scores
-from serving.tasks.tokenization import Encoded
+from serving.request import Reduced, Reduction
+from serving.tasks.task import ALL, Function, OneText, Options, Piece, Prepared, scores
 
 
-class TextClassification:
+class TextClassification(OneText):
     """`[{"label", "score"}]` per input, best first."""
 
     name = "text-classification"
-    problem_types = frozenset({"single_label", "multi_label", "regression"})
-    parameters = frozenset({"top_k", "function_to_apply"})
+    heads = frozenset({"classification", "multilabel_classification"})
+    parameters = frozenset({"truncate", "top_k", "function_to_apply"})
+    functions = ALL
     pairs = True
 
-    def reduction(self, encoded: Encoded) -> Reduction:
+    def reduction(self, prepared: Prepared, piece: Piece, options: Options) -> Reduction:
         """The head's logits."""
         return Reduction("logits")
 
-    def answer(self, output: NDArray[np.float32], encoded: Encoded, head: HeadSpec | None, options: Options) -> Any:
+    def shape(self, piece: Piece, head: HeadSpec | None, options: Options) -> tuple[int | None, ...]:
+        """[labels]."""
+        assert head is not None
+        return (len(head.labels),)
+
+    def answer(self, prepared: Prepared, shares: Sequence[Reduced], head: HeadSpec | None, options: Options) -> Any:
         """Labels with scores; ties keep the head's order."""
         assert head is not None
-        values = scores(output, options.function or default_function(head))
+        values = scores(shares[0].output, options.function or default_function(head))
         order = np.arange(len(values)) if options.label_order else np.argsort(-values, kind="stable")
         return [{"label": head.labels[i], "score": float(values[i])} for i in order[: options.top_k]]
 

@@ -9,8 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
+from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
@@ -19,8 +30,9 @@ from adapters.methods.fold import expected, fold
 from adapters.methods.presets import SEQ_BN
 from adapters.weights import ALIGN, Adapter, Package, Resident
 
-FAMILIES = ("bert", "roberta", "distilbert")
+FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "deberta-v2", "modernbert")
 LAYERS, HIDDEN, VOCABULARY = 2, 32, 90
+NARROW = 20  # width of the embeddings of families that have their own
 _SIZES = {
     "vocab_size": VOCABULARY,
     "hidden_size": HIDDEN,
@@ -29,6 +41,19 @@ _SIZES = {
     "intermediate_size": 48,
     "max_position_embeddings": 40,
     "initializer_range": 0.3,
+}
+RELATIVE = {
+    "relative_attention": True,
+    "position_biased_input": False,
+    "position_buckets": 8,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+}
+WINDOWED = {
+    "local_attention": 8,
+    "global_attn_every_n_layers": 2,
+    **{f"{name}_token_id": number for number, name in enumerate(("pad", "bos", "eos", "cls", "sep"))},
 }
 _CONFIGS = {
     "bert": lambda: BertConfig(**_SIZES),
@@ -42,15 +67,35 @@ _CONFIGS = {
         max_position_embeddings=40,
         initializer_range=0.3,
     ),
+    "xlm-roberta": lambda: XLMRobertaConfig(**_SIZES, type_vocab_size=1, pad_token_id=1),
+    "electra": lambda: ElectraConfig(**_SIZES, embedding_size=NARROW),
+    # Two layer modules, each run twice in a pass.
+    "albert": lambda: AlbertConfig(
+        **{**_SIZES, "num_hidden_layers": 2 * LAYERS}, embedding_size=NARROW, num_hidden_groups=LAYERS
+    ),
+    "deberta-v2": lambda: DebertaV2Config(**_SIZES, **RELATIVE),
+    # A token sees four others to each side in the second layer.
+    "modernbert": lambda: ModernBertConfig(**_SIZES, **WINDOWED),
 }
 
 
 @cache
 def folder(family: str) -> Path:
     """A model folder of a family with seeded weights, made once per process."""
+    return variant(family)
+
+
+def variant(family: str, **settings: Any) -> Path:
+    """A model folder of a family whose configuration differs from that of `folder`."""
     path = Path(mkdtemp(prefix=f"chorus-{family}-")) / f"{family}-tiny"
+    config = _CONFIGS[family]()
     torch.manual_seed(7)
-    AutoModel.from_config(_CONFIGS[family]()).save_pretrained(path)
+    model = AutoModel.from_config(type(config)(**{**config.to_dict(), **settings}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # fresh norms and biases are all alike, and would hide one taken for another
+                parameter.add_(torch.randn(parameter.shape) * 0.2)
+    model.save_pretrained(path)
     return path
 
 
@@ -65,14 +110,33 @@ def profile(family: str) -> BackboneProfile:
     return read_profile(folder(family))
 
 
-def plain_hidden(family: str, row: Row) -> torch.Tensor:
-    """Last hidden states of a row under transformers' own model, [tokens, hidden]."""
-    model = AutoModel.from_pretrained(folder(family), attn_implementation="eager").eval()
+def plain_hidden(model: str | Path, row: Row) -> torch.Tensor:
+    """Last hidden states of a row under transformers' own model of a family or a folder, [tokens, hidden]."""
+    where = folder(model) if isinstance(model, str) else model
+    plain = AutoModel.from_pretrained(where, attn_implementation="eager").eval()
     inputs = {"input_ids": torch.from_numpy(np.asarray(row.input_ids, np.int64))[None]}
     if row.type_ids is not None:
         inputs["token_type_ids"] = torch.from_numpy(np.asarray(row.type_ids, np.int64))[None]
     with torch.no_grad():
-        return model(**inputs).last_hidden_state[0]
+        return plain(**inputs).last_hidden_state[0]
+
+
+def apart_from_plain(path: Path, lengths: Sequence[int] = (1, 7, 3, 7, 33, 20)) -> float:
+    """The largest difference between rows of a mixed batch and transformers' own model, a row at a time."""
+    rows = [Row((), None, None, ids(n, n)) for n in lengths]
+    mixed = Backbone.load(path).run(rows, ["hidden_state"] * len(rows))
+    return max(float((out - plain_hidden(path, row)).abs().max()) for out, row in zip(mixed, rows, strict=True))
+
+
+def takes(family: str, part: PartSpec) -> bool:
+    """Whether a family has room for a part: some methods, and some bottlenecks, are not for every family."""
+    record = ARCHITECTURES[family]
+    if part.method in record.refuses:
+        return False
+    junctions = [record.junctions[site.split("/")[1]] for site in part.config.get("sites", ()) if "junction" in site]
+    within = all(junction.adds for junction in junctions) or part.config["original_ln_after"]
+    normed = all(junction.norm for junction in junctions) or part.config["residual_before_ln"] != "post_add"
+    return bool(within and normed)
 
 
 def sites(names: Sequence[str], layers: Sequence[int] = range(LAYERS), **settings: Any) -> dict[str, Any]:
@@ -89,6 +153,20 @@ def bottleneck(names: Sequence[str] = ("ffn_junction",), width: int = 4, **setti
 def lora(names: Sequence[str] = ("attn_q", "attn_v"), rank: int = 3, **settings: Any) -> PartSpec:
     """A LoRA part."""
     return PartSpec("lora", {"sites": sites(names, rank=rank, scaling=1.7, **settings)})
+
+
+def compacter(names: Sequence[str] = ("ffn_junction",), width: int = 8, **settings: Any) -> PartSpec:
+    """A Compacter part; settings override AdapterHub's compacter++."""
+    plain = {"phm_dim": 4, "phm_rank": 1, "phm_bias": True, "factorized_W": True, "factorized_rule": False}
+    shared = {"shared_W": False, "shared_rule": True, "non_linearity": "gelu"}
+    return PartSpec("compacter", {**SEQ_BN, **plain, **shared, **settings, "sites": sites(names, width=width)})
+
+
+def reft(**settings: Any) -> PartSpec:
+    """A ReFT part; settings override AdapterHub's LoReFT."""
+    plain = {"layers": list(range(LAYERS)), "rank": 3, "prefix_positions": 2, "suffix_positions": 3}
+    kind = {"tied": False, "orthogonal": True, "subtract_projection": True, "non_linearity": None}
+    return PartSpec("reft", {**plain, **kind, **settings})
 
 
 ALL_LINEAR = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_out")
@@ -115,6 +193,27 @@ PARTS: Mapping[str, PartSpec] = {
     "prompt": PartSpec("prompt_tuning", {"length": 3, "at": "prefix"}),
     "prompt_after_bos": PartSpec("prompt_tuning", {"length": 2, "at": "prefix_after_bos"}),
     "invertible": PartSpec("invertible", {"kind": "nice", "non_linearity": "relu", "width": 6}),
+    "prefix_gated": PartSpec("prefix_tuning", {"length": 3, "flat": True, "layers": [0, 1], "gating": "shared"}),
+    "prefix_gates": PartSpec(
+        "prefix_tuning",
+        {"length": 4, "flat": False, "bottleneck": 6, "layers": [1], "gating": "separate", "non_linearity": "relu"},
+    ),
+    "compacter": compacter(("attn_junction", "ffn_junction"), original_ln_before=False),
+    "compacter_shared": compacter(width=4, phm_dim=2, phm_rank=2, shared_W=True, factorized_rule=True),
+    "compacter_own": compacter(shared_rule=False, factorized_W=False, phm_bias=False),
+    "loreft": reft(),
+    "noreft": reft(orthogonal=False, non_linearity="relu", layers=[1]),
+    "direft": reft(orthogonal=False, subtract_projection=False, suffix_positions=1),
+    "reft_tied": reft(tied=True, rank=2),
+    "lora_gated": lora(gated=True),
+    "dora": lora(dora="adapterhub"),
+    "dora_peft": lora(("attn_k", "ffn_out"), dora="peft"),
+    "vera": PartSpec("vera", {"rank": 4, "scaling": 1.7, "sites": sites(("attn_q", "attn_out"))}),
+    "dvora": PartSpec("vera", {"rank": 5, "scaling": 0.8, "sites": sites(("attn_v",), dora="adapterhub")}),
+    "mtl_lora": PartSpec(
+        "mtl_lora", {"projections": 2, "sharpness": 0.5, "sites": sites(("attn_q", "ffn_in"), rank=3, scaling=1.7)}
+    ),
+    "ia3_gated": PartSpec("ia3", {"sites": sites(("attn_k", "ffn_in"), scaling=1.3, gated=True)}),
 }
 HEADS: Mapping[str, HeadSpec] = {
     "two_layers": HeadSpec("classification", 2, "tanh", True, "first_token", ("a", "b", "c"), "single_label"),
@@ -135,7 +234,13 @@ def package(family: str, parts: Sequence[PartSpec], head: HeadSpec | None = None
     manifest = Manifest("adapter" if parts else "head", requires(family), tuple(parts), head)
     generator = torch.Generator().manual_seed(seed)
     shapes = expected(manifest, profile(family))
-    return Package(manifest, {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()})
+    tensors = {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
+    for name, tensor in tensors.items():
+        if name.endswith(".original"):  # an orthogonal map, as torch stores it
+            tensor.diagonal().copy_(tensor.diagonal().sign())
+        elif name.endswith(".base"):
+            tensor.copy_(torch.linalg.qr(tensor).Q)
+    return Package(manifest, tensors)
 
 
 def adapter(family: str, parts: Sequence[PartSpec], head: HeadSpec | None = None, seed: int = 0) -> Adapter:
@@ -162,9 +267,10 @@ def ids(seed: int, length: int) -> np.ndarray:
 
 def embedding_package(family: str, rows: int = 50, seed: int = 3, tokenizer: bytes | None = None) -> Package:
     """A vocabulary with random word vectors."""
-    spec = EmbeddingSpec(rows, HIDDEN, tokenizer is not None)
+    width = profile(family).geometry.embedding_size
+    spec = EmbeddingSpec(rows, width, tokenizer is not None)
     manifest = Manifest("embedding", requires(family), embedding=spec)
-    matrix = torch.randn(rows, HIDDEN, generator=torch.Generator().manual_seed(seed))
+    matrix = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
     tensors = {"embedding/matrix/weight": matrix}
     if tokenizer is not None:
         tensors["embedding/tokenizer/bytes"] = torch.tensor(list(tokenizer), dtype=torch.uint8)

@@ -47,9 +47,10 @@ def test_roberta_rows_keep_the_familys_position_rule_when_a_vocabulary_uses_the_
 def test_rows_of_one_batch_may_use_different_vocabularies(family):
     backbone = builders.backbone(family)
     vocabularies = [token_embedding(builders.embedding_package(family, seed=s), torch.float32) for s in (3, 4)]
-    prompt = builders.in_one_arena([builders.adapter(family, [PARTS["prompt"]])])[0]
+    part = PARTS["prompt" if builders.takes(family, PARTS["prompt"]) else "invertible"]
+    adapter = builders.in_one_arena([builders.adapter(family, [part])])[0]
     ids = builders.ids(1, 6) % 50
-    rows = [Row(members, None, vocabulary, ids) for members in ((), (prompt,)) for vocabulary in (None, *vocabularies)]
+    rows = [Row(members, None, vocabulary, ids) for members in ((), (adapter,)) for vocabulary in (None, *vocabularies)]
     mixed = backbone.run(rows, ["hidden_state"] * len(rows))
     for row, out in zip(rows, mixed, strict=True):
         assert torch.allclose(out, backbone.run([row], ["hidden_state"])[0], atol=1e-5)

@@ -14,9 +14,12 @@ from adapters.composition import (
     Split,
     Stack,
     Sum,
+    branches,
+    for_task,
+    last,
     parse,
     parse_target,
-    runnable_stack,
+    task_count,
     to_json,
 )
 from adapters.errors import InvalidComposition, UnsupportedComposition
@@ -108,13 +111,28 @@ def test_the_short_target_names_a_stack_and_an_embedding():
         parse_target("a++b")
 
 
-def test_stacks_run_and_everything_else_is_understood_but_refused():
-    assert [str(m.ref) for m in runnable_stack(parse(["a", "b"]))] == ["a", "b"]
-    assert runnable_stack(BARE) == ()
-    for value, pointer in (({"fuse": ["a", "b"]}, ""), (["a", {"parallel": ["b"]}], "/stack/1")):
-        with pytest.raises(UnsupportedComposition) as caught:
-            runnable_stack(parse(value))
-        assert caught.value.pointer == pointer
+def test_parallel_stands_for_one_composition_per_branch():
+    assert branches(parse(["a", "b"])) == (parse(["a", "b"]),)
+    assert branches(parse({"parallel": ["a", ["b", "c"]]})) == (parse(["a"]), parse(["b", "c"]))
+    value = {"stack": ["l", {"parallel": ["a", {"average": ["b", "c"]}]}, {"parallel": ["d", "e"]}], "skip_layers": [1]}
+    first, second = branches(parse(value))
+    assert first == parse({"stack": ["l", "a", "d"], "skip_layers": [1]})
+    assert second == parse({"stack": ["l", {"average": ["b", "c"]}, "e"], "skip_layers": [1]})
+    with pytest.raises(UnsupportedComposition):
+        branches(parse([{"parallel": ["a", "b"]}, {"parallel": ["a", "b", "c"]}]))
+
+
+def test_a_task_chooses_one_child_of_every_multi_task():
+    assert task_count(parse(["a"])) is None
+    composition = parse({"stack": ["l", {"multi_task": ["a", ["b", "c"]]}]})
+    assert task_count(composition) == 2
+    assert for_task(composition, 0) == parse(["l", "a"])
+    assert for_task(composition, 1) == parse(["l", "b", "c"])
+
+
+def test_the_adapter_written_last_answers():
+    assert str(last(parse(["a", {"fuse": ["b", "c"], "name": "f"}]).block).ref) == "c"
+    assert last(BARE.block) is None
 
 
 def test_map_pins_every_reference_including_the_fusion_package():

@@ -39,7 +39,7 @@ def classification(count: int = 120) -> list[Example]:
 SETTINGS = TrainingSettings("bottleneck", "classification", epochs=12, learning_rate=5e-3)
 
 
-@pytest.mark.parametrize("method", ["bottleneck", "lora", "prefix_tuning", "prompt_tuning", "ia3"])
+@pytest.mark.parametrize("method", ["bottleneck", "lora", "prefix_tuning_flat", "prompt_tuning", "ia3", "loreft"])
 def test_training_learns_and_the_backbones_bits_do_not_change(method, tokenizer):
     backbone = builders.backbone("bert")
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}

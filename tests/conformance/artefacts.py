@@ -1,20 +1,25 @@
-"""The library's public path from a source library's folder to a package: read or convert, write, read again, check."""
+"""The library's public path from a source library's folders to packages: read or convert, write, read again, check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adapters import composition
 from adapters.architectures.profile import BackboneProfile
 from adapters.embeddings import TokenEmbedding, token_embedding
 from adapters.errors import UnsafeFile
 from adapters.formats import check, converter, native, recognise
+from adapters.formats.adapterhub import setup
+from adapters.formats.adapterhub.setup import Setup
 from adapters.manifest import Manifest
-from adapters.refs import AdapterRef, Reference
 from adapters.weights import Package
+from tests.conformance.arrangement import Named
+from tests.conformance.cases import Case, CaseRow
+
+Reader = Callable[[], Package]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +35,22 @@ class Shelf:
             package = recognise.read(folder, self.profile)
         except UnsafeFile:
             package = recognise.read(converter.convert(folder, self._place()), self.profile)
+        return self.through_native(package)
+
+    def setup(self, folder: Path) -> Setup:
+        """A saved setup as the library reads it; raises `AdapterError`."""
+        try:
+            return setup.read(folder, self.profile)
+        except UnsafeFile:
+            return setup.read(converter.convert(folder, self._place()), self.profile)
+
+    def through_native(self, package: Package) -> Package:
+        """A package written as a native file, read again, and checked."""
         path = self._place() / "package.safetensors"
         path.write_bytes(native.write(package))
-        package = native.read(path)
-        check.check(package, self.profile)
-        return package
+        again = native.read(path)
+        check.check(again, self.profile)
+        return again
 
     def embedding(self, folder: Path) -> TokenEmbedding:
         """A folder as a vocabulary with its matrix."""
@@ -46,19 +62,43 @@ class Shelf:
         return place
 
 
-def members(arrangement: Any, skip_layers: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of the adapters of a case's composition, bottom first; raises what the library raises.
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """Where the names of a case lead; a package is read when it is first asked for."""
 
-    The case's own names need not fit our grammar, so numbered ones stand in for them on the way.
-    """
-    if arrangement is None:
-        return ()
-    names: dict[str, str] = {}
-    value = _renamed(arrangement, names)
-    if skip_layers:
-        value = {**(value if isinstance(value, Mapping) else {"stack": [value]}), "skip_layers": list(skip_layers)}
-    back = {alias: name for name, alias in names.items()}
-    return tuple(back[_name(leaf.ref)] for leaf in composition.runnable_stack(composition.parse(value)))
+    members: Mapping[Named, Reader]
+    heads: Mapping[str | None, Reader]
+
+    def of(self, row: CaseRow) -> dict[str, Package]:
+        """The packages of a row's composition, by stand-in."""
+        return {alias: self.members[named]() for alias, named in row.arranged.names.items()}
+
+    def head(self, row: CaseRow) -> Package | None:
+        """The row's head: the named one, that of the plain class, or that of the top adapter."""
+        if all(expected.want != "logits" for expected in row.expected):
+            return None
+        arranged = row.arranged
+        if arranged.head is not None or None in self.heads:
+            return self.heads[arranged.head]()
+        return None if arranged.top is None else self.heads[arranged.top]()
+
+
+def of_case(case: Case, shelf: Shelf) -> Holdings:
+    """The folders that a case lists, each read once."""
+    read = cache(shelf.read)
+    members: dict[Named, Reader] = {("adapter", name): partial(read, path) for name, path in case.artefacts().items()}
+    members |= {("fusion", name): partial(read, path) for name, path in case.fusions().items()}
+    return Holdings(members, {name: partial(read, path) for name, path in case.heads().items()})
+
+
+def of_setup(found: Setup, shelf: Shelf) -> Holdings:
+    """The packages of a saved setup."""
+    through = cache(shelf.through_native)
+    adapters = {name: partial(through, package) for name, package in found.adapters.items()}
+    members: dict[Named, Reader] = {("adapter", name): reader for name, reader in adapters.items()}
+    members |= {("fusion", name): partial(through, package) for name, package in found.fusions.items()}
+    heads = {name: partial(through, package) for name, package in found.heads.items()}
+    return Holdings(members, {**adapters, **heads})
 
 
 def gated(manifest: Manifest) -> bool:
@@ -68,18 +108,6 @@ def gated(manifest: Manifest) -> bool:
 
 def _holds_gate(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return bool(value.get("use_gating")) or any(_holds_gate(item) for item in value.values())
+        gates = bool(value.get("use_gating") or value.get("gated")) or value.get("gating") in ("shared", "separate")
+        return gates or any(_holds_gate(item) for item in value.values())
     return isinstance(value, list | tuple) and any(_holds_gate(item) for item in value)
-
-
-def _renamed(value: Any, names: dict[str, str]) -> Any:
-    if isinstance(value, str):
-        return names.setdefault(value, f"n{len(names)}")
-    if isinstance(value, Mapping):
-        renamed = value.keys() & (composition.BLOCKS.keys() | {"name"})
-        return {key: _renamed(item, names) if key in renamed else item for key, item in value.items()}
-    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
-
-
-def _name(ref: Reference | AdapterRef) -> str:
-    return ref.name

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapters.backbone import Backbone
-from adapters.batch.rows import Row
+from adapters.backbone import Backbone, Want
+from adapters.batch.rows import Row, members_of
 from adapters.embeddings import TokenEmbedding
 from adapters.errors import AdapterError
 from adapters.methods.fold import fold
-from adapters.weights import ALIGN, Package, Resident
-from tests.conformance.artefacts import Shelf, gated, members
-from tests.conformance.cases import Case, CaseRow, NotComparable, Output
+from adapters.weights import ALIGN, Adapter, Package, Resident
+from tests.conformance.artefacts import Holdings, Shelf, gated, of_case, of_setup
+from tests.conformance.cases import Case, CaseRow, NotComparable
 from tests.conformance.compare import Verdict, compare, positions_count
 from tests.conformance.report import CaseOutcome
 from tests.conformance.tokens import Ids, backbone_tokenizer, tokenize
@@ -23,12 +23,23 @@ from tests.conformance.tokens import Ids, backbone_tokenizer, tokenize
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A row with its adapters folded, not yet placed in the arena."""
+    """A row with its packages, not yet placed in the arena. `packages`: by the names of the row's composition."""
 
     source: CaseRow
-    members: tuple[Package, ...]
+    packages: Mapping[str, Package]
     head: Package | None
     ids: Ids
+
+    @property
+    def all(self) -> tuple[Package, ...]:
+        """Every package of the row, with repeats."""
+        return (*self.packages.values(), *(() if self.head is None else (self.head,)))
+
+    @property
+    def method(self) -> str:
+        """The methods in the order written."""
+        leaves = (self.packages[leaf.ref.name] for leaf in self.source.arranged.composition.leaves())
+        return ">".join(package.manifest.method for package in leaves) or "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +48,6 @@ class Cargo:
 
     rows: tuple[Loaded, ...]
     embedding: TokenEmbedding | None
-
-    def packages(self) -> Iterator[Package]:
-        """Every package, with repeats."""
-        for row in self.rows:
-            yield from row.members
-            if row.head is not None:
-                yield row.head
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +61,19 @@ class ReadyRow:
     method: str
     gated: bool
 
-    def judge(self, wanted: Sequence[Output], outputs: Sequence[Tensor]) -> Iterator[Verdict]:
+    def judge(self, wanted: Sequence[Want], outputs: Sequence[Tensor]) -> Iterator[Verdict]:
         """A verdict for every reference of the outputs that were asked for."""
         if not positions_count(self.source.mask, gated=self.gated):
             return
         for want, output in zip(wanted, outputs, strict=True):
             for expected in self.source.expected:
-                if expected.output == want:
+                if expected.want == want:
                     yield compare(output, expected, self.source.mask, self.row.insertion, self.case.tolerance)
 
     @property
-    def wanted(self) -> tuple[Output, ...]:
-        """The outputs that have a reference."""
-        return tuple(sorted({expected.output for expected in self.source.expected}))
+    def wanted(self) -> tuple[Want, ...]:
+        """What has a reference."""
+        return tuple(sorted({expected.want for expected in self.source.expected}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,7 @@ class Bench:
     ready: tuple[tuple[Case, tuple[ReadyRow, ...]], ...]
     out: tuple[CaseOutcome, ...]
 
-    def run(self, rows: Sequence[ReadyRow], wanted: Sequence[Output]) -> tuple[list[Tensor], int]:
+    def run(self, rows: Sequence[ReadyRow], wanted: Sequence[Want]) -> tuple[list[Tensor], int]:
         """The outputs of one batch, and how many forward passes of the Hugging Face model it took."""
         passes = 0
 
@@ -103,25 +107,37 @@ def load(name: str, folder: Path, cases: Iterable[Case], scratch: Path) -> Bench
     backbone = Backbone.load(folder, device="cpu", dtype=torch.float32)
     shelf = Shelf(backbone.profile, scratch)
     loaded: list[tuple[Case, Cargo]] = []
+    folded: dict[int, Adapter] = {}
     out = []
     for case in cases:
         try:
-            loaded.append((case, _load(case, shelf, folder)))
+            cargo = _load(case, shelf, folder)
+            folded |= fold_all((package for row in cargo.rows for package in row.all), backbone)
+            loaded.append((case, cargo))
         except (AdapterError, NotComparable) as error:
             out.append(CaseOutcome.refused(case.id, error))
         except Exception as error:  # one broken case must not hide the others
             out.append(CaseOutcome.failed(case.id, f"{type(error).__name__}: {error}"))
-    placed = settle((package for _, cargo in loaded for package in cargo.packages()), backbone)
-    ready = tuple(
-        (case, tuple(_ready(case, row, cargo.embedding, placed) for row in cargo.rows)) for case, cargo in loaded
-    )
-    return Bench(name, folder, backbone, ready, tuple(out))
+    placed = place(folded, backbone)
+    ready = []
+    for case, cargo in loaded:
+        try:
+            ready.append((case, tuple(_ready(case, row, cargo.embedding, placed) for row in cargo.rows)))
+        except AdapterError as error:
+            out.append(CaseOutcome.refused(case.id, error))
+    return Bench(name, folder, backbone, tuple(ready), tuple(out))
 
 
-def settle(packages: Iterable[Package], backbone: Backbone) -> dict[int, Resident]:
-    """Every package folded, side by side in one arena of the backbone's dtype; by `id` of the package."""
+def fold_all(packages: Iterable[Package], backbone: Backbone) -> dict[int, Adapter]:
+    """Every package folded for a backbone, in its dtype; by `id` of the package."""
     distinct = {id(package): package for package in packages}
-    folded = {key: fold(package, backbone.profile, backbone.dtype) for key, package in distinct.items()}
+    return {
+        key: fold(package, backbone.profile, backbone.dtype, backbone.base_maps) for key, package in distinct.items()
+    }
+
+
+def place(folded: Mapping[int, Adapter], backbone: Backbone) -> dict[int, Resident]:
+    """Folded adapters side by side in one arena."""
     arena = torch.cat([torch.zeros(0, dtype=backbone.dtype), *(adapter.flat for adapter in folded.values())])
     placed, start = {}, 0
     for key, adapter in folded.items():
@@ -132,45 +148,36 @@ def settle(packages: Iterable[Package], backbone: Backbone) -> dict[int, Residen
 
 def _load(case: Case, shelf: Shelf, backbone: Path) -> Cargo:
     """Read what the rows of a case name: compositions first, so that what is refused costs no conversion."""
-    rows = case.rows()
-    stacks = [members(row.composition, case.skip_layers) for row in rows]
-    folders, head_folders = case.artefacts(), case.heads()
-    heads = [_head_folder(row, stack, head_folders) for row, stack in zip(rows, stacks, strict=True)]
-    needed = {folders[name] for stack in stacks for name in stack} | {folder for folder in heads if folder is not None}
-    packages = {folder: shelf.read(folder) for folder in sorted(needed)}
+    pad = shelf.profile.geometry.pad_token_id
+    rows, holdings = case.rows(pad), of_case(case, shelf)
     embedding = shelf.embedding(case.folder / case.raw["embedding"]["path"]) if case.raw.get("embedding") else None
-    ids = tokenize(embedding.tokenizer_json if embedding else backbone_tokenizer(backbone), rows)
-    return Cargo(
-        tuple(
-            Loaded(
-                row, tuple(packages[folders[name]] for name in stack), None if head is None else packages[head], found
-            )
-            for row, stack, head, found in zip(rows, stacks, heads, ids, strict=True)
-        ),
-        embedding,
+    tokenizer = embedding.tokenizer_json if embedding else backbone_tokenizer(backbone)
+    loaded = _loaded(rows, holdings, tokenizer)
+    if case.setup is not None:
+        setup = shelf.setup(case.setup)
+        again = case.rows_of_setup(setup.composition, setup.head, pad)
+        loaded += _loaded(again, of_setup(setup, shelf), tokenizer)
+    return Cargo(loaded, embedding)
+
+
+def _loaded(rows: Sequence[CaseRow], holdings: Holdings, tokenizer: bytes | None) -> tuple[Loaded, ...]:
+    return tuple(
+        Loaded(row, holdings.of(row), holdings.head(row), ids)
+        for row, ids in zip(rows, tokenize(tokenizer, rows), strict=True)
     )
 
 
-def _head_folder(row: CaseRow, stack: tuple[str, ...], folders: Mapping[str | None, Path]) -> Path | None:
-    """Folder of the row's head: the named one, that of the plain class, or that of the top adapter."""
-    if not any(expected.output == "logits" for expected in row.expected):
-        return None
-    if row.head is not None or None in folders:
-        return folders[row.head]
-    return folders[stack[-1]] if stack else None
-
-
-def row_of(
-    loaded: Loaded, embedding: TokenEmbedding | None, placed: Mapping[int, Resident], skip_layers: tuple[int, ...]
-) -> Row:
+def row_of(loaded: Loaded, embedding: TokenEmbedding | None, placed: Mapping[int, Resident]) -> Row:
     """The library's row, with the packages where they were placed."""
+    composition = loaded.source.arranged.composition
     return Row(
-        members=tuple(placed[id(package)] for package in loaded.members),
+        members=members_of(composition, lambda ref: placed[id(loaded.packages[ref.name])]),
         head=None if loaded.head is None else placed[id(loaded.head)],
         embedding=embedding,
         input_ids=np.array(loaded.ids.input_ids, np.int64),
         type_ids=None if loaded.ids.type_ids is None else np.array(loaded.ids.type_ids, np.int64),
-        skip_layers=frozenset(skip_layers),
+        skip_layers=composition.skip_layers,
+        word_starts=loaded.source.word_starts,
     )
 
 
@@ -178,8 +185,8 @@ def _ready(case: Case, loaded: Loaded, embedding: TokenEmbedding | None, placed:
     return ReadyRow(
         case=case,
         source=loaded.source,
-        row=row_of(loaded, embedding, placed, case.skip_layers),
+        row=row_of(loaded, embedding, placed),
         loaded=loaded,
-        method=">".join(package.manifest.method for package in loaded.members) or "none",
-        gated=any(gated(package.manifest) for package in loaded.members),
+        method=loaded.method,
+        gated=any(gated(package.manifest) for package in loaded.packages.values()),
     )

@@ -4,15 +4,19 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-Output = Literal["logits", "hidden_state"]
+from tests.conformance.arrangement import Arranged, arrange
+from tests.conformance.references import Expected, comparable, references
+
 LIBRARIES = ("adapterhub", "peft")
-COMPARED: tuple[Output, ...] = ("logits", "hidden_state")
+INPUTS = ("texts", "pairs", "choices")
+
+Text = str | tuple[str, str]
 
 
 class NotComparable(Exception):
@@ -20,24 +24,15 @@ class NotComparable(Exception):
 
 
 @dataclass(frozen=True)
-class Expected:
-    """One reference of one row. `values`: [labels], or [positions, width], padding and inserted tokens included."""
-
-    name: str
-    output: Output
-    values: Tensor
-
-
-@dataclass(frozen=True)
 class CaseRow:
-    """One input with what runs on it: a composition in the case's own names, and the name of a head."""
+    """One row of a case: an input with what runs on it, and its references."""
 
-    index: int
-    text: str | tuple[str, str]
-    composition: Any
-    head: str | None
+    label: str
+    text: Text
+    arranged: Arranged
     input_ids: tuple[int, ...]  # as the source library tokenized it, padding left out
     type_ids: tuple[int, ...] | None
+    word_starts: tuple[int, ...] | None
     mask: Tensor  # [positions] bool, padding included
     expected: tuple[Expected, ...]
 
@@ -62,25 +57,62 @@ class Case:
         return float(self.raw["atol"]), float(self.raw["rtol"])
 
     @property
-    def skip_layers(self) -> tuple[int, ...]:
-        """Layers in which no adapter acts."""
-        return tuple(self.raw.get("skip_layers") or ())
+    def setup(self) -> Path | None:
+        """The folder of a saved setup that holds the same adapters."""
+        return self.folder / self.raw["setup_path"] if self.raw.get("setup_path") else None
 
     def artefacts(self) -> Mapping[str, Path]:
         """Folder by adapter name."""
-        return {item["name"]: self.folder / item["path"] for item in self.raw["adapters"]}
+        return self._folders("adapters")
+
+    def fusions(self) -> Mapping[str, Path]:
+        """Folder by fusion name."""
+        return self._folders("fusions")
 
     def heads(self) -> Mapping[str | None, Path]:
         """Folder by head name; PEFT keeps the head in the adapter, AdapterHub names the head of a plain class None."""
-        listed = {item["name"]: self.folder / item["path"] for item in self.raw.get("heads", ())}
-        return {**self.artefacts(), **listed}
+        return {**self.artefacts(), **self._folders("heads")}
 
-    def rows(self) -> tuple[CaseRow, ...]:
+    def rows(self, pad_token_id: int) -> tuple[CaseRow, ...]:
         """Every row of the case; raises `NotComparable`."""
-        if self.raw["inputs_kind"] not in ("texts", "pairs"):
-            raise NotComparable(f"inputs of kind {self.raw['inputs_kind']!r}")
-        tensors = load_file(self.folder / self.raw["expected"]["file"])
-        return tuple(_rows(self.raw, tensors))
+        return tuple(self._rows(self.raw, "row", pad_token_id))
+
+    def rows_of_setup(self, composition: Mapping[str, Any], head: str | None, pad_token_id: int) -> tuple[CaseRow, ...]:
+        """The same inputs and references under the composition and head that a saved setup says."""
+        raw = {key: value for key, value in self.raw.items() if key != "skip_layers"}
+        return tuple(self._rows({**raw, "composition": composition, "head": head}, "setup row", pad_token_id))
+
+    def _folders(self, kind: str) -> dict[str, Path]:
+        return {item["name"]: self.folder / item["path"] for item in self.raw.get(kind, ())}
+
+    def _rows(self, raw: Mapping[str, Any], label: str, pad: int) -> Iterator[CaseRow]:
+        if raw["inputs_kind"] not in INPUTS:
+            raise NotComparable(f"inputs of kind {raw['inputs_kind']!r}")
+        tensors = load_file(self.folder / raw["expected"]["file"])
+        unknown = sorted(name for name in tensors if not name.startswith("input.") and not comparable(name))
+        if unknown:
+            raise NotComparable(f"outputs {', '.join(unknown)}")
+        texts = tuple(_texts(raw))
+        masks, ids, types = (
+            _flat(tensors, f"input.{name}") for name in ("attention_mask", "input_ids", "token_type_ids")
+        )
+        assert masks is not None
+        assert ids is not None
+        for arranged in arrange(raw, len(texts)):
+            i = arranged.source
+            mask = masks[i].bool()
+            starts = _word_starts(raw["word_starts"][i], pad) if raw.get("word_starts") else None
+            words = len(starts) - 1 if starts else 0
+            yield CaseRow(
+                label=f"{label} {arranged.place}",
+                text=texts[i],
+                arranged=arranged,
+                input_ids=tuple(ids[i][mask].tolist()),
+                type_ids=None if types is None else tuple(types[i][mask].tolist()),
+                word_starts=starts,
+                mask=mask,
+                expected=tuple(references(tensors, arranged, words, of_rows=bool(raw.get("rows")))),
+            )
 
 
 def find(root: Path) -> tuple[Case, ...]:
@@ -97,76 +129,32 @@ def find(root: Path) -> tuple[Case, ...]:
     return tuple(found)
 
 
-def _rows(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterator[CaseRow]:
-    unknown = sorted(name for name in tensors if not name.startswith("input.") and not _comparable(name))
-    if unknown:
-        raise NotComparable(f"outputs {', '.join(unknown)}")
-    masks = tensors["input.attention_mask"].bool()
-    for i, (text, (composition, head)) in enumerate(zip(raw["inputs"], _arrangements(raw), strict=True)):
-        mask = masks[i]
-        type_ids = tensors.get("input.token_type_ids")
-        yield CaseRow(
-            index=i,
-            text=text if isinstance(text, str) else (text[0], text[1]),
-            composition=composition,
-            head=head,
-            input_ids=tuple(tensors["input.input_ids"][i][mask].tolist()),
-            type_ids=None if type_ids is None else tuple(type_ids[i][mask].tolist()),
-            mask=mask,
-            expected=tuple(_expected(raw, tensors, i, bare=composition is None and head is None)),
-        )
-
-
-def _comparable(name: str) -> bool:
-    return name.rsplit(".", 1)[-1] in COMPARED
-
-
-def _arrangements(raw: Mapping[str, Any]) -> Iterator[tuple[Any, str | None]]:
-    """(composition, head name) of every input row."""
-    composition = raw["composition"]
-    if raw.get("rows"):
-        yield from ((row["composition"], row["head"]) for row in raw["rows"])
-    elif isinstance(composition, Mapping) and "batch_split" in composition:
-        for part, count in zip(composition["batch_split"], composition["batch_sizes"], strict=True):
-            yield from [(part, _last(part))] * count
-    else:
-        head = (raw.get("head") or {}).get("name")
-        yield from [(composition, head)] * len(raw["inputs"])
-
-
-def _last(composition: Any) -> str:
-    """Name of the last adapter of a part: its head is the part's head."""
-    while not isinstance(composition, str):
-        blocks = composition.values() if isinstance(composition, Mapping) else [composition]
-        composition = next(value for value in blocks if isinstance(value, list))[-1]
-    return composition
-
-
-def _expected(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], row: int, *, bare: bool) -> Iterator[Expected]:
-    """References of one row, under whichever of the format's names they are stored."""
-    for output in COMPARED:
-        if output == "logits" and bare and raw.get("rows"):
-            continue  # logits of a head that is in no artefact: the class's own, freshly initialised
-        if output in tensors:
-            yield Expected(output, output, tensors[output][row])
-        if (name := f"row.{row}.{output}") in tensors:
-            yield Expected(name, output, tensors[name][0])
-    composition = raw["composition"]
-    if isinstance(composition, Mapping) and "batch_split" in composition:
-        part, within = _part_of(row, composition["batch_sizes"])
-        name = f"head_output.{part}.logits"
-        if name in tensors:
-            yield Expected(name, "logits", tensors[name][within])
-
-
-def _part_of(row: int, sizes: list[int]) -> tuple[int, int]:
-    for part, size in enumerate(sizes):
-        if row < size:
-            return part, row
-        row -= size
-    raise NotComparable(f"batch sizes {sizes} are fewer than the inputs")
-
-
 def full_mask(mask: Tensor, inserted: int, at: int) -> Tensor:
     """The mask [positions + inserted] of a row into which prompt tuning put `inserted` tokens before `at`."""
     return torch.cat([mask[:at], torch.ones(inserted, dtype=torch.bool), mask[at:]])
+
+
+def _texts(raw: Mapping[str, Any]) -> Iterator[Text]:
+    """A text or a pair per row; a question makes a pair with each of its choices."""
+    for item in raw["inputs"]:
+        if raw["inputs_kind"] == "choices":
+            yield from ((item[0], choice) for choice in item[1])
+        else:
+            yield item if isinstance(item, str) else (item[0], item[1])
+
+
+def _flat(tensors: Mapping[str, Tensor], name: str) -> Tensor | None:
+    """[rows, positions] of an input that may be stored as [questions, choices, positions]."""
+    held = tensors.get(name)
+    return None if held is None else held.reshape(-1, held.shape[-1])
+
+
+def _word_starts(stored: list[int], pad: int) -> tuple[int, ...] | None:
+    """Word starts as the source library reads them: entries equal to the padding id are none."""
+    starts = [start for start in stored if start != pad]
+    kept = starts[:1]
+    for start in starts[1:]:
+        if start <= 0:
+            break
+        kept.append(start)
+    return tuple(kept) if len(kept) > 1 else None

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from adapters.backbone import Want
 from adapters.weights import Insertion
-from tests.conformance.cases import Expected, Output, full_mask
+from tests.conformance.cases import full_mask
+from tests.conformance.references import Expected
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Verdict:
     """
 
     name: str
-    output: Output
+    want: Want
     max_error: float
     over: float
     reason: str
@@ -30,13 +32,14 @@ class Verdict:
 
 
 def compare(
-    got: Tensor, expected: Expected, mask: Tensor, insertion: Insertion | None, tolerance: tuple[float, float]
+    answer: Tensor, expected: Expected, mask: Tensor, insertion: Insertion | None, tolerance: tuple[float, float]
 ) -> Verdict:
     """Judge one output of one row.
 
-    `got`: logits [labels], or [tokens, width] of the unpadded row, with or without the tokens that prompt tuning
-    inserted. `mask` [positions] marks the real tokens of the padded reference.
+    `answer`: what the row gave, over the unpadded row, with or without the tokens that prompt tuning inserted. `mask`
+    [positions] marks the real tokens of the padded reference.
     """
+    got = expected.taken(answer).detach().float().cpu()
     want = expected.values.float()
     if want.dim() == 2:
         inserted = want.shape[0] - mask.shape[0]
@@ -50,7 +53,6 @@ def compare(
             want = want[full_mask(mask, inserted, at)]
         else:
             want = want[mask]
-    got = got.detach().float().cpu()
     if got.shape != want.shape:
         return _apart(expected, f"shape {tuple(got.shape)} instead of {tuple(want.shape)}")
     if not bool(torch.isfinite(got).all()):
@@ -59,11 +61,11 @@ def compare(
     atol, rtol = tolerance
     largest, over = float(error.max()), float((error - rtol * want.abs()).max())
     reason = "" if over <= atol else f"{expected.name}: off by {largest:.3g}, atol {atol:g}, rtol {rtol:g}"
-    return Verdict(expected.name, expected.output, largest, over, reason)
+    return Verdict(expected.name, expected.want, largest, over, reason)
 
 
 def _apart(expected: Expected, why: str) -> Verdict:
-    return Verdict(expected.name, expected.output, float("inf"), float("inf"), f"{expected.name}: {why}")
+    return Verdict(expected.name, expected.want, float("inf"), float("inf"), f"{expected.name}: {why}")
 
 
 def positions_count(mask: Tensor, *, gated: bool) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from adapters.backbone import Want
 from tests.conformance.bench import ReadyRow
-from tests.conformance.cases import Output
 from tests.conformance.compare import Verdict
 from tests.conformance.rounding import Rounding
 
@@ -20,7 +20,7 @@ class Judge:
     largest: float = 0.0
     widest: float = 0.0  # the largest rounding that was needed
 
-    def faults(self, row: ReadyRow, wanted: Sequence[Output], outputs: Sequence[Tensor]) -> Iterator[str]:
+    def faults(self, row: ReadyRow, wanted: Sequence[Want], outputs: Sequence[Tensor]) -> Iterator[str]:
         """What is wrong with a row's outputs."""
         atol, _ = row.case.tolerance
         for verdict in row.judge(wanted, outputs):
@@ -29,12 +29,12 @@ class Judge:
             self.largest = max(self.largest, settled.max_error)
             self.widest = max(self.widest, settled.rounding)
             if settled.reason:
-                yield f"row {row.source.index}: {settled.reason}"
+                yield f"{row.source.label}: {settled.reason}"
 
     def _settle(self, row: ReadyRow, verdict: Verdict, atol: float) -> Verdict:
         if not verdict.reason or self.rounding is None or verdict.over == float("inf"):
             return verdict
-        return verdict.with_rounding(atol, self.rounding.of(row, verdict.output))
+        return verdict.with_rounding(atol, self.rounding.of(row, verdict.want))
 
 
 def note(widest: float) -> str:

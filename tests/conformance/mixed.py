@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from adapters.backbone import Want
 from tests.conformance.bench import Bench, ReadyRow
-from tests.conformance.cases import Output
 from tests.conformance.judge import Judge, note
 from tests.conformance.report import BatchOutcome
 from tests.conformance.rounding import Rounding
@@ -26,7 +26,7 @@ class Draw:
 
     bench: Bench
     rows: tuple[ReadyRow, ...]
-    wanted: tuple[Output, ...]
+    wanted: tuple[Want, ...]
 
 
 def run_mixed(benches: Sequence[tuple[Bench, Rounding | None]], batches: int, seed: int) -> Iterator[BatchOutcome]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from adapters.backbone import Backbone
-from tests.conformance.bench import Bench, ReadyRow, row_of, settle
-from tests.conformance.cases import Output
+from adapters.backbone import Backbone, Want
+from tests.conformance.bench import Bench, ReadyRow, fold_all, place, row_of
 
 
 @dataclass(eq=False)
@@ -22,9 +21,9 @@ class Rounding:
 
     bench: Bench
     _exact: Backbone | None = None
-    _known: dict[tuple[int, Output], float] = field(default_factory=dict)
+    _known: dict[tuple[int, Want], float] = field(default_factory=dict)
 
-    def of(self, row: ReadyRow, want: Output) -> float:
+    def of(self, row: ReadyRow, want: Want) -> float:
         """The largest distance between the row's float32 and float64 output, run alone."""
         key = (id(row), want)
         if key not in self._known:
@@ -32,13 +31,12 @@ class Rounding:
             self._known[key] = float((ours.double() - self._run(row, want)).abs().max())
         return self._known[key]
 
-    def _run(self, row: ReadyRow, want: Output) -> Tensor:
+    def _run(self, row: ReadyRow, want: Want) -> Tensor:
         if self._exact is None:
             self._exact = Backbone.load(self.bench.folder, dtype=torch.float64)
-        head = [row.loaded.head] if row.loaded.head is not None else []
-        placed = settle([*row.loaded.members, *head], self._exact)
+        placed = place(fold_all(row.loaded.all, self._exact), self._exact)
         embedding = row.row.embedding
         if embedding is not None:
             embedding = replace(embedding, matrix=embedding.matrix.double())
-        exact = row_of(row.loaded, embedding, placed, row.case.skip_layers)
+        exact = row_of(row.loaded, embedding, placed)
         return self._exact.run([exact], [want])[0].double()

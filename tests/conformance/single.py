@@ -23,7 +23,7 @@ def _run(bench: Bench, case: Case, rows: Sequence[ReadyRow], judge: Judge) -> Ca
         try:
             outputs, _ = bench.run([row] * len(wanted), wanted)
         except Exception as error:  # a crash is a failed case, and the others still run
-            return CaseOutcome.failed(case.id, f"row {row.source.index}: {type(error).__name__}: {error}")
+            return CaseOutcome.failed(case.id, f"{row.source.label}: {type(error).__name__}: {error}")
         faults += judge.faults(row, wanted, outputs)
     if not judge.compared:
         return CaseOutcome.failed(case.id, "nothing was compared")

@@ -1,7 +1,6 @@
 """The runner itself: it must see every kind of wrong answer, and say nothing it did not compute."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,37 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.conformance.__main__ import main, read_list
 from tests.conformance.cases import find
+from tests.conformance.copies import DATA, change, copied, nudge, outcome
 from tests.conformance.run import Options, UnknownCases, backbone_folder, run
-from tests.conformance.test_golden import DATA
-
-
-def copied(tmp_path, *cases):
-    """A small data folder of its own, with these cases and the backbones they need."""
-    root = tmp_path / "open"
-    for case in cases:
-        shutil.copytree(DATA / case, root / case)
-        name = json.loads((root / case / "case.json").read_text())["backbone"]
-        shutil.copytree(DATA / "backbones" / name, root / "backbones" / name, dirs_exist_ok=True)
-    return root
-
-
-def change(root, case, **changes):
-    path = root / case / "expected.safetensors"
-    tensors = load_file(path)
-    for name, edit in changes.items():
-        tensors[name.replace("__", ".")] = edit(tensors[name.replace("__", ".")].clone())
-    save_file(tensors, path)
-
-
-def outcome(root, **options):
-    (found,) = run(Options(root, **options)).cases
-    return found
-
-
-def nudge(tensor):
-    tensor.view(-1)[0] += 1e-3
-    return tensor
-
 
 SEQ = "adapterhub/bert__seq_bn"
 
@@ -145,9 +115,9 @@ def test_a_missing_file_fails_and_the_others_still_run(tmp_path):
 def test_an_output_that_no_row_has_is_refused_and_never_passed(tmp_path):
     root = copied(tmp_path, SEQ)
     path = root / SEQ / "expected.safetensors"
-    save_file(load_file(path) | {"start_logits": torch.zeros(3, 4)}, path)
+    save_file(load_file(path) | {"generated": torch.zeros(3, 4)}, path)
     found = outcome(root)
-    assert (found.outcome, found.reason) == ("refused", "NotComparable: outputs start_logits")
+    assert (found.outcome, found.reason) == ("refused", "NotComparable: outputs generated")
 
 
 def test_a_backbone_without_a_record_refuses_its_cases(tmp_path):
@@ -248,9 +218,26 @@ def test_minilm_comes_from_the_installed_package_or_the_option(tmp_path):
     assert backbone_folder("bert-tiny", tmp_path) == tmp_path / "backbones" / "bert-tiny"
 
 
+def test_a_fold_that_breaks_hides_no_other_case(tmp_path, monkeypatch):
+    root = copied(tmp_path, SEQ, "adapterhub/head_only")
+    from tests.conformance import bench
+
+    def breaks(package, *rest):
+        if package.manifest.parts:
+            raise RuntimeError("broken fold")
+        return fold(package, *rest)
+
+    fold = bench.fold
+    monkeypatch.setattr(bench, "fold", breaks)
+    outcomes = {case.id: case.outcome for case in run(Options(root)).cases}
+    assert outcomes == {SEQ: "failed", "adapterhub/head_only": "passed"}
+
+
 def test_batch_split_gives_each_row_its_own_part():
     (case,) = [case for case in find(DATA) if case.id == "adapterhub/batch_split__stacks"]
-    rows = case.rows()
-    assert [row.composition for row in rows] == [{"stack": ["lang1", "task1"]}] * 2 + [{"stack": ["lang2", "task2"]}]
-    assert [row.head for row in rows] == ["task1", "task1", "task2"]
-    assert [row.expected[-1].name for row in rows] == ["head_output.0.logits"] * 2 + ["head_output.1.logits"]
+    rows = case.rows(0)
+    named = [[row.arranged.names[leaf.ref.name][1] for leaf in row.arranged.composition.leaves()] for row in rows]
+    assert named == [["lang1", "task1"]] * 2 + [["lang2", "task2"]]
+    assert [row.arranged.head for row in rows] == ["task1", "task1", "task2"]
+    logits = [next(e.name for e in row.expected if e.output == "logits") for row in rows]
+    assert logits == ["head_output.0.logits"] * 2 + ["head_output.1.logits"]

@@ -32,9 +32,9 @@ def tokenize(tokenizer_json: bytes | None, rows: Sequence[CaseRow]) -> tuple[Ids
     for row, encoding in zip(rows, tokenizer.encode_batch([row.text for row in rows]), strict=True):
         ids, types = tuple(encoding.ids), tuple(encoding.type_ids)
         if ids != row.input_ids:
-            raise TokenMismatch(f"row {row.index}: token ids {ids} instead of {row.input_ids}")
+            raise TokenMismatch(f"{row.label}: token ids {ids} instead of {row.input_ids}")
         if row.type_ids is not None and types != row.type_ids:
-            raise TokenMismatch(f"row {row.index}: segment ids {types} instead of {row.type_ids}")
+            raise TokenMismatch(f"{row.label}: segment ids {types} instead of {row.type_ids}")
         found.append(Ids(ids, row.type_ids))
     return tuple(found)
 

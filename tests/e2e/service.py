@@ -1,6 +1,7 @@
 """A real service in processes of its own, started as an operator starts it, and what the kernel says of it."""
 
 import json
+import os
 import signal
 import socket
 import struct
@@ -53,6 +54,7 @@ class Service:
     gateways: int
     port: int
     options: tuple[str, ...] = ()  # further words of the command line
+    root: Path = ROOT  # whose code runs
     process: subprocess.Popen | None = None
 
     @property
@@ -74,7 +76,8 @@ class Service:
         ]
         self.data.mkdir(exist_ok=True)
         with (self.data / "service.log").open("a") as log:
-            self.process = subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=log, stderr=log)
+            words, environ = [str(word) for word in command], {**os.environ, "PYTHONPATH": str(self.root)}
+            self.process = subprocess.Popen(words, cwd=self.root, env=environ, stdout=log, stderr=log)
         deadline = time.monotonic() + START_S
         while not self._ready():
             told = (self.data / "service.log").read_text()

@@ -1,16 +1,32 @@
 """The registry on paper: a `Directory` and the `Control` that writes to it, with the registry's rules and no SQL."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from adapters.errors import InvalidName
+from adapters.manifest import EmbeddingSpec, Manifest, Requires
 from adapters.refs import AdapterRef, Reference, parse_alias, parse_name
 from serving.config import Limits
 from serving.errors import Conflict, NotFound, PreconditionFailed, TooLarge, Unprocessable, from_library
-from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Space, Version
+from serving.registry.records import (
+    AuditEntry,
+    CheckReport,
+    Extension,
+    NameRecord,
+    NewTarget,
+    Published,
+    Resolved,
+    Space,
+    Version,
+)
+from serving.registry.targets import members_of, package_bytes
 from serving.tenancy.keys import Caller
+from tests.serving import samples
 from tests.serving.samples import read_manifest
 
 NOW = 1_800_000_000.0
@@ -72,6 +88,7 @@ class FakeControl:
     limits: Limits
     audit: list[AuditEntry] = field(default_factory=list)
     counters: dict[tuple[str, Space, str], int] = field(default_factory=dict)
+    extensions: list[Extension] = field(default_factory=list)
 
     async def publish(
         self, caller: Caller, space: Space, name: str, body: AsyncIterator[bytes], *, promote: bool
@@ -92,6 +109,34 @@ class FakeControl:
             record = replace(record, aliases={**record.aliases, "prod": version.ref.version})
         self._store(caller, record, "publish", f"version {version.ref.version}")
         return Published(version, created, "prod" if promote else None)
+
+    async def publish_target(self, caller: Caller, name: str, target: NewTarget, *, promote: bool) -> Published:
+        held = self.directory.records.get((caller.tenant, "adapter", name))
+        if held is not None and held.versions and held.current.manifest.kind != "target":
+            raise Conflict(f"{name!r} is the name of a package", code="other_kind")
+        data = package_bytes(target.manifest)
+        return await self.publish(caller, "adapter", name, _whole(data), promote=promote)
+
+    async def extend(self, caller: Caller, name: str, extension: Extension, *, activate: bool) -> Published:
+        """Publish what a checker would make: the tokenizer as it came, and a manifest that counts its tokens."""
+        held = self.directory.records.get((caller.tenant, "embedding", name))
+        if held is not None and held.versions:
+            raise Conflict(f"{name!r} is there already", code="name_taken")
+        self.extensions.append(extension)
+        try:
+            rows = len(json.loads(extension.tokenizer)["model"]["vocab"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unprocessable("the tokenizer is not JSON", code="does_not_fit") from error
+        manifest = Manifest("embedding", Requires("bert", 8, 2, 2), embedding=EmbeddingSpec(rows, 8, tokenizer=True))
+        tensors = {
+            "embedding/matrix/weight": np.full((rows, 8), extension.seed, np.float32),
+            "embedding/tokenizer/bytes": np.frombuffer(extension.tokenizer, np.uint8),
+        }
+        data = samples.package_bytes(manifest, tensors)
+        published = await self.publish(caller, "embedding", name, _whole(data), promote=False)
+        if activate:
+            await self.set_active_embedding(caller, name)
+        return published
 
     async def validate(self, caller: Caller, space: Space, body: AsyncIterator[bytes]) -> CheckReport:
         return (await self._check(space, body))[0]
@@ -124,6 +169,15 @@ class FakeControl:
         held = [alias for alias, at in record.aliases.items() if at in going]
         if held or going & record.pinned:
             raise Conflict(f"{name} is held by {held or 'a pin'}")
+        digests = {v.ref.digest for v in record.versions if v.ref.version in going}
+        targets = [
+            f"{v.ref.name}@{v.ref.version}"
+            for other in self.directory.names(caller.tenant, "adapter")
+            for v in other.versions
+            if v.manifest.target and digests & {ref.digest for _, _, ref in members_of(v.manifest.target)}
+        ]
+        if targets:
+            raise Conflict(f"{name} is held by the target {', '.join(targets)}", code="held")
         left = tuple(v for v in record.versions if v.ref.version not in going)
         self._store(caller, replace(record, versions=left), "retire", str(sorted(going)))
         if space == "embedding" and not left and self.directory.active.get(caller.tenant) == name:
@@ -178,6 +232,10 @@ class FakeControl:
         subject = f"{record.space}:{record.name}"
         self.audit.append(AuditEntry(NOW, caller.key_id, caller.tenant, action, subject, detail))
         return record
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 def _refuse_outdated(record: NameRecord, if_match: int | None) -> None:

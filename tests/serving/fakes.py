@@ -15,10 +15,11 @@ from adapters.manifest import Manifest
 from adapters.refs import AdapterRef
 from serving.api.services import Services
 from serving.config import Limits
+from serving.engine.reduce import reduce
 from serving.errors import NotFound, Unauthenticated
 from serving.metrics import GatewayMetrics
 from serving.registry.records import Published, Resolved, Space
-from serving.request import Refusal, ReplicaReport, Reply, Result, Ticket, Timing
+from serving.request import Reduced, Refusal, ReplicaReport, Reply, Result, Ticket, Timing
 from serving.tenancy.keys import SCOPES, Caller, KeyRecord, NewKey
 from tests.serving.fake_registry import NOW, FakeControl, FakeDirectory
 from tests.serving.samples import PROFILE, adapter_manifest, head_spec, package_bytes, tokenizer_json
@@ -84,24 +85,36 @@ class FakeSubmit:
 
     def _answer(self, ticket: Ticket) -> Result:
         tiers = {ref.digest: "device" for ref in ticket.refs}
-        return Result(ticket.id, self.output(ticket), Timing(1.5, 0.5, 2.0), tiers, "engine-1", 1)
+        share = self.share(ticket)
+        return Result(ticket.id, share.output, Timing(1.5, 0.5, 2.0), tiers, "engine-1", 1, share.indices)
 
     def output(self, ticket: Ticket) -> np.ndarray:
+        """What the row gives, reduced as it asked."""
+        return self.share(ticket).output
+
+    def share(self, ticket: Ticket) -> Reduced:
         """What the row gives: seeded by its ids and by everything that it names."""
         names = "".join(ref.digest for ref in ticket.refs).encode()
         seed = hashlib.sha256(names + ticket.input_ids.tobytes()).digest()
         generator = np.random.default_rng(int.from_bytes(seed[:8], "little"))
+        output = generator.normal(size=self._shape(ticket)).astype(np.float32)
+        return reduce(output, ticket.reduction, np.arange(len(ticket.input_ids)))
+
+    def _shape(self, ticket: Ticket) -> tuple[int, ...]:
         rows = len(ticket.input_ids)
         if ticket.reduction.output == "hidden_state":
-            shape: tuple[int, ...] = (rows, PROFILE.geometry.hidden_size)
-        else:
-            assert ticket.head is not None
-            head = self.directory.by_digest(ticket.head).manifest.head
-            assert head is not None
-            shape = (rows, len(head.labels)) if head.problem_type == "token" else (len(head.labels),)
-        output = generator.normal(size=shape).astype(np.float32)
+            return (rows, PROFILE.geometry.hidden_size)
+        assert ticket.head is not None
+        head = self.directory.by_digest(ticket.head).manifest.head
+        assert head is not None
+        if head.pooling != "tokens":
+            return (len(head.labels) or 1,)
+        if head.type == "dependency_parsing":
+            assert ticket.word_starts is not None
+            words = len(ticket.word_starts) - 1
+            return (words, words + 1, 1 + len(head.labels))
         positions = ticket.reduction.positions
-        return output if positions is None else output[list(positions)]
+        return (rows if positions is None else len(positions), head.vocabulary or len(head.labels))
 
 
 @dataclass

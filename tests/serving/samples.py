@@ -7,8 +7,10 @@ import numpy as np
 
 from adapters import manifest as manifests
 from adapters.architectures.profile import BackboneProfile, Geometry
+from adapters.composition import Composition, Leaf, Stack
 from adapters.errors import InvalidPackage
-from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires
+from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires, TargetSpec
+from adapters.refs import AdapterRef, Reference
 from serving.errors import Unprocessable, from_library
 
 PROFILE = BackboneProfile(
@@ -44,6 +46,7 @@ WORDS = (
     "caf",
     "##e",
     "!",
+    "[MASK]",
 )
 
 
@@ -103,6 +106,11 @@ def tokenizer_json(words: Sequence[str] = WORDS) -> bytes:
     return json.dumps(value).encode()
 
 
+def stack(*refs: AdapterRef | Reference, skip_layers: frozenset[int] = frozenset()) -> Composition:
+    """A stack, bottom first."""
+    return Composition(Stack(tuple(Leaf(ref) for ref in refs)), skip_layers)
+
+
 def head_spec(labels: Sequence[str] = ("NEG", "POS"), problem_type: str = "single_label") -> HeadSpec:
     """A one-layer head; `problem_type` "token" makes it a tagger."""
     kinds = {"token": "tagging", "multi_label": "multilabel_classification"}
@@ -110,6 +118,21 @@ def head_spec(labels: Sequence[str] = ("NEG", "POS"), problem_type: str = "singl
     return HeadSpec(
         kinds.get(problem_type, "classification"), 1, None, True, pooling, tuple(labels), problem_type, name="h"
     )
+
+
+def head_of(kind: str, labels: Sequence[str] = (), **members: object) -> HeadSpec:
+    """A head of any type, with the members that its task reads."""
+    problems = {
+        "question_answering": ("span", ("start", "end")),
+        "multiple_choice": ("choice", ()),
+        "masked_lm": ("vocabulary", ()),
+        "dependency_parsing": ("tree", ("nsubj", "obj", "root")),
+    }
+    problem, usual = problems[kind]
+    if kind == "masked_lm":
+        members = {"vocabulary": PROFILE.geometry.vocabulary, "width": 8, "norm_eps": 1e-12, **members}
+    pooling = "first_token" if kind == "multiple_choice" else "tokens"
+    return HeadSpec(kind, 1, None, True, pooling, tuple(labels or usual), problem, **members)
 
 
 def adapter_manifest(
@@ -127,6 +150,17 @@ def adapter_manifest(
         head=head,
         embedding=EmbeddingSpec(len(WORDS), 8, tokenizer=True) if kind == "embedding" else None,
     )
+
+
+def fusion_manifest(*children: str) -> Manifest:
+    """A fusion of so many adapters."""
+    requires = adapter_manifest().requires
+    return Manifest("fusion", requires, parts=(PartSpec("fusion", {}),), children=children)
+
+
+def target_manifest(adapters: Mapping[str, object], embedding: str | None = None, head: str | None = None) -> Manifest:
+    """A composition under a name of its own."""
+    return Manifest("target", adapter_manifest().requires, target=TargetSpec(adapters, embedding, head))
 
 
 def package_bytes(manifest: Manifest, tensors: Mapping[str, np.ndarray] | None = None) -> bytes:

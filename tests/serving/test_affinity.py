@@ -5,6 +5,7 @@ import numpy as np
 from adapters.refs import AdapterRef
 from serving.affinity import AWAY_ROWS, EXPECTED_S, MISSING_ROWS, Affinity
 from serving.request import Reduction, Ticket
+from tests.serving.samples import stack
 
 
 class Clock:
@@ -19,9 +20,9 @@ def ref(name: str, tenant: str = "acme") -> AdapterRef:
 
 
 def ticket(*names: str, ident: str = "t", tenant: str = "acme") -> Ticket:
-    members = tuple(ref(name, tenant) for name in names)
+    composition = stack(*(ref(name, tenant) for name in names))
     ids = np.array([1, 2], np.int32)
-    return Ticket(ident, tenant, members, None, None, frozenset(), ids, None, Reduction("hidden_state"), 1000.0)
+    return Ticket(ident, tenant, composition, None, None, ids, None, Reduction("hidden_state"), 1000.0)
 
 
 def two(a: tuple[str, ...] = (), b: tuple[str, ...] = (), clock: Clock | None = None) -> Affinity:

@@ -5,7 +5,7 @@ import pytest
 
 from adapters.errors import InvalidName
 from serving.api.app import build_app
-from serving.client import Client, Packages
+from serving.client import Client
 from serving.errors import (
     Conflict,
     NotFound,
@@ -15,9 +15,11 @@ from serving.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from serving.namespaces import Packages
 from serving.request import ReplicaReport
 from serving.tenancy.keys import SCOPES
 from tests.serving import fakes
+from tests.serving.samples import head_of
 from tests.serving.server import serve
 
 PACKAGE = fakes.package_bytes(fakes.adapter_manifest(fakes.head_spec()))
@@ -44,6 +46,15 @@ def test_a_prediction_names_what_answered(client):
     assert [len(output) for output in answer["outputs"]] == [1, 1]
     assert answer["target"]["adapters"][0]["name"] == "tone"
     assert client.predict("i love it", [], task="feature-extraction")["task"] == "feature-extraction"
+
+
+def test_every_form_of_input_travels(client):
+    client.adapters.publish("reader", fakes.package_bytes(fakes.adapter_manifest(head_of("question_answering"))))
+    client.adapters.publish("chooser", fakes.package_bytes(fakes.adapter_manifest(head_of("multiple_choice"))))
+    (answer,) = client.predict([{"question": "i", "context": "you love it"}], ["reader"])["outputs"]
+    assert set(answer) == {"answer", "score", "start", "end"}
+    (choices,) = client.predict({"text": "i", "choices": ["it", "you"]}, {"stack": ["chooser"]})["outputs"]
+    assert [set(choice) for choice in choices] == [{"label", "score", "index"}] * 2
 
 
 def test_a_refused_prediction_is_the_servers_error_with_its_pointer(client):

@@ -305,6 +305,19 @@ def test_a_refusal_of_the_checker_is_raised_with_all_it_says(tmp_path):
     run(main())
 
 
+def test_a_matrix_is_built_by_the_checker_or_refused_with_all_it_says(tmp_path):
+    async def main():
+        handle = Handle({"build": None})
+        await RemoteChecker(handle).build("job", tmp_path)
+        assert handle.asked[0][:2] == ("build", ("job", str(tmp_path)))
+        with pytest.raises(Unprocessable, match="does not fit"):
+            await RemoteChecker(Handle({"build": Unprocessable("does not fit")})).build("job", tmp_path)
+        with pytest.raises(NotReady):
+            await RemoteChecker(Handle({"build": RayActorError()})).build("job", tmp_path)
+
+    run(main())
+
+
 def test_the_server_between_deployments_is_bound_to_loopback(monkeypatch):
     bound = []
     monkeypatch.setattr(ray_replica, "add_port_to_grpc_server", lambda _server, address: bound.append(address) or 5)

@@ -1,6 +1,6 @@
 import pytest
 
-from adapters.architectures.families import ARCHITECTURES, architecture_of
+from adapters.architectures.families import ARCHITECTURES, FAMILIES, architecture_of
 from adapters.errors import UnknownArchitecture
 
 
@@ -9,5 +9,11 @@ def test_records_are_found_by_their_own_model_type():
 
 
 def test_an_unknown_family_is_refused_naming_those_that_exist():
-    with pytest.raises(UnknownArchitecture, match="bert, distilbert, roberta"):
+    with pytest.raises(
+        UnknownArchitecture, match="albert, bert, deberta-v2, distilbert, electra, modernbert, roberta, xlm-roberta"
+    ):
         architecture_of("gpt2")
+
+
+def test_no_two_records_are_for_one_model_type():
+    assert len(FAMILIES) == len(ARCHITECTURES) == 8

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from adapters.architectures.profile import BackboneProfile, read_geometry, read_profile
 from adapters.errors import UnknownArchitecture
@@ -16,9 +17,29 @@ def test_the_profile_agrees_with_the_live_model(family):
     assert geometry.model_type == family
     assert geometry.hidden_size == builders.HIDDEN == model.config.hidden_size
     assert geometry.vocabulary == model.get_input_embeddings().weight.shape[0]
-    assert profile.has_pooler == (family != "distilbert")
-    positions = model.embeddings.position_embeddings.weight.shape[0]
-    assert geometry.max_tokens == positions - (2 if family == "roberta" else 0)
+    assert profile.has_pooler == (family in ("bert", "roberta", "xlm-roberta", "albert"))
+    assert geometry.embedding_size == model.get_input_embeddings().weight.shape[1]
+    positions = model.config.max_position_embeddings
+    assert geometry.max_tokens == positions - (2 if family in ("roberta", "xlm-roberta") else 0)
+    assert geometry.type_vocabulary == (getattr(model.config, "type_vocab_size", 0) if family != "distilbert" else 0)
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_a_pooler_is_known_from_the_checkpoint_with_and_without_the_prefix(family, tmp_path):
+    weights = load_file(builders.folder(family) / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((builders.folder(family) / "config.json").read_bytes())
+    for prefix, kept, held in (("", "", True), (f"{family}.", "", True), ("", "pooler", False), ("cls.", "", False)):
+        named = {prefix + name: tensor for name, tensor in weights.items() if not kept or not name.startswith(kept)}
+        save_file(named, tmp_path / "model.safetensors")
+        assert read_profile(tmp_path).has_pooler == held
+
+
+def test_members_that_a_configuration_leaves_out_have_the_familys_values():
+    config = builders.config_json("roberta")
+    config.pop("pad_token_id")
+    config.pop("type_vocab_size")
+    geometry = read_geometry(config)
+    assert (geometry.pad_token_id, geometry.max_tokens, geometry.type_vocabulary) == (1, 38, 2)
 
 
 def test_the_digest_changes_with_one_weight_and_with_the_configuration(tmp_path):

@@ -1,7 +1,10 @@
 import pytest
 
 from adapters.architectures.encoders import BERT, DISTILBERT
-from adapters.architectures.sites import Address
+from adapters.architectures.families import FAMILIES
+from adapters.architectures.modernbert import MODERNBERT
+from adapters.architectures.record import Demand
+from adapters.architectures.sites import SITES, Address, SiteKind
 
 
 def test_paths_of_linear_sites():
@@ -28,3 +31,40 @@ def test_widths_follow_the_feed_forward():
     assert BERT.linear_width("ffn_in", 8, 32) == (8, 32)
     assert BERT.linear_width("ffn_out", 8, 32) == (32, 8)
     assert BERT.linear_width("attn_v", 8, 32) == (8, 8)
+    assert MODERNBERT.linear_width("ffn_in", 8, 32) == (8, 64)
+    assert MODERNBERT.linear_width("ffn_out", 8, 32) == (32, 8)
+
+
+def test_a_site_that_is_all_of_its_map_is_no_part():
+    assert BERT.fused(Address(0, "attn_q")) is None
+    assert BERT.fused(Address(None, "pooler")) is None
+    assert BERT.linear_sites()["attention.self.query"] == ("attn_q",)
+    assert set(BERT.linear_sites()) == set(BERT.linear.values())
+
+
+def test_norms_are_the_layers_own_or_that_of_the_last():
+    assert BERT.norm_path(Address(0, "ffn_junction"), 4) == "encoder.layer.0.output.LayerNorm"
+    assert MODERNBERT.norm_path(Address(0, "attn_junction"), 4) == "layers.3.mlp_norm"
+    assert MODERNBERT.norm_path(Address(0, "ffn_junction"), 4) is None
+
+
+def test_a_family_without_prefixes_has_no_place_for_them():
+    assert Address(None, "attn_kv") in BERT.addresses(1)
+    assert not [a for a in MODERNBERT.addresses(2) if SITES[a.site] is SiteKind.ATTENTION_KV]
+    assert set(MODERNBERT.refuses) == {"prefix_tuning", "prompt_tuning"}
+
+
+@pytest.mark.parametrize("record", FAMILIES, ids=lambda record: record.model_type)
+def test_every_record_places_all_that_adapterhub_stores(record):
+    assert set(record.hub_bottlenecks) == set(record.junctions) == {"attn_junction", "ffn_junction"}
+    assert {site for site, kind in SITES.items() if kind is SiteKind.LINEAR} - {"pooler"} == set(record.linear)
+    assert (record.hub_prefix is None) == ("prefix_tuning" in record.refuses)
+
+
+def test_a_demand_reads_nested_members_and_accepts_what_is_absent():
+    demand = Demand("rope.kind", ("plain",), "because")
+    assert demand.unmet({}) is demand.unmet({"rope": None}) is demand.unmet({"rope": {"kind": "plain"}}) is None
+    assert demand.unmet({"rope": {"kind": "odd"}}) == "rope.kind is 'odd': because"
+    alike = Demand("narrow", (), "because", like="wide")
+    assert alike.unmet({"narrow": 4, "wide": 4}) is None
+    assert alike.unmet({"narrow": 4, "wide": 8}) == "narrow is 4: because"

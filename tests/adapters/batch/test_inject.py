@@ -70,9 +70,9 @@ def test_stacked_prefixes_stand_with_the_upper_one_in_front(monkeypatch):
     low, top = builders.in_one_arena([builders.adapter("bert", [PARTS["prefix_flat"]], seed=s) for s in (1, 2)])
     seen = []
 
-    def spy(q, k, v, packing, prefixes, scaling):
+    def spy(q, k, v, packing, prefixes, scaling, window):
         seen.append(prefixes[0])
-        return attend(q, k, v, packing, prefixes, scaling)
+        return attend(q, k, v, packing, prefixes, scaling, window)
 
     monkeypatch.setattr(inject, "attend", spy)
     backbone.run([Row((low, top), None, None, builders.ids(3, 5))], ["hidden_state"])

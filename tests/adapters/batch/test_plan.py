@@ -32,7 +32,7 @@ def test_thirty_two_tasks_over_one_language_are_one_segment_for_the_language():
     tasks = residents(*["double_seq_bn"] * 8)
     made = plan([row(language, task) for task in tasks])
     first, second = made.steps[Address(0, "ffn_junction")]
-    assert (first.operand.final, second.operand.final) == (False, True)
+    assert [(step.first, step.leaves) for step in (first, second)] == [(True, False), (False, True)]
     assert len(first.operand.runs.lengths) == 1
     assert len(second.operand.runs.lengths) == 8
 
@@ -77,23 +77,53 @@ def test_one_head_of_many_rows_is_one_segment_and_heads_of_one_shape_one_step():
     assert sorted(step.rows) == list(range(6))
 
 
-def test_methods_that_do_not_chain_and_maps_that_are_not_square_are_refused():
+def test_chains_through_maps_that_are_not_square_are_refused():
     lora, ia3, everywhere = residents("lora_qv", "ia3", "lora_all")
-    with pytest.raises(InvalidRow, match=r"can not be stacked on .* at 0/attn_v"):
-        plan([row(lora, ia3)])
     with pytest.raises(InvalidRow, match="square"):
         plan([row(everywhere, everywhere)])
-    plan([row(lora, lora)])
+    plan([row(lora, lora), row(lora, ia3)])
 
 
-def test_factors_of_inputs_and_of_outputs_do_not_chain():
+def test_factors_of_inputs_do_not_chain():
     sides = [
         PartSpec("ia3", {"sites": builders.sites(["ffn_out"], at=side, scaling=1.0)}) for side in ("input", "output")
     ]
     inner, outer = builders.in_one_arena([builders.adapter("bert", [part]) for part in sides])
-    with pytest.raises(InvalidRow, match=r"inputs and of outputs .* at 0/ffn_out"):
-        plan([row(inner, outer)])
-    plan([row(inner, inner), row(outer, outer)])
+    for stack in ((inner, outer), (outer, inner), (inner, inner)):
+        with pytest.raises(InvalidRow, match="0/ffn_out"):
+            plan([row(*stack)])
+    plan([row(inner), row(outer, outer)])
+
+
+def test_one_position_asked_for_is_one_state_for_the_head():
+    member = residents("lora_qv", heads=HEADS["tagging"])[0]
+    some = Row((member,), member, None, builders.ids(1, 6), positions=(4, 1))
+    (step,) = plan([row(member, head=member), some]).heads
+    assert [end - start for start, end in step.ranges] == [4, 2]
+    assert sorted(step.places.tolist()) == sorted([0, 1, 2, 3, 4 + 4, 4 + 1])
+
+
+def test_prompts_push_asked_positions_and_words_behind_themselves():
+    member = residents("prompt", heads=HEADS["tagging"])[0]
+    (step,) = plan([Row((member,), member, None, builders.ids(1, 6), positions=(0, 5))]).heads
+    assert step.places.tolist() == [3, 8]
+    (step,) = plan([Row((member,), member, None, builders.ids(1, 6), word_starts=(1, 3, 5))]).heads
+    assert step.places.tolist() == [3, 4, 5, 6, 7, 8]
+
+
+def test_units_with_adapters_at_queries_or_keys_get_a_position_table_of_their_own():
+    lora, bn, other = residents("lora_qv", "seq_bn", "ia3")
+    rows = [row(lora), row(bn), row(other), row(lora), row()]
+    relative = plan_batch(rows, GEOMETRY, CPU, [False] * 5, relative=7).relative
+    order = plan_batch(rows, GEOMETRY, CPU, [False] * 5).order
+    of = {given: relative.unit_of_row[at] for at, given in enumerate(order)}
+    assert relative.units == 3
+    assert of[0] == of[3] != 0
+    assert of[2] not in (0, of[0])
+    assert of[1] == of[4] == 0
+    assert set(relative.programs) == {Address(i, site) for i in (0, 1) for site in ("attn_q", "attn_k")}
+    (step,) = relative.programs[Address(0, "attn_q")]
+    assert step.runs.bounds == ((of[0] * 7, of[0] * 7 + 7),)
 
 
 def test_adapters_of_two_arenas_are_never_read_from_one():

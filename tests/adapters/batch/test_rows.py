@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from adapters.batch.rows import Row, check_row, own_tokens, positions, segment_ids
-from adapters.errors import InvalidRow
+from adapters.batch.rows import Row, check_row, leaves, members_of, own_tokens, positions, segment_ids
+from adapters.composition import parse
+from adapters.errors import InvalidRow, UnsupportedComposition
+from adapters.manifest import HeadSpec
+from adapters.weights import Resident
 from tests.adapters import builders
 
 GEOMETRY = builders.profile("bert").geometry
@@ -62,3 +65,55 @@ def test_a_head_must_be_one():
     headless = builders.in_one_arena([builders.adapter("bert", [builders.PARTS["lora_qv"]])])[0]
     with pytest.raises(InvalidRow, match="holds none"):
         check_row(Row((), headless, None, np.array([5])), GEOMETRY)
+
+
+def test_members_follow_the_composition():
+    names = {}
+
+    def resident(ref):
+        return names.setdefault(str(ref), object.__new__(Resident))
+
+    value = {"stack": ["l", {"fuse": ["a", ["b", "c"]], "name": "f"}, {"average": ["a", "b"], "weights": [1, 3]}]}
+    low, fused, mean = members_of(parse(value), resident)
+    assert low is names["l"]
+    assert (fused.kind, fused.chained, fused.fusion) == ("fuse", (False, True), names["f"])
+    assert fused.arms == ((names["a"],), (names["b"], names["c"]))
+    assert mean.weights == (0.25, 0.75)
+    assert [names[n] for n in "labcab"] == list(leaves((low, fused, mean)))
+    assert members_of(parse({"average": ["a", "b"]}), resident)[0].weights == (0.5, 0.5)
+    assert members_of(parse({"split": ["a", {"split": ["b", "c"], "splits": [1, 2]}], "splits": [3, 4]}), resident)
+
+
+@pytest.mark.parametrize("value", [{"parallel": ["a", "b"]}, {"fuse": ["a", "b"]}, ["a", {"multi_task": ["b"]}]])
+def test_what_stands_for_several_rows_or_lacks_its_fusion_has_no_members(value):
+    with pytest.raises(UnsupportedComposition):
+        members_of(parse(value), lambda ref: object.__new__(Resident))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"positions": (4,)}, "positions"),
+        ({"positions": (-1,)}, "positions"),
+        ({"word_starts": (0,)}, "word starts"),
+        ({"word_starts": (1, 1, 3)}, "word starts"),
+        ({"word_starts": (1, 5)}, "word starts"),
+    ],
+)
+def test_positions_and_words_lie_within_the_row(change, fault):
+    with pytest.raises(InvalidRow, match=fault):
+        check_row(Row((), None, None, np.arange(5, 9), **change), GEOMETRY)
+    check_row(Row((), None, None, np.arange(5, 9), positions=(3, 0), word_starts=(0, 2, 4)), GEOMETRY)
+
+
+def test_heads_that_need_more_of_the_row_are_refused_without_it():
+    trees = HeadSpec("dependency_parsing", 1, None, False, "tokens", ("root", "obj"), "tree")
+    words = HeadSpec("masked_lm", 1, None, True, "tokens", (), "vocabulary", vocabulary=9, width=7)
+    parser, speller = builders.in_one_arena(
+        [builders.adapter("bert", [builders.PARTS["invertible"]], head) for head in (trees, words)]
+    )
+    with pytest.raises(InvalidRow, match="word starts"):
+        check_row(Row((), parser, None, np.arange(5, 9)), GEOMETRY)
+    with pytest.raises(InvalidRow, match="undoes the row's invertible adapter"):
+        check_row(Row((speller,), speller, None, np.arange(5, 9)), GEOMETRY)
+    check_row(Row((), speller, None, np.arange(5, 9)), GEOMETRY)

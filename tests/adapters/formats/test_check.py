@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from adapters.errors import Misfit
-from adapters.formats import adapterhub
+from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.adapterhub import fusion
 from adapters.formats.check import check
 from adapters.manifest import EmbeddingSpec, Manifest, PartSpec, Requires
 from adapters.weights import Package
 from tests.adapters.formats import folders
+from tests.adapters.formats.adapterhub import by_hand
 from tests.adapters.formats.folders import H, profile
 
 REQUIRES = Requires("bert", H, 2, 2)
@@ -91,8 +93,19 @@ def test_a_part_that_matches_no_module_is_refused():
     assert any("no module" in reason for reason in reasons(Package(Manifest("adapter", REQUIRES, (part,)), {})))
 
 
+def test_a_fusion_is_checked_as_an_adapter_is():
+    members = {key: by_hand.fusion_config()[key] for key in fusion.SETTINGS}
+    part = PartSpec("fusion", {"sites": {"1/ffn_junction": {}}, **members})
+    names = {"query.weight": (H, H), "query.bias": (H,), "key.weight": (H, H), "key.bias": (H,), "value.weight": (H, H)}
+    held = {f"1/ffn_junction/{name}": torch.zeros(shape) for name, shape in names.items()}
+    check(Package(Manifest("fusion", REQUIRES, (part,), children=("a", "b")), held), profile())
+    held["1/ffn_junction/key.bias"] = torch.full((H,), float("nan"))
+    del held["1/ffn_junction/value.weight"]
+    assert len(reasons(Package(Manifest("fusion", REQUIRES, (part,), children=("a", "b")), held))) == 2
+
+
 def test_an_unknown_method_and_a_nan_come_in_one_error():
-    part = PartSpec("vera", {})
+    part = PartSpec("oft", {})
     tensors = {"0/attn_q/x": torch.tensor([float("nan")])}
     found = reasons(Package(Manifest("adapter", REQUIRES, (part,)), tensors))
     assert len(found) == 2

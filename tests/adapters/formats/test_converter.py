@@ -1,11 +1,13 @@
 import json
+import subprocess
 import tempfile
 
 import pytest
 import torch
 
 from adapters.errors import InvalidPackage, UnsafeFile
-from adapters.formats import adapterhub, converter, recognise
+from adapters.formats import converter, recognise
+from adapters.formats.adapterhub import folder as adapterhub
 from tests.adapters.formats import folders
 from tests.adapters.formats.folders import H, profile, tensors
 
@@ -74,6 +76,8 @@ def test_limits_end_the_conversion(tmp_path):
     folder = pickled(tmp_path / "bin")
     with pytest.raises(UnsafeFile, match=r"within 0\.01 s"):
         converter.convert(folder, tmp_path / "slow", timeout_s=0.01)
+    # A file of torch's old format goes through torch, which takes more than this to load.
+    torch.save({"x": torch.ones(1)}, folder / "pytorch_adapter.bin", _use_new_zipfile_serialization=False)
     with pytest.raises(UnsafeFile, match="not converted"):
         converter.convert(folder, tmp_path / "small", memory_bytes=1 << 20)
 
@@ -81,3 +85,63 @@ def test_limits_end_the_conversion(tmp_path):
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(InvalidPackage, match="no weights"):
         converter.convert(tmp_path)
+
+
+def test_every_folder_of_a_setup_or_a_shelf_is_converted_in_one_call(tmp_path, monkeypatch):
+    root = tmp_path / "setup"
+    root.mkdir()
+    for name in ("a", "b"):
+        pickled(root / name)
+    (root / "a,b").mkdir()
+    (root / "a,b" / "adapter_fusion_config.json").write_text("{}")
+    torch.save({"x": torch.ones(1)}, root / "a,b" / "pytorch_model_adapter_fusion.bin")
+    (root / "adapter_setup.json").write_text("{}")
+    calls = []
+    run = subprocess.run
+    monkeypatch.setattr(converter.subprocess, "run", lambda *args, **kw: calls.append(args) or run(*args, **kw))
+    assert converter.needs_conversion(root)
+    made = converter.convert(root, tmp_path / "out")
+    assert len(calls) == 1
+    assert {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()} == {
+        "adapter_setup.json",
+        "a/adapter_config.json",
+        "a/adapter.safetensors",
+        "b/adapter_config.json",
+        "b/adapter.safetensors",
+        "a,b/adapter_fusion_config.json",
+        "a,b/model_adapter_fusion.safetensors",
+    }
+    assert not converter.needs_conversion(made)
+
+
+def test_folders_below_an_adapter_are_none_of_its_business(tmp_path):
+    folder = pickled(tmp_path / "bin")
+    pickled(folder / "checkpoint-500")
+    (folder / "checkpoint-500" / "pytorch_adapter.bin").write_bytes(b"broken")
+    made = converter.convert(folder, tmp_path / "out")
+    assert not (made / "checkpoint-500").exists()
+
+
+def test_links_out_of_a_shelf_are_not_followed(tmp_path):
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "elsewhere").symlink_to(pickled(tmp_path / "bin"))
+    assert not converter.needs_conversion(tmp_path / "shelf")
+
+
+def test_too_many_folders_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(converter, "MAX_FOLDERS", 2)
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    with pytest.raises(InvalidPackage, match="more than 2 folders"):
+        converter.convert(tmp_path)
+
+
+@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
+def test_a_payload_beside_good_tensors_is_refused_whichever_way_it_was_saved(tmp_path, how):
+    folder = pickled(tmp_path / "bin")
+    held = tensors(folders.seq_bn_keys()) | {"x": Payload(tmp_path / "trace")}
+    torch.save(held, folder / "pytorch_adapter.bin", **how)
+    with pytest.raises(UnsafeFile, match=r"pytorch_adapter\.bin was not converted"):
+        converter.convert(folder, tmp_path / "out")
+    assert not (tmp_path / "trace").exists()
+    assert not (tmp_path / "out" / "adapter.safetensors").exists()

@@ -9,9 +9,13 @@ from adapters.weights import Package
 REQUIRES = Requires("bert", 8, 2, 2)
 
 
-def package(head_type="classification", outputs=3):
-    pooling = "tokens" if head_type == "tagging" else "first_token"
-    spec = HeadSpec(head_type, 1, None, True, pooling, unnamed(outputs), problem_of(head_type, outputs))
+POOLING = {"tagging": "tokens", "question_answering": "tokens", "masked_lm": "tokens", "dependency_parsing": "tokens"}
+
+
+def package(head_type="classification", outputs=3, **more):
+    labels = () if head_type in ("masked_lm", "multiple_choice") else unnamed(outputs)
+    pooling = POOLING.get(head_type, "first_token")
+    spec = HeadSpec(head_type, 1, None, True, pooling, labels, problem_of(head_type, outputs), **more)
     manifest = Manifest("head", REQUIRES, head=spec, source={"warnings": [UNNAMED, "other"]})
     return Package(manifest, {"head/0/weight": torch.zeros(outputs, 8)})
 
@@ -35,6 +39,10 @@ def test_ids_that_do_not_number_the_outputs_are_refused(label2id):
         ("classification", 1, "regression"),
         ("multilabel_classification", 1, "multi_label"),
         ("tagging", 1, "token"),
+        ("question_answering", 2, "span"),
+        ("multiple_choice", 1, "choice"),
+        ("masked_lm", 0, "vocabulary"),
+        ("dependency_parsing", 5, "tree"),
     ],
 )
 def test_the_problem_follows_type_and_outputs(head_type, outputs, problem):
@@ -61,12 +69,26 @@ def test_a_problem_type_changes_the_type_of_head():
         ("classification", None, "regression", "one output"),
         ("classification", None, "token", "can not answer"),
         ("tagging", None, "single_label", "can not answer"),
+        ("question_answering", None, "single_label", "can not answer"),
+        ("classification", None, "span", "can not answer"),
+        ("question_answering", ["x", "y", "z"], None, "no labels to be named"),
+        ("masked_lm", ["x", "y", "z"], None, "no labels to be named"),
+        ("multiple_choice", ["x", "y"], None, "any number of choices"),
         ("classification", None, "nonsense", "none of"),
     ],
 )
 def test_what_does_not_fit_the_head_is_refused(head_type, labels, problem, message):
     with pytest.raises(Misfit, match=message):
         relabel(package(head_type), labels, problem)
+
+
+def test_relations_and_a_fixed_number_of_choices_can_be_named():
+    assert relabel(package("dependency_parsing", 2), ["nsubj", "obj"], None).manifest.head.labels == ("nsubj", "obj")
+    choices = package("multiple_choice", choices=2)
+    assert relabel(choices, ["yes", "no"], None).manifest.head.labels == ("yes", "no")
+    with pytest.raises(Misfit, match="2 outputs"):
+        relabel(choices, ["yes"], None)
+    assert relabel(choices, None, "choice").manifest.head == choices.manifest.head
 
 
 def test_labels_without_a_head_are_refused():

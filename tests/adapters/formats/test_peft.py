@@ -199,14 +199,14 @@ def test_a_lora_bias_is_kept(tmp_path):
     ("changes", "message"),
     [
         ({"peft_type": "LOHA"}, "LOHA"),
-        ({"use_dora": True}, "DoRA"),
+        ({"use_dora": True}, "use_dora is True, but the checkpoint says otherwise"),
         ({"bias": "all"}, "bias='all'"),
         ({"layer_replication": [[0, 2]]}, "layer replication"),
         ({"trainable_token_indices": [1]}, "trainable tokens"),
         ({"target_parameters": ["x"]}, "target_parameters"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"task_type": "QUESTION_ANS"}, "QUESTION_ANS"),
-        ({"task_type": "CAUSAL_LM", "use_dora": True}, "DoRA"),
+        ({"task_type": "CAUSAL_LM", "kasa_config": {"x": 1}}, "KaSA"),
         ({"task_type": None}, "head"),
         ({"task_type": "FEATURE_EXTRACTION"}, "classifier.bias belongs to no part"),
         ({"r": 4}, "rank 2, but adapter_config.json says 4"),
@@ -220,10 +220,26 @@ def test_what_is_not_served_or_contradicts_the_tensors_is_refused(tmp_path, chan
     assert any(message in reason for reason in reasons(basic(tmp_path, **changes)))
 
 
+def test_dora_is_read_with_its_flavour_and_round_trips(tmp_path):
+    keys = peft_lora_keys(QV) | CLASSIFIER | {f"base_model.model.{path}.lora_magnitude_vector": (H,) for path in QV}
+    package = peft.read(basic(tmp_path / "in", keys, use_dora=True), profile())
+    assert sites(package)["1/attn_v"]["dora"] == "peft"
+    check(package, profile())
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", profile()))
+    assert any("use_dora is False" in reason for reason in reasons(basic(tmp_path / "no", keys)))
+
+
+def test_a_map_that_is_several_sites_is_refused(tmp_path):
+    keys = peft_lora_keys([f"layers.{i}.attn.Wqkv" for i in range(2)], out=3 * H)
+    folder = peft_folder(tmp_path, peft_config(task_type=None, target_modules=["Wqkv"], modules_to_save=None), keys)
+    assert all("Wqkv is not one that is served" in reason for reason in reasons(folder, profile("modernbert")))
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_magnitude_vector", "not served yet"),
+        ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_magnitude", "not served yet"),
         ("base_model.model.bert.embeddings.word_embeddings.lora_embedding_A", "not served yet"),
         ("base_model.model.bert.encoder.layer.0.attention.self.query.base_layer.bias", "not served yet"),
         ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.more.weight", "not served yet"),

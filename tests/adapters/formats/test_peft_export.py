@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from adapters.errors import Misfit
-from adapters.formats import adapterhub, peft
+from adapters.formats import peft
+from adapters.formats.adapterhub import folder as adapterhub
 from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance, Requires
 from adapters.weights import Package
 from tests.adapters.formats import folders
@@ -81,6 +82,26 @@ def test_biases_in_some_modules_only_are_refused(tmp_path):
     tensors = dict(package.tensors) | {"1/attn_q/lora_bias": torch.zeros(H)}
     with pytest.raises(Misfit, match="bias"):
         peft.write(Package(package.manifest, tensors), tmp_path)
+
+
+@pytest.mark.parametrize("more", [{"gated": True}, {"dora": "adapterhub"}])
+def test_what_peft_has_no_keys_for_is_refused(tmp_path, more):
+    with pytest.raises(Misfit, match="PEFT"):
+        peft.write(lora({"0/attn_q": site(2, 8.0) | more}), tmp_path)
+
+
+def test_dora_in_some_modules_only_is_refused(tmp_path):
+    package = lora({"0/attn_q": site(2, 8.0), "1/attn_q": site(2, 8.0) | {"dora": "peft"}})
+    more = Package(package.manifest, dict(package.tensors) | {"1/attn_q/magnitude": torch.ones(H)})
+    with pytest.raises(Misfit, match="DoRA in all modules or in none"):
+        peft.write(more, tmp_path)
+
+
+def test_a_part_of_a_fused_map_is_refused(tmp_path):
+    package = lora({"0/attn_q": site(2, 8.0)})
+    manifest = replace(package.manifest, requires=replace(REQUIRES, model_type="modernbert"))
+    with pytest.raises(Misfit, match="as a whole"):
+        peft.write(Package(manifest, package.tensors), tmp_path)
 
 
 def test_methods_and_kinds_that_peft_does_not_hold_are_refused(tmp_path):

@@ -16,6 +16,10 @@ def test_modules_are_the_family_s_linear_maps():
     assert modules(ARCHITECTURES["bert"], 1)["pooler.dense"] == Address(None, "pooler")
 
 
+def test_a_fused_map_is_no_module_of_peft_s():
+    assert set(modules(ARCHITECTURES["modernbert"], 1)) == {"layers.0.attn.Wo", "layers.0.mlp.Wi", "layers.0.mlp.Wo"}
+
+
 @pytest.mark.parametrize(
     ("config", "path", "expected"),
     [

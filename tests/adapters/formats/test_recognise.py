@@ -2,6 +2,7 @@ import pytest
 
 from adapters.errors import InvalidPackage, Misfit
 from adapters.formats import native, recognise
+from tests.adapters.formats.adapterhub import by_hand
 from tests.adapters.formats.folders import (
     CLASSIFIER,
     H,
@@ -10,6 +11,7 @@ from tests.adapters.formats.folders import (
     peft_folder,
     peft_lora_keys,
     profile,
+    saved,
     seq_bn_folder,
     tensors,
     write,
@@ -27,6 +29,16 @@ def test_every_format_is_recognised_by_what_it_holds(tmp_path):
     (tmp_path / "file").write_bytes(native.write(hub))
     assert recognise.format_of(tmp_path / "file") == "native"
     assert recognise.read(tmp_path / "file", profile()).manifest == hub.manifest
+
+
+def test_a_fusion_is_read_and_a_setup_is_a_target(tmp_path):
+    held = tensors(by_hand.fusion(by_hand.FAMILIES["bert"]))
+    config = saved(by_hand.fusion_config(), name="x,y")
+    write(tmp_path / "fusion", "model_adapter_fusion.safetensors", "adapter_fusion_config.json", config, held)
+    assert recognise.read(tmp_path / "fusion", profile()).manifest.children == ("x", "y")
+    (tmp_path / "adapter_setup.json").write_text("{}")
+    with pytest.raises(Misfit, match="`chorus push` publishes it as a target"):
+        recognise.read(tmp_path, profile())
 
 
 def test_warnings_are_those_of_the_reader(tmp_path):

@@ -1,8 +1,27 @@
 import pytest
+import torch
 
 from adapters.errors import Misfit
-from adapters.formats.static_heads import SEQUENCE, TOKEN, like, names, read, task_of
-from tests.adapters.formats.folders import H, tensors
+from adapters.formats.labels import UNNAMED
+from adapters.formats.static_heads import (
+    CHOICE,
+    LANGUAGE,
+    QUESTION,
+    SEQUENCE,
+    TASKS,
+    TOKEN,
+    OwnSettings,
+    like,
+    names,
+    own_settings,
+    read,
+    task_of,
+)
+from adapters.heads.table import head_reasons, head_shapes
+from tests.adapters.formats.folders import H, profile, tensors
+
+OWN = OwnSettings(1e-7, "silu", 20, 4)
+VOCABULARY, WIDTH = 20, 4
 
 
 def linear(*stems, labels=3):
@@ -13,15 +32,55 @@ def linear(*stems, labels=3):
     return shapes
 
 
+def language(dense, norm, decoder):
+    return {
+        f"{dense}.weight": (WIDTH, H),
+        f"{dense}.bias": (WIDTH,),
+        f"{norm}.weight": (WIDTH,),
+        f"{norm}.bias": (WIDTH,),
+        f"{decoder}.weight": (VOCABULARY, WIDTH),
+        f"{decoder}.bias": (VOCABULARY,),
+    }
+
+
+CLASSIFIER = ("classifier.dense", "classifier.out_proj")
+FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert", "deberta-v2")
 CASES = [
     ("bert", SEQUENCE, ("classifier",), (1, None, "pooler")),
     ("bert", SEQUENCE, ("bert.pooler.dense", "classifier"), (2, "tanh", "first_token")),
-    ("roberta", SEQUENCE, ("classifier.dense", "classifier.out_proj"), (2, "tanh", "first_token")),
-    ("xlm-roberta", SEQUENCE, ("classifier.dense", "classifier.out_proj"), (2, "tanh", "first_token")),
+    ("roberta", SEQUENCE, CLASSIFIER, (2, "tanh", "first_token")),
+    ("xlm-roberta", SEQUENCE, CLASSIFIER, (2, "tanh", "first_token")),
     ("distilbert", SEQUENCE, ("pre_classifier", "classifier"), (2, "relu", "first_token")),
-    ("bert", TOKEN, ("classifier",), (1, None, "tokens")),
-    ("roberta", TOKEN, ("classifier",), (1, None, "tokens")),
-    ("distilbert", TOKEN, ("classifier",), (1, None, "tokens")),
+    ("electra", SEQUENCE, CLASSIFIER, (2, "gelu", "first_token")),
+    ("albert", SEQUENCE, ("classifier",), (1, None, "pooler")),
+    ("deberta-v2", SEQUENCE, ("pooler.dense", "classifier"), (2, "gelu", "first_token")),
+    *((family, TOKEN, ("classifier",), (1, None, "tokens")) for family in FAMILIES),
+]
+OTHERS = [
+    *((family, QUESTION, ("qa_outputs",), (1, None, "tokens")) for family in FAMILIES),
+    ("bert", CHOICE, ("classifier",), (1, None, "pooler")),
+    ("roberta", CHOICE, ("classifier",), (1, None, "pooler")),
+    ("xlm-roberta", CHOICE, ("classifier",), (1, None, "pooler")),
+    ("albert", CHOICE, ("classifier",), (1, None, "pooler")),
+    ("distilbert", CHOICE, ("pre_classifier", "classifier"), (2, "relu", "first_token")),
+    ("electra", CHOICE, ("sequence_summary.summary", "classifier"), (2, "gelu", "first_token")),
+    ("deberta-v2", CHOICE, ("pooler.dense", "classifier"), (2, "gelu", "first_token")),
+]
+CLS = "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.decoder"
+LM = "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder"
+VOCABULARIES = [
+    ("bert", CLS, "cls.predictions.bias", "silu"),
+    ("deberta-v2", CLS, "cls.predictions.bias", "silu"),
+    ("roberta", LM, "lm_head.bias", "gelu"),
+    ("xlm-roberta", LM, "lm_head.bias", "gelu"),
+    ("distilbert", ("vocab_transform", "vocab_layer_norm", "vocab_projector"), None, "silu"),
+    (
+        "electra",
+        ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head"),
+        None,
+        "gelu",
+    ),
+    ("albert", ("predictions.dense", "predictions.LayerNorm", "predictions.decoder"), "predictions.bias", "silu"),
 ]
 
 
@@ -33,6 +92,50 @@ def test_a_class_s_head_reads_as_what_it_computes(family, task, stems, shape):
     assert head.spec.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
     assert head.spec.type == ("tagging" if task == TOKEN else "classification")
     assert head.tensors[f"head/{shape[0] - 1}/weight"] is held[f"{stems[-1]}.weight"]
+    assert head.warnings == (UNNAMED,)
+
+
+@pytest.mark.parametrize(("family", "task", "stems", "shape"), OTHERS)
+def test_spans_and_choices_read_without_labels_to_name(family, task, stems, shape):
+    labels = 2 if task == QUESTION else 1
+    head = read(tensors(linear(*stems, labels=labels)), family, task)
+    assert (head.spec.layers, head.spec.activation, head.spec.pooling) == shape
+    assert head.spec.labels == (("start", "end") if task == QUESTION else ())
+    assert head.spec.choices is None
+    assert head.warnings == ()
+    assert head_reasons(head.spec, has_pooler=True) == []
+    assert {name: tuple(t.shape) for name, t in head.tensors.items()} == head_shapes(head.spec, H)
+
+
+@pytest.mark.parametrize(("family", "stems", "copy", "activation"), VOCABULARIES)
+def test_heads_over_the_vocabulary_take_what_their_class_takes_from_the_backbone(family, stems, copy, activation):
+    held = tensors(language(*stems))
+    if copy:
+        held[copy] = held[f"{stems[2]}.bias"].clone()
+    head = read(held, family, LANGUAGE, OWN)
+    assert (head.spec.activation, head.spec.norm_eps) == (activation, 1e-7)
+    assert (head.spec.vocabulary, head.spec.width) == (VOCABULARY, WIDTH)
+    assert head_reasons(head.spec, has_pooler=False) == []
+    assert {name: tuple(t.shape) for name, t in head.tensors.items()} == head_shapes(head.spec, H)
+    found = like(head.spec, family, [LANGUAGE])
+    assert found is not None
+    assert found[1].maps == (stems[0], stems[2])
+
+
+def test_a_copy_may_stand_alone_but_not_contradict():
+    held = tensors(language(*LM))
+    held["lm_head.bias"] = held.pop("lm_head.decoder.bias")
+    assert read(held, "roberta", LANGUAGE, OWN).tensors["head/1/bias"] is held["lm_head.bias"]
+    held["lm_head.decoder.bias"] = held["lm_head.bias"] + 1
+    with pytest.raises(Misfit, match=r"copies of lm_head\.decoder\.bias differ"):
+        read(held, "roberta", LANGUAGE, OWN)
+
+
+def test_a_head_over_the_vocabulary_is_read_for_a_backbone():
+    with pytest.raises(Misfit, match="for a backbone"):
+        read(tensors(language(*LM)), "roberta", LANGUAGE)
+    geometry = profile().geometry
+    assert own_settings(geometry) == OwnSettings(geometry.norm_eps, geometry.activation, 20, H)
 
 
 @pytest.mark.parametrize(("family", "task", "stems", "shape"), CASES)
@@ -43,6 +146,15 @@ def test_the_class_is_found_again_from_the_head(family, task, stems, shape):
     assert set(names(found[1]).values()) == set(linear(*stems))
 
 
+@pytest.mark.parametrize(("family", "task", "stems", "shape"), OTHERS)
+def test_only_the_tasks_that_are_asked_for_are_found(family, task, stems, shape):
+    spec = read(tensors(linear(*stems, labels=2 if task == QUESTION else 1)), family, task).spec
+    assert like(spec, family) is None
+    found = like(spec, family, TASKS.values())
+    assert found is not None
+    assert (found[0], found[1].maps) == (task, stems)
+
+
 def test_a_single_output_is_a_regression():
     assert read(tensors(linear("classifier", labels=1)), "bert", SEQUENCE).spec.problem_type == "regression"
 
@@ -50,13 +162,15 @@ def test_a_single_output_is_a_regression():
 def test_missing_and_left_over_keys_are_all_named():
     with pytest.raises(Misfit) as caught:
         read(tensors({"classifier.weight": (3, H), "score.weight": (3, H)}), "bert", TOKEN)
-    assert [reason.split()[-1] for reason in caught.value.reasons] == ["classifier.bias", "served"]
+    assert sorted(reason.split()[-1] for reason in caught.value.reasons) == ["classifier.bias", "served"]
 
 
 def test_families_and_classes_without_a_head_are_refused():
     with pytest.raises(Misfit, match="gpt2"):
         read({}, "gpt2", SEQUENCE)
-    with pytest.raises(Misfit, match="BertForQuestionAnswering"):
-        task_of("BertForQuestionAnswering")
+    with pytest.raises(Misfit, match="BertLMHeadModel"):
+        task_of("BertLMHeadModel")
     assert task_of("DistilBertForTokenClassification") == TOKEN
+    assert task_of("XLMRobertaForMaskedLM") == LANGUAGE
     assert like(read(tensors(linear("classifier")), "bert", SEQUENCE).spec, "roberta") is None
+    assert torch.is_tensor(read(tensors(linear("classifier")), "bert", SEQUENCE).tensors["head/0/bias"])

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from adapters.kernels.arena import Stacked
-from adapters.kernels.ragged import Ragged, enter, gathered_is_cheaper, row_mean
+from adapters.kernels.ragged import Ragged, enter, gathered_is_cheaper, row_mean, spread
 from adapters.kernels.runs import Runs
 from tests.adapters.kernels.test_runs import CPU, random_runs
 
@@ -51,6 +51,14 @@ def test_both_forms_agree_on_elementwise_work(seed):
         for tokens in both_forms(x, runs)
     ]
     assert torch.allclose(outs[0], outs[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_spreading_gives_every_token_its_segments_vector(seed):
+    runs = random_runs(seed)
+    vector = stack((4,), len(runs.lengths), seed)
+    plain = torch.cat([vector.one(i).expand(length, -1) for i, length in enumerate(runs.lengths)])
+    assert torch.equal(spread(vector, runs), plain)
 
 
 def test_a_pad_never_brings_another_segments_nan():

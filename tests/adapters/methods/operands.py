@@ -1,6 +1,7 @@
 """Operands of several random adapters over random segments, to hold a method's function against its reference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -8,7 +9,7 @@ from adapters.architectures.sites import Address
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
 from adapters.manifest import PartSpec
-from adapters.methods.base import Operand
+from adapters.methods.base import BaseMap, Fitting, Method, Operand
 from adapters.methods.fold import fitting_of
 from adapters.methods.table import METHODS
 from adapters.weights import ALIGN, Folded
@@ -21,6 +22,25 @@ OWNER = (0, 0, 1, 2)  # segment of each row
 TOKENS = 12
 
 
+def fitting() -> Fitting:
+    """The tiny BERT with a random frozen map at every linear site."""
+    plain = fitting_of(builders.profile("bert"))
+
+    def base(address: Address) -> BaseMap:
+        wide, out = plain.widths(address.site)
+        weight = torch.randn(out, wide, generator=torch.Generator().manual_seed(71))
+        return BaseMap(weight, torch.randn(out, generator=torch.Generator().manual_seed(72)))
+
+    return Fitting(plain.geometry, plain.architecture, base)
+
+
+def stored(method: Method, config: Mapping[str, Any], seed: int) -> dict[str, torch.Tensor]:
+    """Random stored tensors of a part."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = method.shapes(config, fitting_of(builders.profile("bert")))
+    return {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
+
+
 def folded(part: PartSpec, address: Address, seeds: Sequence[int]) -> list[Folded]:
     """One folded block per seed."""
     method, fitting = METHODS[part.method], fitting_of(builders.profile("bert"))
@@ -30,7 +50,7 @@ def folded(part: PartSpec, address: Address, seeds: Sequence[int]) -> list[Folde
     ]
 
 
-def operand(blocks: Sequence[Folded], *, final: bool = True) -> Operand:
+def operand(blocks: Sequence[Folded]) -> Operand:
     """The blocks as one operand over `BOUNDS`."""
     params = {}
     for name, tensor in blocks[0].tensors.items():
@@ -40,7 +60,7 @@ def operand(blocks: Sequence[Folded], *, final: bool = True) -> Operand:
             arena[i * size : i * size + tensor.numel()] = block.tensors[name].reshape(-1)
         offsets = tuple(i * size // ALIGN for i in range(len(blocks)))
         params[name] = Stacked(arena, offsets, tuple(tensor.shape), ALIGN)
-    return Operand(blocks[0].variant, Runs(BOUNDS, ROWS, TOKENS, torch.device("cpu")), params, final)
+    return Operand(blocks[0].variant, Runs(BOUNDS, ROWS, TOKENS, torch.device("cpu")), params)
 
 
 def tokens(width: int, seed: int) -> torch.Tensor:

@@ -3,7 +3,7 @@ import torch
 
 from adapters.errors import Misfit
 from adapters.methods.fold import fitting_of
-from adapters.methods.settings import Settings, activation, count_in, number_in
+from adapters.methods.settings import Settings, activation, choice_in, count_in, flag_in, known_in, number_in
 from tests.adapters import builders
 
 FITTING = fitting_of(builders.profile("bert"))
@@ -45,6 +45,24 @@ def test_counts_are_positive_and_sane(value):
     settings = Settings("m", {}, ())
     count_in(settings, "here", {"s": value}, "s")
     assert settings.reasons
+
+
+def test_flags_and_choices_of_a_site_have_defaults_and_nothing_else_may_be_said():
+    settings = Settings("m", {}, ())
+    assert not flag_in(settings, "here", {}, "f")
+    assert flag_in(settings, "here", {"f": True}, "f")
+    assert choice_in(settings, "here", {}, "c", ("a", "b")) == "a"
+    assert choice_in(settings, "here", {"c": "b"}, "c", ("a", "b")) == "b"
+    known_in(settings, "here", {"f": True}, ("f", "c"))
+    assert not settings.reasons
+    flag_in(settings, "here", {"f": 1}, "f")
+    choice_in(settings, "here", {"c": ["a"]}, "c", ("a", "b"))
+    known_in(settings, "here", {"g": 1, "c": "a"}, ("c",))
+    assert settings.reasons == [
+        "m: here.f must be true or false, not 1",
+        "m: here.c must be one of 'a', 'b', not ['a']",
+        "m: here: unknown setting 'g'",
+    ]
 
 
 def test_sites_must_exist_on_the_backbone():

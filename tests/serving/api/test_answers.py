@@ -1,6 +1,10 @@
+from dataclasses import replace
+
+from adapters.manifest import PROBLEM_TYPES
 from adapters.refs import AdapterRef
 from serving.api import answers
 from serving.registry.records import NameRecord, Resolved, Version
+from serving.tasks.table import TASKS
 from tests.serving import fakes
 
 
@@ -20,6 +24,26 @@ def test_the_task_follows_the_head():
     assert tasks == ["text-classification", "text-classification", "token-classification"]
     without = answers.version_answer(version(1, kind="embedding"))
     assert (without["task"], without["labels"], without["kind"]) == (None, [], "embedding")
+
+
+def test_every_kind_of_head_leads_to_a_task_that_is_served():
+    assert answers.TASKS.keys() <= set(PROBLEM_TYPES)
+    assert set(answers.TASKS.values()) <= set(TASKS)
+    plain = set(PROBLEM_TYPES) - answers.TASKS.keys()
+    assert plain == {"single_label", "multi_label", "regression"}
+
+
+def test_a_fusion_tells_its_children_and_every_version_what_it_requires():
+    held = version(1)
+    fusion = replace(held, manifest=replace(held.manifest, kind="fusion", head=None, children=("a", "b")))
+    assert answers.version_answer(fusion)["children"] == ["a", "b"]
+    assert answers.version_answer(held)["requires"] == {
+        "model_type": "bert",
+        "hidden_size": 8,
+        "layers": 2,
+        "heads": 2,
+        "embedding": None,
+    }
 
 
 def test_a_name_tells_current_and_selected_versions_apart():

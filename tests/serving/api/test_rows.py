@@ -6,13 +6,14 @@ import pytest
 from serving.api.rows import RowMaker
 from serving.api.schemas import PredictRequest
 from serving.api.selection import select
+from serving.api.wording import options_of
 from serving.config import Limits
 from serving.errors import ServiceError, TooLarge, Unprocessable
 from serving.tasks.tokenization import Tokenizer
 from tests.serving.fakes import make_fakes
-from tests.serving.samples import PROFILE, adapter_manifest, head_spec
+from tests.serving.samples import PROFILE, adapter_manifest, head_of, head_spec, stack
 
-LIMITS = Limits(max_inputs=3, max_input_characters=40, max_tokens=8)
+LIMITS = Limits(max_inputs=3, max_rows=6, max_input_characters=40, max_tokens=8)
 
 
 @pytest.fixture
@@ -24,14 +25,19 @@ def fakes(tmp_path):
 def make(fakes):
     async def run(body: PredictRequest):
         selection = await select(body, "default", fakes.directory, PROFILE.geometry)
-        return await RowMaker(fakes.services).rows(body, selection), selection
+        options = options_of(body.parameters, selection.tasks)
+        rows = await RowMaker(fakes.services).rows(body, selection, options)
+        return rows, lambda seconds=1.0: rows.tickets("default", selection, options, seconds)
 
     def rows(inputs, adapters=(), **request):
-        return asyncio.run(
-            run(PredictRequest.model_validate({"inputs": inputs, "adapters": list(adapters), **request}))
-        )
+        adapters = adapters if isinstance(adapters, dict) else list(adapters)
+        return asyncio.run(run(PredictRequest.model_validate({"inputs": inputs, "adapters": adapters, **request})))
 
     return rows
+
+
+def encoded(rows):
+    return [piece.encoded for _, _, piece in rows.pieces]
 
 
 def refused(make, *args, **kwargs) -> ServiceError:
@@ -45,8 +51,8 @@ def pointers(error: ServiceError) -> list[str]:
 
 
 def test_a_list_of_two_is_two_inputs_and_an_object_a_pair(make):
-    assert [row.words for row in make(["i", "you"])[0].encoded] == [["[CLS]", "i", "[SEP]"], ["[CLS]", "you", "[SEP]"]]
-    (pair,) = make({"text": "i", "text_pair": "you"})[0].encoded
+    assert [row.words for row in encoded(make(["i", "you"])[0])] == [["[CLS]", "i", "[SEP]"], ["[CLS]", "you", "[SEP]"]]
+    (pair,) = encoded(make({"text": "i", "text_pair": "you"})[0])
     assert pair.words == ["[CLS]", "i", "[SEP]", "you", "[SEP]"]
     assert make("i")[0].tokens == 3
 
@@ -75,8 +81,8 @@ def test_too_many_tokens_are_refused_with_numbers(make):
 
 def test_truncate_cuts_only_what_is_too_long_and_says_so(make):
     rows, _ = make(["i", "i love it i love it i"], parameters={"truncate": True})
-    assert rows.truncated == (False, True)
-    assert [row.tokens for row in rows.encoded] == [3, 8]
+    assert rows.truncated == [False, True]
+    assert [row.tokens for row in encoded(rows)] == [3, 8]
 
 
 def test_a_prompt_takes_room(make, fakes):
@@ -93,8 +99,8 @@ def test_a_prompt_takes_room(make, fakes):
 
 def test_a_named_vocabulary_tokenizes(make, fakes):
     asyncio.run(fakes.publish("klingon", adapter_manifest(kind="embedding"), space="embedding"))
-    rows, selection = make("i love it", embedding="klingon")
-    (ticket,) = rows.tickets("default", selection, 1.0)
+    _, tickets = make("i love it", embedding="klingon")
+    (ticket,) = tickets()
     assert ticket.embedding is not None
     assert ticket.embedding.name == "klingon"
 
@@ -121,13 +127,67 @@ def test_taggers_take_no_pairs(make, fakes):
 
 def test_a_ticket_says_all_that_the_engine_needs(make, fakes):
     published = asyncio.run(fakes.publish("task"))
-    rows, selection = make(["i love", {"text": "i", "text_pair": "you"}], ["task"])
-    first, second = rows.tickets("default", selection, 0.25)
+    _, tickets = make(["i love", {"text": "i", "text_pair": "you"}], ["task"])
+    first, second = tickets(0.25)
     assert first.id != second.id
-    assert first.members == (published.version.ref,) == (first.head,)
+    assert first.composition == stack(published.version.ref)
+    assert first.refs == (published.version.ref,) == (first.head,)
     assert (first.tenant, first.embedding, first.deadline_ms) == ("default", None, 250.0)
     assert first.input_ids.tolist() == [2, 4, 5, 3]
     assert first.type_ids is None
     assert second.type_ids is not None
-    again, _ = rows.tickets("default", selection, 0.25)
+    again, _ = tickets(0.25)
     assert again.id != first.id
+
+
+@pytest.fixture
+def publish(fakes):
+    def put(name, kind, **config):
+        head = head_spec() if kind == "classification" else head_of(kind)
+        options = {"method": "prompt_tuning", "config": {"length": config["prompt"], "at": "prefix"}} if config else {}
+        return asyncio.run(fakes.publish(name, adapter_manifest(head, **options)))
+
+    return put
+
+
+def test_every_choice_is_a_row_and_rows_are_capped(make, publish):
+    publish("chooser", "multiple_choice")
+    inputs = [{"text": "i", "choices": ["love", "hate"]}, {"question": "you", "choices": ["it"]}]
+    rows, tickets = make(inputs, ["chooser"])
+    assert [i for i, _, _ in rows.pieces] == [0, 0, 1]
+    assert [row.words[3] for row in encoded(rows)] == ["love", "hate", "it"]
+    assert len({ticket.id for ticket in tickets()}) == 3
+    error = refused(make, {"text": "i", "choices": ["it"] * 7}, ["chooser"])
+    assert (error.status, error.code, pointers(error)) == (413, "too_many_rows", ["/inputs"])
+
+
+def test_the_windows_of_all_inputs_share_the_cap(make, publish):
+    publish("reader", "question_answering")
+    context = {"question": "i", "context": "love it you hate it you love it you"}
+    rows, _ = make(context, ["reader"], parameters={"doc_stride": 1})
+    assert [row.tokens for row in encoded(rows)] == [8, 8, 7]
+    assert rows.truncated == [False]
+    error = refused(make, [context] * 3, ["reader"], parameters={"doc_stride": 1})
+    assert (error.status, error.code, pointers(error)) == (413, "too_many_rows", ["/inputs/2"])
+    shorter = {"question": "i", "context": "love it you hate it you love it"}
+    two = make([shorter] * 3, ["reader"], parameters={"doc_stride": 0})[0]
+    assert [i for i, _, _ in two.pieces] == [0, 0, 1, 1, 2, 2]
+
+
+def test_every_branch_makes_its_own_rows(make, publish):
+    first, second = publish("plain", "classification"), publish("prompted", "classification", prompt=3)
+    rows, tickets = make(["i", "you"], {"parallel": ["plain", "prompted"]})
+    assert [i for i, _, _ in rows.pieces] == [0, 0, 1, 1]
+    sent = tickets()
+    assert [ticket.head for ticket in sent] == [first.version.ref, second.version.ref] * 2
+    assert [ticket.inserted for ticket in sent] == [0, 3, 0, 3]
+    assert rows.tokens == 12
+    error = refused(make, ["i", "i love it it"], {"parallel": ["plain", "prompted"]})
+    assert pointers(error) == ["/inputs/1"]
+    assert "beside the 3 of the adapter's prompt" in error.detail
+
+
+def test_a_parser_is_told_where_words_begin(make, publish):
+    publish("parser", "dependency_parsing")
+    _, tickets = make([{"words": ["you", "unbelievable", "!"]}, "i love it"], ["parser"])
+    assert [ticket.word_starts for ticket in tickets()] == [(1, 2, 5, 6), (1, 2, 3, 4)]

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from serving.api.schemas import PredictRequest, TextInput
+from serving.api.inputs import TextInput
+from serving.api.schemas import PredictRequest
 
 
 def parse(**body) -> PredictRequest:
@@ -39,7 +40,7 @@ def test_everything_but_the_inputs_has_a_default():
         {"inputs": {}},
         {"inputs": "a", "embedding": ["x"]},
         {"inputs": "a", "head": 1},
-        {"inputs": "a", "task": "fill-mask"},
+        {"inputs": "a", "task": "summarization"},
         {"inputs": "a", "parameters": {"top_k": 0}},
         {"inputs": "a", "parameters": {"top_k": "2"}},
         {"inputs": "a", "parameters": {"top_k": 2.0}},
@@ -49,6 +50,16 @@ def test_everything_but_the_inputs_has_a_default():
         {"inputs": "a", "parameters": {"function_to_apply": "relu"}},
         {"inputs": "a", "parameters": {"aggregation": "max"}},
         {"inputs": "a", "parameters": []},
+        {"inputs": "a", "parameters": {"task_ids": [1.5]}},
+        {"inputs": "a", "parameters": {"task_ids": [True]}},
+        {"inputs": "a", "parameters": {"task_ids": 0}},
+        {"inputs": "a", "parameters": {"aggregation_strategy": "mean"}},
+        {"inputs": "a", "parameters": {"stride": -1}},
+        {"inputs": "a", "parameters": {"max_answer_len": 0}},
+        {"inputs": "a", "parameters": {"targets": "x"}},
+        {"inputs": "a", "parameters": {"targets": []}},
+        {"inputs": "a", "parameters": {"pooling": "sum"}},
+        {"inputs": "a", "parameters": {"normalize": 1}},
         {"inputs": "a", "timeout_ms": 0},
         {"inputs": "a", "timeout_ms": 1.5},
         {"inputs": "a", "adapter": "x"},

@@ -1,11 +1,14 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from adapters.formats import adapterhub, native, peft
+from adapters.formats import native, peft
+from adapters.formats.adapterhub import folder as adapterhub
+from adapters.weights import Package
 from tests.adapters import builders
 from tests.serving import fakes
 from tests.serving.hand import Hand
@@ -123,3 +126,35 @@ def test_converting_overwrites_nothing_and_needs_a_backbone_or_a_service(sources
     backbone = ("--backbone", builders.folder("bert"))
     NOWHERE.run("convert", sources / "hub", sources / "tone.safetensors", *backbone, code=4)
     assert "--backbone" in NOWHERE.run("convert", sources / "hub", sources / "new", code=5).stderr
+
+
+def with_tokenizer(package):
+    raw = torch.frombuffer(bytearray(fakes.tokenizer_json()), dtype=torch.uint8)
+    spec = replace(package.manifest.embedding, tokenizer=True)
+    manifest = replace(package.manifest, embedding=spec)
+    return Package(manifest, {**package.tensors, "embedding/tokenizer/bytes": raw})
+
+
+def test_an_embedding_comes_back_as_a_folder_of_adapterhub_and_goes_in_again(hand, sources):
+    package = with_tokenizer(builders.embedding_package("bert"))
+    (sources / "klingon.safetensors").write_bytes(native.write(package))
+    hand.run("push", sources / "klingon.safetensors", "klingon")
+    hand.run("pull", "klingon", sources / "saved", "--embedding", "--format", "adapterhub")
+    files = sorted(str(path.relative_to(sources / "saved")) for path in (sources / "saved").rglob("*.*"))
+    assert files == ["embedding.safetensors", "tokenizer/tokenizer.json"]
+    torch.save(load_file(sources / "saved" / "embedding.safetensors")["embedding"], sources / "saved" / "embedding.pt")
+    (sources / "saved" / "embedding.safetensors").unlink()
+    assert "converting" in hand.run("push", sources / "saved", "again").stderr
+    hand.run("pull", "again", sources / "again.safetensors", "--embedding")
+    found = native.read(sources / "again.safetensors")
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in package.tensors.items())
+
+
+@pytest.mark.parametrize("form", ["adapterhub", "peft"])
+def test_an_adapter_comes_back_in_the_layout_of_a_library(hand, sources, form):
+    hand.run("push", sources / form.replace("adapterhub", "hub"), "tone")
+    assert form in hand.run("pull", "tone", sources / "back", "--format", form).stdout
+    assert hand.json("push", sources / "back", "again")["name"] == "again"
+    hand.run("pull", "tone", sources / "back", "--format", form, code=4)
+    hand.run("pull", "nothing", sources / "new", "--format", form, code=3)
+    assert not (sources / "new").exists()

@@ -1,9 +1,13 @@
 import asyncio
 import json
+from typing import get_args
 
 import pytest
 
+from serving.api.schemas import TaskName
+from serving.commands.predicting import TaskChoice
 from tests.serving import fakes
+from tests.serving.samples import head_of
 
 
 @pytest.fixture(autouse=True)
@@ -11,6 +15,12 @@ def published(held):
     asyncio.run(held.publish("tone", promote=True))
     tagger = fakes.adapter_manifest(fakes.head_spec(("O", "B"), "token"))
     asyncio.run(held.publish("tags", tagger))
+    for name, kind in {
+        "reader": "question_answering",
+        "chooser": "multiple_choice",
+        "parser": "dependency_parsing",
+    }.items():
+        asyncio.run(held.publish(name, fakes.adapter_manifest(head_of(kind))))
 
 
 def test_one_line_per_input_and_who_answered(hand):
@@ -49,3 +59,41 @@ def test_refusals_carry_their_exit_code_and_pointer(hand):
     too_long = hand.run("predict", "i love it " * 20, "-a", "tone", code=1)
     assert "/inputs/0" in too_long.stderr
     assert hand.run("predict", "i love it " * 20, "-a", "tone", "--truncate").stdout
+
+
+def test_every_task_of_the_service_can_be_named(hand):
+    assert get_args(TaskChoice) == get_args(TaskName)
+    vectors = hand.json("predict", "i", "you", "--task", "sentence-embedding", "-a", "base", "-p", "normalize=true")
+    assert [len(vector) for vector in vectors["outputs"]] == [8, 8]
+
+
+def test_texts_are_questions_on_a_context(hand, tmp_path):
+    file = tmp_path / "context"
+    file.write_text("you hate it")
+    for context in ("you hate it", f"@{file}"):
+        answer = hand.json("predict", "i", "love", "-a", "reader", "--context", context)
+        assert [output["answer"] in "you hate it" for output in answer["outputs"]] == [True, True]
+    assert hand.run("predict", "i", "-a", "reader", "--context", "you hate it").stdout
+
+
+def test_choices_beside_each_text(hand):
+    answer = hand.json("predict", "i", "you", "-a", "chooser", "--choice", "love", "--choice", "hate")
+    assert [{item["label"] for item in output} for output in answer["outputs"]] == [{"love", "hate"}] * 2
+
+
+def test_inputs_may_be_json_lines(hand, tmp_path):
+    file = tmp_path / "inputs"
+    file.write_text('{"words": ["you", "love"]}\n"i love it"\n')
+    answer = hand.json("predict", "--json-lines", "-f", file, "-a", "parser")
+    assert [len(output) for output in answer["outputs"]] == [2, 3]
+    hand.run("predict", "--json-lines", "{", "-a", "parser", code=2)
+
+
+def test_a_composition_may_be_json_and_parameters_go_by_name(hand, held):
+    tasks = '{"multi_task": ["tone", "tone@1"]}'
+    answer = hand.json("predict", "i", "you", "-a", tasks, "-p", "task_ids=[1, 0]", "-p", "top_k=1")
+    assert [len(output) for output in answer["outputs"]] == [1, 1]
+    groups = hand.json("predict", "i love", "-a", "tags", "-p", "aggregation_strategy=simple", "-p", "ignore_labels=[]")
+    assert groups["outputs"][0][0]["entity_group"] in ("O", "B")
+    assert "NAME=VALUE" in hand.run("predict", "i", "-a", "tone", "-p", "top_k", code=2).stderr
+    assert "JSON" in hand.run("predict", "i", "-a", '{"stack": ', code=2).stderr

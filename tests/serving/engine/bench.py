@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from adapters.batch.rows import Row
+from adapters.batch.rows import Row, members_of
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier
 from adapters.cache.host import HostTier
 from adapters.formats import native
-from adapters.methods.fold import fold
+from adapters.manifest import Manifest, PartSpec
+from adapters.methods.fold import expected, fold
 from adapters.refs import AdapterRef
-from adapters.weights import alone
+from adapters.weights import Package
 from serving.engine.build import Parts
 from serving.engine.engine import Engine
 from serving.engine.forward import BackboneForward
@@ -20,6 +21,7 @@ from serving.engine.loading import Loader
 from serving.request import Reduction, Result, Ticket
 from serving.scheduler.batcher import Budget
 from tests.adapters import builders
+from tests.serving.samples import stack
 
 LOGITS, HIDDEN = Reduction("logits"), Reduction("hidden_state")
 BUDGET = Budget(16, 512, 1 << 30)
@@ -28,6 +30,16 @@ BUDGET = Budget(16, 512, 1 << 30)
 def package(seed, part="seq_bn", head="two_layers"):
     parts = [] if part is None else [builders.PARTS[part]]
     return builders.package("bert", parts, None if head is None else builders.HEADS[head], seed)
+
+
+def fusion_package(seed, children=("a", "b")):
+    """A fusion of bottlenecks, with random weights of a strength that shows."""
+    config = {"query": True, "key": True, "value": True, "query_before_ln": False, "residual_before": True}
+    config |= {"value_before_softmax": True, "sites": builders.sites(("ffn_junction",))}
+    manifest = Manifest("fusion", builders.requires("bert"), (PartSpec("fusion", config),), children=children)
+    generator = torch.Generator().manual_seed(seed)
+    shapes = expected(manifest, builders.profile("bert"))
+    return Package(manifest, {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()})
 
 
 class Bench:
@@ -42,7 +54,7 @@ class Bench:
         self.released = []
         self.parts = Parts(
             forward=forward or BackboneForward(self.backbone),
-            loader=Loader(self.backbone.profile, torch.float32),
+            loader=Loader(self.backbone.profile, torch.float32, self.backbone.base_maps),
             disk=DiskTier(folder / "cache", 1 << 28),
             host=HostTier(1 << 28),
             device=self.device,
@@ -64,12 +76,12 @@ class Bench:
         self.packages[ref] = package
         return ref
 
-    def ticket(self, *members, head=None, embedding=None, reduction=LOGITS, length=7, tenant="a", **other):
+    def ticket(self, *adapters, head=None, embedding=None, reduction=LOGITS, length=7, tenant="a", **other):
         self.sent += 1
         ids = builders.ids(self.sent, length).astype(np.int32)
         deadline = other.pop("deadline_ms", 60_000.0)
         return replace(
-            Ticket(f"t{self.sent}", tenant, members, head, embedding, frozenset(), ids, None, reduction, deadline),
+            Ticket(f"t{self.sent}", tenant, stack(*adapters), head, embedding, ids, None, reduction, deadline),
             **other,
         )
 
@@ -88,13 +100,17 @@ class Bench:
 
     def alone(self, ticket):
         """What the library answers to this row on its own."""
-        held = {ref: alone(fold(self.packages[ref], self.backbone.profile, torch.float32)) for ref in ticket.refs}
+        profile, base = self.backbone.profile, self.backbone.base_maps
+        folded = [fold(self.packages[ref], profile, torch.float32, base) for ref in ticket.refs]
+        held = dict(zip(ticket.refs, builders.in_one_arena(folded), strict=True))
         row = Row(
-            tuple(held[ref] for ref in ticket.members),
+            members_of(ticket.composition, held.__getitem__),
             None if ticket.head is None else held[ticket.head],
             None,
             ticket.input_ids.astype(np.int64),
-            skip_layers=ticket.skip_layers,
+            None if ticket.type_ids is None else ticket.type_ids.astype(np.int64),
+            skip_layers=ticket.composition.skip_layers,
+            word_starts=ticket.word_starts,
         )
         return self.backbone.run([row], [ticket.reduction.output])[0].numpy()
 

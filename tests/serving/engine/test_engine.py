@@ -2,17 +2,21 @@
 
 import random
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from adapters.composition import Average, Composition, Fuse, Leaf, Split, Stack
+from adapters.manifest import HeadSpec
 from adapters.weights import Package
 from serving.errors import DependencyFailed, NotReady
 from serving.request import Reduction, Result
 from serving.scheduler.batcher import Budget
 from tests.adapters import builders
-from tests.serving.engine.bench import HIDDEN, Bench, outputs, package
+from tests.serving.engine.bench import HIDDEN, Bench, fusion_package, outputs, package
+from tests.serving.samples import stack
 
 WAIT = 60  # seconds until a test gives up
 SIZE = 8192  # bytes of `package(seed)` on the device
@@ -109,7 +113,7 @@ def test_many_adapters_in_little_room_are_answered_right(make):
     assert report.ready
     assert report.counters["evictions_device"] > 0
     assert report.used["device"] <= report.budgets["device"]
-    assert {bench.replies[ticket.id].residency[ticket.members[0].digest] for ticket in tickets} >= {"device", "disk"}
+    assert {bench.replies[ticket.id].residency[ticket.refs[0].digest] for ticket in tickets} >= {"device", "disk"}
     assert 'chorus_cache_evictions_total{tier="device"}' in bench.engine.metrics_text()
 
 
@@ -232,11 +236,71 @@ def test_a_preload_that_gets_no_room_says_so(make):
 
 def test_skipped_layers_are_skipped(bench):
     ref = bench.publish("x", package(1))
-    ticket = bench.ticket(ref, head=ref, skip_layers=frozenset({1}))
+    ticket = bench.ticket(ref, head=ref, composition=stack(ref, skip_layers=frozenset({1})))
     (output,) = outputs(bench.run(ticket))
     assert close(output, bench.alone(ticket))
     whole = bench.ticket(ref, head=ref, input_ids=ticket.input_ids)
     assert not close(output, bench.alone(whole))
+
+
+def test_compositions_of_every_kind_share_a_batch_with_their_fusion_leased(bench):
+    one, two = bench.publish("one", package(1)), bench.publish("two", package(2, "scaled_par_bn"))
+    fusion = bench.publish("fusion", fusion_package(3))
+    leaves = (Leaf(one), Leaf(two))
+    blocks = [
+        Fuse((Leaf(one), Leaf(one)), fusion),
+        Average(leaves, (1.0, 3.0)),
+        Split(leaves, (3, 9)),
+        Stack((Leaf(one), Average(leaves))),
+    ]
+    tickets = [bench.ticket(head=one, composition=Composition(block)) for block in blocks]
+    assert tickets[0].refs == (one, fusion)
+    replies = bench.run(*tickets)
+    for ticket, output in zip(tickets, outputs(replies), strict=True):
+        assert close(output, bench.alone(ticket)), ticket.composition
+    assert {reply.batch_rows for reply in replies} == {4}
+    assert set(replies[0].residency) == {one.digest, fusion.digest}
+
+
+def test_of_a_vocabulary_only_the_best_tokens_of_the_masks_leave(bench):
+    head = HeadSpec("masked_lm", 1, None, True, "tokens", (), "vocabulary", vocabulary=90, width=builders.HIDDEN)
+    filler = bench.publish("filler", builders.package("bert", [builders.PARTS["prompt_after_bos"]], head, 4))
+    wanted = Reduction("logits", (2, 5), top=3)
+    ticket = bench.ticket(filler, head=filler, reduction=wanted)
+    (reply,) = bench.run(ticket)
+    whole = bench.alone(replace(ticket, reduction=Reduction("logits")))[[2 + 2, 5 + 2]]  # the prompt has two tokens
+    best = np.argsort(-whole, axis=1)[:, :3]
+    assert reply.output.shape == (2, 4)
+    assert reply.indices.tolist() == best.tolist()
+    assert close(reply.output[:, :3], np.take_along_axis(whole, best, axis=1))
+    assert close(reply.output[:, 3], np.log(np.exp(whole).sum(axis=1)))
+
+
+def test_a_parser_answers_by_words_and_a_reader_by_tokens(bench):
+    tree = HeadSpec("dependency_parsing", 1, None, True, "tokens", ("a", "b"), "tree")
+    span = HeadSpec("question_answering", 1, None, True, "tokens", ("start", "end"), "span")
+    parser = bench.publish("parser", builders.package("bert", [builders.PARTS["seq_bn"]], tree, 5))
+    reader = bench.publish("reader", builders.package("bert", [builders.PARTS["prompt"]], span, 6))
+    words = bench.ticket(parser, head=parser, reduction=Reduction("logits", best_head=True), word_starts=(1, 3, 4, 6))
+    tokens = bench.ticket(reader, head=reader)
+    arcs, logits = outputs(bench.run(words, tokens))
+    whole = bench.alone(words)
+    assert whole.shape == (3, 4, 3)
+    assert close(arcs[:, :4], whole[:, :, 0])
+    assert close(arcs[:, 4:], whole[np.arange(3), whole[:, :, 0].argmax(axis=1), 1:])
+    assert logits.shape == (7, 2)
+    assert close(logits, bench.alone(tokens)[3:])
+
+
+def test_a_sentence_is_one_vector(bench):
+    ids = builders.ids(1, 5).astype(np.int32)
+    plain, vector = outputs(
+        bench.run(
+            bench.ticket(reduction=HIDDEN, input_ids=ids),
+            bench.ticket(reduction=Reduction("hidden_state", pooling="mean", normalize=True), input_ids=ids),
+        )
+    )
+    assert close(vector, plain.mean(axis=0) / np.linalg.norm(plain.mean(axis=0)))
 
 
 def test_closing_refuses_what_waits_and_gives_the_folder_back(make):

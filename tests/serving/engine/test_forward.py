@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from adapters.batch.rows import Row
+from adapters.batch.rows import Fork, Row
+from adapters.composition import Average, Composition, Leaf
 from adapters.embeddings import token_embedding
 from adapters.errors import InvalidRow
 from adapters.refs import AdapterRef
@@ -10,6 +13,7 @@ from serving.engine.forward import BackboneForward, Work
 from serving.request import Reduction, Ticket
 from tests.adapters import builders
 from tests.adapters.builders import HEADS, PARTS
+from tests.serving.samples import stack
 
 TASK = AdapterRef("acme", "task", 1, "sha256:" + "1" * 64)
 TAGGER = AdapterRef("acme", "tagger", 1, "sha256:" + "2" * 64)
@@ -27,9 +31,9 @@ def resident():
     return {TASK: task, TAGGER: tagger, WORDS: token_embedding(builders.embedding_package("bert"), torch.float32)}
 
 
-def ticket(members=(TASK,), head=TASK, embedding=None, output="logits", positions=None) -> Ticket:
+def ticket(adapters=(TASK,), head=TASK, embedding=None, output="logits", positions=None) -> Ticket:
     ids = (builders.ids(3, 6) % 50).astype(np.int32)
-    return Ticket("t", "acme", members, head, embedding, frozenset(), ids, None, Reduction(output, positions), 1000.0)
+    return Ticket("t", "acme", stack(*adapters), head, embedding, ids, None, Reduction(output, positions), 1000.0)
 
 
 def test_tickets_become_rows_and_every_row_gets_its_own_share(resident):
@@ -41,6 +45,7 @@ def test_tickets_become_rows_and_every_row_gets_its_own_share(resident):
         ticket((TASK,), None, WORDS, "hidden_state"),
     ]
     outputs = BackboneForward(backbone).run([Work(t, resident) for t in tickets])
+    outputs = [share.output for share in outputs]
     assert [output.shape for output in outputs] == [(3,), (6, 2), (2, 2), (6, builders.HIDDEN)]
     assert all(output.dtype == np.float32 for output in outputs)
     assert np.allclose(outputs[2], outputs[1][[1, 4]], atol=1e-6)
@@ -48,11 +53,20 @@ def test_tickets_become_rows_and_every_row_gets_its_own_share(resident):
     assert np.allclose(outputs[0], backbone.run([row], ["logits"])[0].numpy(), atol=1e-5)
 
 
+def test_a_composition_is_a_tree_of_residents(resident):
+    backbone = builders.backbone("bert")
+    ours = replace(ticket(), composition=Composition(Average((Leaf(TASK), Leaf(TASK)), (1.0, 3.0)), frozenset({1})))
+    (output,) = BackboneForward(backbone).run([Work(ours, resident)])
+    mean = Fork("average", ((resident[TASK],), (resident[TASK],)), (False, False), weights=(0.25, 0.75))
+    row = Row((mean,), resident[TASK], None, ours.input_ids.astype(np.int64), skip_layers=frozenset({1}))
+    assert np.allclose(output.output, backbone.run([row], ["logits"])[0].numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
         ({"head": None}, "names none"),
-        ({"members": (WORDS,)}, "is a token embedding"),
+        ({"adapters": (WORDS,)}, "is a token embedding"),
         ({"embedding": TASK}, "is an adapter"),
     ],
 )

@@ -8,12 +8,13 @@ import torch
 from adapters.embeddings import TokenEmbedding
 from adapters.errors import InvalidPackage, Misfit
 from adapters.formats import native
+from adapters.manifest import Manifest, TargetSpec
 from adapters.refs import AdapterRef
 from adapters.weights import Adapter, Package
 from serving.engine import loading
 from serving.engine.loading import Loader
 from tests.adapters import builders
-from tests.serving.engine.bench import package
+from tests.serving.engine.bench import fusion_package, package
 
 REF = AdapterRef("a", "x", 1, "sha256:x")
 
@@ -68,11 +69,27 @@ def test_missing_and_misshapen_tensors_are_all_named(loader, tmp_path):
     assert [reason.split()[0] for reason in misfit.value.reasons] == [gone, bent]
 
 
-def test_kinds_that_are_not_served_are_refused(loader, tmp_path):
-    made = package(1, part=None)
-    fusion = replace(made.manifest, kind="fusion")
-    with pytest.raises(Misfit, match="fusion"):
-        loader.load(REF, stored(tmp_path, Package(fusion, made.tensors)))
+def test_a_target_holds_nothing_to_load(loader, tmp_path):
+    target = Manifest("target", builders.requires("bert"), target=TargetSpec({"stack": ["a@1"]}))
+    with pytest.raises(Misfit, match="'target'"):
+        loader.load(REF, stored(tmp_path, Package(target, {})))
+
+
+def test_a_fusion_is_folded_like_an_adapter(loader, tmp_path):
+    made = fusion_package(3)
+    adapter = loader.load(REF, stored(tmp_path, made))
+    assert adapter.manifest.kind == "fusion"
+    assert loader.device_bytes([REF])[REF] == adapter.nbytes > 0
+
+
+def test_folds_that_depend_on_the_backbone_see_its_weights(tmp_path):
+    made = builders.package("bert", [builders.lora(("attn_q",), dora="adapterhub")], None, 5)
+    path = stored(tmp_path, made)
+    backbone = builders.backbone("bert")
+    ours = Loader(backbone.profile, torch.float32, backbone.base_maps).load(REF, path)
+    blind = Loader(backbone.profile, torch.float32).load(REF, path)
+    assert ours.flat.shape == blind.flat.shape
+    assert not torch.allclose(ours.flat, blind.flat)
 
 
 def test_bytes_that_are_no_package_are_refused(loader, tmp_path):

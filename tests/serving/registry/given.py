@@ -14,7 +14,7 @@ from serving.registry.blobs import BlobStore
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
 from serving.registry.publish import Publisher
-from serving.registry.records import CheckReport
+from serving.registry.records import CheckReport, MatrixJob
 from serving.registry.snapshot import Directory
 
 GEOMETRY = Geometry(
@@ -69,6 +69,15 @@ class TrustingChecker:
         if data.startswith(b"bad"):
             raise Unprocessable("it is bad", code="does_not_fit")
         return report_of(data, "embedding" if data.startswith(b"embedding") else "adapter")
+
+    async def build(self, job: MatrixJob, target: Path) -> None:
+        """Writes what it was asked: every file's content, and the rest of the job."""
+        tokenizer = await asyncio.to_thread(job.tokenizer.read_bytes)
+        if tokenizer.startswith(b"bad"):
+            raise Unprocessable("it is bad", code="does_not_fit")
+        files = [path and path.read_bytes() for path in (job.package, job.reference_tokenizer)]
+        told = f"embedding {tokenizer!r} {job.copy} {files} {job.seed} {job.source}"
+        await asyncio.to_thread(target.write_bytes, told.encode())
 
 
 async def stream(*chunks: bytes) -> AsyncIterator[bytes]:

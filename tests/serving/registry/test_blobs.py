@@ -127,3 +127,15 @@ def test_a_sweep_removes_what_dead_processes_left_and_nothing_of_the_living(blob
 def test_a_path_is_made_of_digests_only(blobs, digest):
     with pytest.raises(AssertionError):
         blobs.path(digest)
+
+
+def test_what_another_process_wrote_counts_as_received(tmp_path):
+    store = BlobStore(tmp_path)
+    upload = store.receive()
+    upload.path.write_bytes(b"made elsewhere" * 100_000)
+    upload.adopt()
+    assert upload.nbytes == 1_400_000
+    kept = store.keep(upload)
+    upload.discard()
+    assert kept.read_bytes() == b"made elsewhere" * 100_000
+    assert store.verify(upload.digest)

@@ -8,6 +8,7 @@ import pytest
 from adapters.manifest import to_json
 from serving.errors import NotReady, Unprocessable, UnsupportedMedia
 from serving.registry.checker import Checker
+from serving.registry.records import MatrixJob
 from tests.serving.registry.given import PROFILE, digest_of, manifest_of
 
 WORKER = """
@@ -15,8 +16,8 @@ import json, os, sys, time
 hello = json.loads(sys.stdin.readline())
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
-    path = json.loads(line)["path"]
-    what = open(path).read()
+    asked = json.loads(line)
+    what = open(asked["path"] if "path" in asked else asked["build"]["tokenizer"]).read()
     if what == "die":
         os.kill(os.getpid(), 9)
     if what == "hang":
@@ -24,11 +25,20 @@ for line in sys.stdin:
     if what == "last words":
         print(json.dumps({"error": "memory", "message": "too much memory", "reasons": []}), flush=True)
         break
+    if what.startswith("bytes "):
+        count, told = map(int, what.split()[1:])
+        print(json.dumps({"nbytes": told}), flush=True)
+        sys.stdout.buffer.write(b"\\n" * count)
+        sys.stdout.buffer.flush()
+        if count < told:
+            os._exit(0)
+        continue
     if what == "endless":
         what = "x" * (40 << 20)
     print(what.replace("PID", str(os.getpid())).replace("HELLO", str(hello["memory_bytes"])), flush=True)
 """
 GOOD = {"digest": digest_of(b"x"), "nbytes": 1, "manifest": to_json(manifest_of("adapter")), "device_bytes": 2}
+MANY = 5 << 20  # more than a pipe and a reader's buffer hold
 REPORT = json.dumps(GOOD | {"warnings": ["pid PID", "memory HELLO"]})
 
 
@@ -189,3 +199,48 @@ def test_the_worker_sees_nothing_of_the_services_environment(file, monkeypatch):
     monkeypatch.setenv("CHORUS_API_KEY", "secret")
     script = WORKER.replace("hello = json", "assert 'CHORUS_API_KEY' not in os.environ\nhello = json")
     assert run(lambda checker: checker.check(file(REPORT)), script=script).nbytes == 1
+
+
+def job_of(file, content, max_bytes=MANY):
+    return MatrixJob(file(content), True, None, None, 0, max_bytes, "default")
+
+
+def test_bytes_behind_an_answer_are_written_whole_and_the_next_answer_is_read(file, tmp_path):
+    async def scenario(checker):
+        target = tmp_path / "target"
+        await checker.build(job_of(file, f"bytes {MANY} {MANY}"), target)
+        assert target.read_bytes() == b"\n" * MANY
+        return await checker.check(file(REPORT))
+
+    assert run(scenario).nbytes == 1
+
+
+@pytest.mark.parametrize("content", ["die", "{}", '{"nbytes": "many"}', "bytes 5 10", f"bytes {MANY + 1} {MANY + 1}"])
+def test_a_worker_that_breaks_off_or_tells_nonsense_builds_nothing_and_is_replaced(file, tmp_path, content):
+    async def scenario(checker):
+        before = await checker.check(file(REPORT))
+        with pytest.raises(Unprocessable, match="died on this file"):
+            await checker.build(job_of(file, content), tmp_path / "target")
+        return before, await checker.check(file(REPORT))
+
+    before, after = run(scenario)
+    assert pid_of(before) != pid_of(after)
+
+
+def test_a_refused_job_keeps_its_reasons(file, tmp_path):
+    answer = json.dumps({"error": "Misfit", "message": "a; b", "reasons": ["a", "b"]})
+    with pytest.raises(Unprocessable) as caught:
+        run(lambda checker: checker.build(job_of(file, answer), tmp_path / "target"))
+    assert [fault.detail for fault in caught.value.faults] == ["a", "b"]
+
+
+def test_a_full_disk_is_not_ready_and_the_rest_of_the_bytes_is_nobodys(file, tmp_path):
+    async def scenario(checker):
+        before = await checker.check(file(REPORT))
+        with pytest.raises(NotReady) as caught:
+            await checker.build(job_of(file, f"bytes {MANY} {MANY}"), tmp_path)  # a folder can not be written
+        assert caught.value.code == "storage_unavailable"
+        return before, await checker.check(file(REPORT))
+
+    before, after = run(scenario)
+    assert pid_of(before) != pid_of(after)

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from adapters.manifest import Manifest, TargetSpec
 from serving.config import Limits
 from serving.errors import (
     BadRequest,
@@ -13,9 +14,19 @@ from serving.errors import (
     TooLarge,
     Unprocessable,
 )
-from serving.registry.records import CheckReport
+from serving.registry.records import CheckReport, Extension, Member, NewTarget, Resolved
+from serving.registry.targets import package_bytes
 from tests.serving.registry.effects import Effects, fail
-from tests.serving.registry.given import ACME, OTHER, digest_of, fresh_data, manifest_of, open_registry, stream
+from tests.serving.registry.given import (
+    ACME,
+    OTHER,
+    REQUIRES,
+    digest_of,
+    fresh_data,
+    manifest_of,
+    open_registry,
+    stream,
+)
 
 
 def versions(registry, name="ada"):
@@ -207,6 +218,98 @@ def test_aliases_pins_and_embeddings_are_told_as_well(registry):
         assert len(registry.nudges) == 9
 
     asyncio.run(scenario())
+
+
+def news_of(*published):
+    adapters = {"stack": [f"{p.version.ref.name}@{p.version.ref.digest}" for p in published]}
+    members = tuple(Member("adapter", p.version.ref) for p in published)
+    return NewTarget(Manifest("target", REQUIRES, target=TargetSpec(adapters)), members)
+
+
+def test_a_target_is_stored_as_a_package_and_told_like_one(registry):
+    async def scenario():
+        target = news_of(await registry.publish(b"one"), await registry.publish(b"two", "bob"))
+        made = await registry.publisher.publish_target(ACME, "news", target, promote=True)
+        again = await registry.publisher.publish_target(ACME, "news", target, promote=False)
+        return target, made, again
+
+    target, made, again = asyncio.run(scenario())
+    assert (made.created, made.promoted, again.created) == (True, "prod", False)
+    digest = made.version.ref.digest
+    assert registry.blobs.path(digest).read_bytes() == package_bytes(target.manifest)
+    assert registry.directory.names("acme", "adapter")[-1].current.manifest == target.manifest
+    assert len(registry.nudges) == 4
+    assert registry.uploads() == []
+    with pytest.raises(Conflict, match="the target news@1"):
+        asyncio.run(registry.publisher.delete(ACME, "adapter", "bob", None))
+
+
+def test_a_target_under_a_wrong_or_taken_name_leaves_nothing(registry):
+    target = news_of(asyncio.run(registry.publish(b"one")))
+    for name, refusal in (("base", BadRequest), ("ada", Conflict)):
+        with pytest.raises(refusal):
+            asyncio.run(registry.publisher.publish_target(ACME, name, target, promote=False))
+    assert registry.uploads() == []
+    assert len(registry.nudges) == 1
+
+
+def extension(tokenizer=b"{}", *, copy=False, reference=None, theirs=None, seed=5):
+    return Extension(tokenizer, copy, reference, theirs, seed)
+
+
+def held(registry, published):
+    return registry.blobs.path(published.version.ref.digest).read_text()
+
+
+def test_a_new_vocabulary_is_built_by_the_checker_checked_and_made_active(registry):
+    made = asyncio.run(registry.publisher.extend(ACME, "kli", extension(b"{ }"), activate=True))
+    assert held(registry, made) == "embedding b'{ }' False [None, None] 5 "
+    assert made.version.manifest.kind == "embedding"
+    assert registry.directory.active_embedding("acme") == "kli"
+    assert registry.uploads() == []
+    other = asyncio.run(registry.publisher.extend(ACME, "vul", extension(copy=True), activate=False))
+    assert held(registry, other) == "embedding b'{}' True [None, None] 5 default"
+    assert registry.directory.active_embedding("acme") == "kli"
+
+
+def test_a_reference_reaches_the_checker_as_its_package_and_is_named_in_the_result(registry):
+    async def scenario():
+        first = await registry.publisher.publish(ACME, "embedding", "kli", stream(b"embedding"), promote=False)
+        wish = extension(copy=True, reference=Resolved(first.version, None), theirs=b"[]")
+        return first, await registry.publisher.extend(ACME, "vul", wish, activate=False)
+
+    first, made = asyncio.run(scenario())
+    assert held(registry, made).endswith(f"True [b'embedding', b'[]'] 5 kli@{first.version.ref.digest}")
+
+
+def test_a_vocabulary_that_is_refused_leaves_nothing(tmp_path):
+    registry = open_registry(tmp_path, limits=Limits(max_package_bytes=100))
+    extend = registry.publisher.extend
+    asyncio.run(registry.publisher.publish(ACME, "embedding", "kli", stream(b"embedding"), promote=False))
+    for name, wish, refusal in (
+        ("kli", extension(), Conflict),
+        ("default", extension(), Conflict),
+        ("../kli", extension(), BadRequest),
+        ("vul", extension(b"bad"), Unprocessable),
+        ("vul", extension(b"x" * 101), TooLarge),
+    ):
+        with pytest.raises(refusal):
+            asyncio.run(extend(ACME, name, wish, activate=True))
+    assert registry.uploads() == []
+    assert [key[2] for key in registry.catalog.since(0).names] == ["kli"]
+    assert registry.directory.active_embedding("acme") is None
+    registry.database.close()
+
+
+def test_two_who_take_one_name_at_once_get_one_embedding(registry):
+    async def scenario():
+        wishes = [extension(b"{ }"), extension(b"{  }")]
+        calls = [registry.publisher.extend(ACME, "kli", wish, activate=True) for wish in wishes]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    outcomes = asyncio.run(scenario())
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "Published"]
+    assert len(registry.directory.names("acme", "embedding")[0].versions) == 1
 
 
 def test_history_is_the_callers_own(registry):

@@ -2,10 +2,12 @@ import asyncio
 
 import pytest
 
+from adapters.manifest import Manifest, TargetSpec
 from adapters.refs import parse_reference
 from serving.errors import NotFound, NotReady
+from serving.registry.records import CheckReport, Member
 from serving.registry.snapshot import Directory, Snapshot
-from tests.serving.registry.given import ACME, OTHER, digest_of, report_of
+from tests.serving.registry.given import ACME, OTHER, REQUIRES, digest_of, report_of
 
 
 def add(catalog, data=b"one", name="ada", *, by=ACME, promote=False):
@@ -118,6 +120,24 @@ def test_pins_of_every_tenant_are_told(catalog, sql):
         await directory.refresh()
         assert sorted(map(str, directory.pins().refs)) == ["acme:ada@2", f"{OTHER.tenant}:bob@1"]
         assert directory.pins().revision == directory.revision
+
+    asyncio.run(scenario())
+
+
+def test_a_pinned_target_keeps_what_it_is_made_of(catalog, sql):
+    held = [add(catalog, data, name).value.version for name, data in (("ada", b"one"), ("bob", b"two"))]
+    adapters = {"stack": [f"{version.ref.name}@{version.ref.digest}" for version in held]}
+    manifest = Manifest("target", REQUIRES, target=TargetSpec(adapters))
+    members = tuple(Member("adapter", version.ref) for version in held)
+    report = CheckReport(digest_of(b"target"), 6, manifest, 0, ())
+    catalog.add_version(ACME, "adapter", "news", report, promote=False, members=members)
+    catalog.set_pin(ACME, "adapter", "news", 1, pinned=True)
+    catalog.set_pin(ACME, "adapter", "ada", 1, pinned=True)
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        assert sorted(map(str, directory.pins().refs)) == ["acme:ada@1", "acme:bob@1"]
 
     asyncio.run(scenario())
 

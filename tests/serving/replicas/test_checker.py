@@ -15,8 +15,9 @@ from tests.serving.samples import PROFILE
 class Checks:
     """A checker that refuses what is called bad."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, backbone):
         self.profile = profile
+        self.backbone = backbone
         self.started = False
 
     async def start(self):
@@ -29,6 +30,11 @@ class Checks:
         if path.name == "bug":
             raise KeyError(path.name)
         return "report"
+
+    async def build(self, job, target):
+        if job == "bad":
+            raise Unprocessable("bad job")
+        target.write_bytes(b"made")
 
 
 @pytest.fixture
@@ -48,6 +54,17 @@ def test_a_report_and_a_refusal_are_both_returned(made):
         assert await replica.check("/uploads/good") == "report"
         refusal = await replica.check("/uploads/bad")
         assert (type(refusal), refusal.detail) == (Unprocessable, "bad file")
+
+    asyncio.run(main())
+
+
+def test_a_matrix_is_written_or_its_refusal_returned(made, tmp_path):
+    async def main():
+        replica = await made()
+        assert replica._checker.backbone == tmp_path
+        assert await replica.build("good", str(tmp_path / "made")) is None
+        assert (tmp_path / "made").read_bytes() == b"made"
+        assert (await replica.build("bad", str(tmp_path / "made"))).detail == "bad job"
 
     asyncio.run(main())
 

@@ -7,6 +7,7 @@ import numpy as np
 from adapters.refs import AdapterRef
 from serving.errors import DependencyFailed
 from serving.request import Reduction, Result, Ticket, Timing
+from tests.serving.samples import stack
 
 SIZE = 1000  # bytes of every adapter
 
@@ -29,10 +30,9 @@ def ticket(name, tenant="a", adapters=(), tokens=4, deadline_ms=60_000.0):
     return Ticket(
         id=name,
         tenant=tenant,
-        members=tuple(ref(adapter, tenant) for adapter in adapters),
+        composition=stack(*(ref(adapter, tenant) for adapter in adapters)),
         head=None,
         embedding=None,
-        skip_layers=frozenset(),
         input_ids=np.arange(tokens, dtype=np.int32),
         type_ids=None,
         reduction=Reduction("logits"),

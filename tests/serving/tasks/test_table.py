@@ -1,29 +1,48 @@
 import sys
 from subprocess import run
+from typing import get_args
 
 import pytest
 
-from adapters.manifest import PROBLEM_TYPES
-from serving.tasks.table import TASKS, task_of
-from tests.serving.samples import head_spec
+from adapters.manifest import HEAD_TYPES
+from serving.tasks.table import HEADLESS, TASKS, task_of
+from serving.tasks.task import Function
+from tests.serving.samples import head_of, head_spec
 
 
-def test_every_problem_type_has_exactly_one_task():
-    for problem in PROBLEM_TYPES:
-        assert sum(problem in task.problem_types for task in TASKS.values()) == 1
+def test_every_type_of_head_has_exactly_one_task():
+    for kind in HEAD_TYPES:
+        assert sum(kind in task.heads for task in TASKS.values()) == 1
+    assert {kind for task in TASKS.values() for kind in task.heads} == set(HEAD_TYPES)
 
 
 @pytest.mark.parametrize(
-    ("problem", "task"),
+    ("head", "task"),
     [
-        ("single_label", "text-classification"),
-        ("multi_label", "text-classification"),
-        ("regression", "text-classification"),
-        ("token", "token-classification"),
+        (head_spec(("a",), "single_label"), "text-classification"),
+        (head_spec(("a",), "multi_label"), "text-classification"),
+        (head_spec(("a",), "regression"), "text-classification"),
+        (head_spec(("a",), "token"), "token-classification"),
+        (head_of("question_answering"), "question-answering"),
+        (head_of("multiple_choice"), "multiple-choice"),
+        (head_of("masked_lm"), "fill-mask"),
+        (head_of("dependency_parsing"), "dependency-parsing"),
     ],
+    ids=str,
 )
-def test_a_head_leads_to_its_task(problem, task):
-    assert task_of(head_spec(("a",), problem)).name == task
+def test_a_head_leads_to_its_task(head, task):
+    assert task_of(head).name == task
+
+
+def test_tasks_without_a_head_are_those_that_read_states():
+    assert [task.name for task in HEADLESS] == ["sentence-embedding", "feature-extraction"]
+
+
+def test_names_functions_and_parameters_agree():
+    for name, task in TASKS.items():
+        assert task.name == name
+        assert task.functions <= set(get_args(Function))
+        assert bool(task.functions) == ("function_to_apply" in task.parameters)
 
 
 def test_tasks_bring_no_torch_along():

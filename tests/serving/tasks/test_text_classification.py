@@ -3,16 +3,18 @@ import pytest
 
 from serving.tasks.task import Options
 from serving.tasks.text_classification import TextClassification
-from serving.tasks.tokenization import Text, Tokenizer
-from tests.serving.samples import head_spec, tokenizer_json
+from serving.tasks.tokenization import Text
+from tests.serving.samples import head_spec
+from tests.serving.tasks import pieces
 
-ENCODED = Tokenizer(tokenizer_json(), vocabulary=64, types=2).encode([Text("i")])[0]
+TASK = TextClassification()
+PREPARED = pieces.prepare(TASK, Text("i"))
 ABC = head_spec(("a", "b", "c"))
 LOGITS = np.log(np.array([0.2, 0.5, 0.3], np.float32))
 
 
 def answer(output, head, **options):
-    return TextClassification().answer(np.asarray(output, np.float32), ENCODED, head, Options(**options))
+    return pieces.answer(TASK, PREPARED, [output], head, **options)
 
 
 def test_all_labels_best_first_with_softmax():
@@ -55,5 +57,5 @@ def test_ties_keep_the_heads_order():
 
 
 def test_it_asks_for_the_heads_logits():
-    assert TextClassification().reduction(ENCODED).output == "logits"
-    assert TextClassification().reduction(ENCODED).positions is None
+    asked = TASK.reduction(PREPARED, PREPARED.pieces[0], Options())
+    assert (asked.output, asked.positions) == ("logits", None)

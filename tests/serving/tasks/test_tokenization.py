@@ -105,6 +105,49 @@ def test_faults_name_what_the_backbone_can_not_read(tokenizer):
     assert bare.fault(bare.encode([Text(" ")])[0]) == "the text has no tokens"
 
 
+def test_words_are_tokenized_each_for_itself_and_counted(tokenizer):
+    encoded, counts = tokenizer.encode_words(["you", "unbelievable", "", "it!"])
+    assert words(encoded) == "[CLS] you un ##believ ##able it ! [SEP]"
+    assert counts == [1, 3, 0, 2]
+
+
+def test_parts_tell_a_text_from_its_pair(tokenizer):
+    (pair,) = tokenizer.encode([Text("i", "love it")])
+    assert pair.parts == [None, 0, None, 1, 1, None]
+
+
+def test_a_span_of_tokens_grows_to_whole_words(tokenizer):
+    context = "it unbelievable!"
+    (pair,) = tokenizer.encode([Text("i", context)])
+    assert pair.words[5] == "##believ"
+    start, end = pair.word_span(5, 5, 1)
+    assert context[start:end] == "unbelievable"
+    start, end = pair.word_span(3, 5, 1)
+    assert context[start:end] == "it unbelievable"
+    assert pair.word_span(0, 5, 1) == (0, pair.offsets[5][1])  # a special token is in no word
+
+
+def test_a_mask_is_a_special_token_that_is_called_so(tokenizer):
+    assert tokenizer.mask == ("[MASK]", WORDS.index("[MASK]"))
+    assert Tokenizer(tokenizer_json(WORDS[:-1]), vocabulary=64, types=2).mask is None
+
+
+def test_ids_of_a_token_or_of_a_text(tokenizer):
+    assert tokenizer.ids("##able") == [WORDS.index("##able")]
+    assert tokenizer.ids("Love") == [WORDS.index("love")]
+    assert len(tokenizer.ids("unbelievable")) == 3
+
+
+def test_ids_and_tokens_become_text_again(tokenizer):
+    (encoded,) = tokenizer.encode([Text("unbelievable it!")])
+    ids = encoded.input_ids.tolist()
+    assert tokenizer.text_of(ids) == "[CLS] unbelievable it! [SEP]"
+    assert tokenizer.text_of(ids, special=False) == "unbelievable it!"
+    assert tokenizer.spell(encoded.words[1:-1]) == "unbelievable it!"
+    assert tokenizer.token(ids[1]) == "un"
+    assert (tokenizer.unknown, tokenizer.marks_subwords) == (WORDS.index("[UNK]"), True)
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe", b'{"version": "9"}'])
 def test_bytes_that_are_no_tokenizer_are_a_failed_dependency(data):
     with pytest.raises(DependencyFailed) as caught:

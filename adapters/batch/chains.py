@@ -1,0 +1,129 @@
+"""A row's chain at every address: which of its adapters have a block there, in which arrangement."""
+
+from collections.abc import Hashable, Mapping, Sequence
+
+from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.batch.program import Act, Chain, Element, Fan
+from adapters.batch.rows import Fork, Member, Row, leaves
+from adapters.errors import InvalidRow
+from adapters.methods.dora import GAIN
+from adapters.methods.table import LINEAR, METHODS
+from adapters.weights import Block, Resident
+
+# What forks may hold at each kind of site, as in AdapterHub (and, for sums, in PEFT).
+FORKS: Mapping[SiteKind, frozenset[str]] = {
+    SiteKind.JUNCTION: frozenset(("fuse", "average", "split")),
+    SiteKind.LINEAR: frozenset(("average", "sum")),
+}
+_ORDER = list(METHODS)
+SUMMED = "lora"  # the method whose deltas PEFT adds
+
+
+def chains_of(row: Row) -> dict[Address, Chain]:
+    """The chains of a row by address; raises `InvalidRow` where its adapters can not be arranged so."""
+    first = row.first
+    found: dict[Address, list[Element]] = {}
+    for address in dict.fromkeys(address for leaf in leaves(row.members) for address in leaf.adapter.blocks):
+        if address.layer is not None and address.layer in row.skip_layers:
+            continue
+        if first is not None:
+            blocks = [block for block in first.adapter.blocks.get(address, ()) if _alone(block)]
+            blocks.sort(key=lambda block: _ORDER.index(block.method))
+            found[address] = [Act(first, block) for block in blocks]
+        for member in row.members:
+            found[address] = found.get(address, []) + _elements(member, address, enters=True)
+    chains = {address: tuple(chain) for address, chain in found.items() if chain}
+    for address, chain in chains.items():
+        _check(address, chain)
+    return chains
+
+
+def key_of(row: Row) -> tuple[Hashable, ...]:
+    """Rows with equal keys have equal chains; keys that agree from the left on share their lower adapters."""
+    keys: list[Hashable] = []
+    for member in row.members:
+        if isinstance(member, Resident):
+            keys += [member.adapter.signature, id(member)]
+        else:
+            keys.append(_shape(member))
+    return (*keys, row.skip_layers)
+
+
+def _shape(member: Member) -> Hashable:
+    if isinstance(member, Resident):
+        return id(member)
+    arms = tuple(tuple(_shape(one) for one in arm) for arm in member.arms)
+    return (member.kind, arms, member.chained, member.weights, member.splits, id(member.fusion))
+
+
+def _elements(member: Member, address: Address, *, enters: bool) -> list[Element]:
+    if isinstance(member, Resident):
+        blocks = member.adapter.blocks.get(address, ())
+        return [Act(member, block, enters) for block in blocks if not _alone(block)]
+    arms = tuple(
+        tuple(element for one in arm for element in _elements(one, address, enters=chained))
+        for arm, chained in zip(member.arms, member.chained, strict=True)
+    )
+    held = tuple(arm for arm in arms if arm)
+    if not held:
+        return []
+    if len(held) < len(arms) and member.kind in ("average", "split"):
+        raise InvalidRow(f"the adapters of an {member.kind} must act at the same places; at {address} only some do")
+    return [Fan(member.kind, held, member.weights, member.splits, _fusion(member, address))]
+
+
+def _fusion(fork: Fork, address: Address) -> Act | None:
+    if fork.fusion is None:
+        return None
+    blocks = fork.fusion.adapter.blocks.get(address, ())
+    if not blocks:
+        raise InvalidRow(f"the fusion has no layer at {address}, where its adapters act")
+    return Act(fork.fusion, blocks[0])
+
+
+def _alone(block: Block) -> bool:
+    """Whether only the first adapter of a row brings it."""
+    return METHODS[block.method].first_only
+
+
+def _check(address: Address, chain: Chain, *, follows: bool = False) -> None:
+    """Raise `InvalidRow` for what can not be arranged so; `follows`: the chain's first element has one below it."""
+    kind = SITES[address.site]
+    for place, element in enumerate(chain):
+        below = follows or place > 0
+        if isinstance(element, Fan):
+            _check_fan(address, kind, element, follows=below)
+        elif kind is SiteKind.LINEAR and (below or len(chain) > 1):
+            _chainable(address, element, first=not below)
+
+
+def _check_fan(address: Address, kind: SiteKind, fan: Fan, *, follows: bool) -> None:
+    method = fan.first.block.method
+    if fan.kind not in FORKS.get(kind, ()) or (fan.kind == "sum" and not all(map(_summed, _acts(fan.arms)))):
+        raise InvalidRow(f"{method} has no {fan.kind}: its adapters can not be arranged so at {address}")
+    if kind is SiteKind.LINEAR:
+        for act in _acts(fan.arms):
+            _chainable(address, act, first=True)  # what arms make is combined as the states of a chain are
+    for arm in fan.arms:
+        _check(address, arm, follows=follows)
+
+
+def _acts(chains: Sequence[Chain]) -> list[Act]:
+    """Every adapter of the arms of a fork."""
+    elements = [element for chain in chains for element in chain]
+    inner = [act for element in elements if isinstance(element, Fan) for act in _acts(element.arms)]
+    return inner + [element for element in elements if isinstance(element, Act)]
+
+
+def _summed(act: Act) -> bool:
+    """Whether PEFT adds what the adapter makes: a plain LoRA's delta, and not what DoRA stretches."""
+    return act.block.method == SUMMED and GAIN not in act.block.spans
+
+
+def _chainable(address: Address, act: Act, *, first: bool) -> None:
+    if not LINEAR[act.block.method].chains(act.block, first=first):
+        part = "be followed by" if first else "follow"
+        raise InvalidRow(
+            f"{act.block.method} can not {part} another adapter at {address}: a chain passes the output on as input, "
+            "which needs a square map and no factor of inputs"
+        )

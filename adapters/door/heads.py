@@ -1,0 +1,178 @@
+"""AdapterHub's verbs for prediction heads: one to add each kind, to load, save and delete them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from adapters.door.adapters import parted, renamed
+from adapters.door.owner import DEFAULT, Owner, folder_of
+from adapters.door.sources import readable
+from adapters.embeddings import MATRIX
+from adapters.errors import Misfit
+from adapters.formats import recognise
+from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.labels import problem_of, unnamed
+from adapters.heads.question_answering import LABELS
+from adapters.heads.table import initialise_head
+from adapters.manifest import HeadSpec
+from adapters.weights import Package
+
+Names = Mapping[int, str] | None
+
+
+class Heads(Owner):
+    """Verbs for heads. A new head trains, and is active; dropout, which AdapterHub's heads have, is left out."""
+
+    def add_classification_head(
+        self,
+        name: str,
+        num_labels: int = 2,
+        layers: int = 2,
+        activation_function: str | None = "tanh",
+        id2label: Names = None,
+        multilabel: bool = False,
+        use_pooler: bool = False,
+        overwrite_ok: bool = False,
+    ) -> None:
+        """Classify rows; with `multilabel` each label for itself, and with one label it is a regression."""
+        kind = "multilabel_classification" if multilabel else "classification"
+        pooling = "pooler" if use_pooler else "first_token"
+        labels = _labels(id2label, num_labels)
+        self._add(name, _spec(kind, layers, activation_function, pooling, labels), overwrite_ok)
+
+    def add_tagging_head(
+        self,
+        name: str,
+        num_labels: int = 2,
+        layers: int = 1,
+        activation_function: str | None = "tanh",
+        id2label: Names = None,
+        overwrite_ok: bool = False,
+    ) -> None:
+        """Classify tokens."""
+        labels = _labels(id2label, num_labels)
+        self._add(name, _spec("tagging", layers, activation_function, "tokens", labels), overwrite_ok)
+
+    def add_qa_head(
+        self,
+        name: str,
+        layers: int = 1,
+        activation_function: str | None = "tanh",
+        overwrite_ok: bool = False,
+    ) -> None:
+        """Find the first and the last token of an answer."""
+        self._add(name, _spec("question_answering", layers, activation_function, "tokens", LABELS), overwrite_ok)
+
+    def add_multiple_choice_head(
+        self,
+        name: str,
+        num_choices: int = 2,
+        layers: int = 2,
+        activation_function: str | None = "tanh",
+        id2label: Names = None,
+        use_pooler: bool = False,
+        overwrite_ok: bool = False,
+    ) -> None:
+        """Choose between rows of one question."""
+        pooling = "pooler" if use_pooler else "first_token"
+        labels = () if id2label is None else _labels(id2label, num_choices)
+        spec = _spec("multiple_choice", layers, activation_function, pooling, labels)
+        self._add(name, replace(spec, choices=num_choices), overwrite_ok)
+
+    def add_masked_lm_head(
+        self,
+        name: str,
+        layers: int = 2,
+        activation_function: str | None = "gelu",
+        layer_norm: bool = True,
+        bias: bool = True,
+        overwrite_ok: bool = False,
+    ) -> None:
+        """Guess words of the active vocabulary; its matrix is where the last map starts (it is tied no longer then)."""
+        geometry, matrix = self.backbone.profile.geometry, self.word_vectors(self._active_embedding)
+        spec = replace(
+            _spec("masked_lm", layers, activation_function, "tokens", ()),
+            bias=bias,
+            vocabulary=matrix.shape[0],
+            width=geometry.embedding_size,
+            norm_eps=geometry.norm_eps if layer_norm and layers > 1 else None,
+        )
+        if layers == 1 and geometry.embedding_size != geometry.hidden_size:
+            raise Misfit(["with one layer the words must be as wide as the hidden states: give the head two layers"])
+        self._add(name, spec, overwrite_ok, {f"head/{layers - 1}/weight": matrix})
+
+    def add_dependency_parsing_head(
+        self, name: str, num_labels: int = 2, id2label: Names = None, overwrite_ok: bool = False
+    ) -> None:
+        """Find the word that each word depends on, and by which of `num_labels` relations."""
+        labels = _labels(id2label, num_labels)
+        self._add(name, _spec("dependency_parsing", 1, None, "tokens", labels), overwrite_ok)
+
+    def load_head(self, path: str | Path, load_as: str | None = None) -> str:
+        """Load a head (AdapterHub, native, or the head in an adapter's folder) and make it active; frozen at first."""
+        with readable(path) as source:
+            package = recognise.read(source, self.backbone.profile)
+        _, head = parted(package)
+        if head is None:
+            raise Misfit([f"{path} holds no head"])
+        assert head.manifest.head is not None
+        name = load_as or head.manifest.head.name or Path(path).stem
+        self.keep(self.heads, name, head, replace=True, frozen=True)
+        self.active_head = name
+        return name
+
+    def save_head(self, path: str | Path, name: str | None = None) -> None:
+        """Save a head (default: the active one) as AdapterHub's folder."""
+        name = self.active_head if name is None else name
+        if name is None:
+            raise ValueError("there is no active head: name one")
+        package = self.heads[name].package()
+        adapterhub.write(Package(renamed(package.manifest, name), package.tensors), folder_of(path), name=name)
+
+    def save_all_heads(self, path: str | Path) -> None:
+        """Save every head in a folder of its name."""
+        for name in self.heads:
+            self.save_head(Path(path) / name, name)
+
+    def delete_head(self, name: str) -> None:
+        """Forget a head."""
+        del self.heads[name]
+        if self.active_head == name:
+            self.active_head = None
+
+    def word_vectors(self, name: str) -> Tensor:
+        """The matrix [tokens, width] of a vocabulary, `default` being the backbone's own; not differentiable."""
+        if name != DEFAULT:
+            return self.embeddings[name].tensors()[MATRIX].detach().cpu()
+        matrix: Tensor = self.backbone.model.get_input_embeddings().weight  # type: ignore[operator]
+        return matrix.detach().cpu()
+
+    def _add(self, name: str, spec: HeadSpec, overwrite_ok: bool, given: Mapping[str, Tensor] | None = None) -> None:
+        spec = replace(spec, name=name)
+        fresh = initialise_head(spec, self.backbone.profile.geometry.hidden_size, self.generator())
+        package = Package(self.manifest("head", head=spec), {**fresh, **(given or {})})
+        self.keep(self.heads, name, package, replace=overwrite_ok)
+        self.active_head = name
+
+
+def _spec(kind: str, layers: int, activation: str | None, pooling: str, labels: tuple[str, ...]) -> HeadSpec:
+    return HeadSpec(
+        type=kind,
+        layers=layers,
+        activation=activation if layers > 1 else None,
+        bias=True,
+        pooling=pooling,
+        labels=labels,
+        problem_type=problem_of(kind, len(labels)),
+    )
+
+
+def _labels(names: Names, count: int) -> tuple[str, ...]:
+    """The names in the order of their ids; raises `ValueError` where the ids are not 0 .. count-1."""
+    if names is None:
+        return unnamed(count)
+    if sorted(names) != list(range(count)):
+        raise ValueError(f"id2label must name the labels 0 to {count - 1}, not {sorted(names)}")
+    return tuple(names[i] for i in range(count))

@@ -1,0 +1,125 @@
+"""AdapterHub's verbs for what takes several adapters: saved setups, averages, and the list of all that is here."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapters import composition
+from adapters.composition import Leaf
+from adapters.door import averages, blocks
+from adapters.door.adapters import Adapters, parted
+from adapters.door.blocks import BatchSplit, Setup
+from adapters.door.fusions import Fusions
+from adapters.door.heads import Heads
+from adapters.door.owner import folder_of
+from adapters.door.sources import readable
+from adapters.errors import Misfit
+from adapters.formats import files
+from adapters.formats.adapterhub import setup as setups
+from adapters.formats.adapterhub.envelope import WRITTEN_VERSION
+from adapters.formats.adapterhub.folder import SETUP_CONFIG
+
+
+class Setups(Adapters, Heads, Fusions):
+    """Verbs for arrangements of adapters."""
+
+    def save_adapter_setup(self, path: str | Path, adapter_setup: Any, head_setup: str | None = None) -> None:
+        """Save a composition with its adapters, fusions and heads, as AdapterHub lays out a setup.
+
+        `head_setup`: the head that answers, where it is not the last adapter's own. Raises `Misfit` for what the
+        library can not save.
+        """
+        setup = self.known(blocks.block(adapter_setup))
+        folder = folder_of(path)
+        saved = {"adapter_setup": _saved(setup), "head_setup": head_setup, "version": WRITTEN_VERSION}
+        for name in dict.fromkeys(blocks.names(setup)):
+            self.save_adapter(folder / name, name)
+        for name in dict.fromkeys(blocks.fusions(setup)):
+            self.save_adapter_fusion(folder / name, name)
+        if head_setup is not None and head_setup not in blocks.names(setup):
+            self.save_head(folder / head_setup, head_setup)
+        files.write_json(folder / SETUP_CONFIG, saved)
+
+    def load_adapter_setup(self, path: str | Path, set_active: bool = False) -> tuple[Setup, str | None]:
+        """Load a saved setup, all frozen at first; returns the composition and the head, if it names one."""
+        with readable(path) as source:
+            found = setups.read(source, self.backbone.profile)
+        for name, package in found.adapters.items():
+            alone, head = parted(package)
+            self.keep(self.adapters, name, alone, replace=True, frozen=True)
+            if head is not None:
+                self.keep(self.heads, name, head, replace=True, frozen=True)
+        for name, package in found.fusions.items():
+            self.keep(self.fusions, name, package, replace=True, frozen=True)
+        for name, package in found.heads.items():
+            self.keep(self.heads, name, package, replace=True, frozen=True)
+        setup = blocks.block(found.composition)
+        if set_active:
+            self.set_active_adapters(setup)
+            if found.head is not None:
+                self.active_head = found.head
+        return setup, found.head
+
+    def average_adapter(
+        self,
+        adapter_name: str,
+        adapter_list: Sequence[str] | Mapping[str, float],
+        weights: Sequence[float] | None = None,
+        combine_strategy: str = "linear",
+        normalize_weights: bool = True,
+        overwrite_ok: bool = False,
+        set_active: bool = False,
+        svd_rank: int | None = None,
+    ) -> None:
+        """Add the weighted average of adapters with one configuration (`adapters.door.averages`).
+
+        Weights are equal if not given, and divided by their sum unless `normalize_weights` is off.
+        """
+        names = list(adapter_list)
+        if isinstance(adapter_list, Mapping):
+            weights = list(adapter_list.values())
+        if not names or (weights is not None and len(weights) != len(names)):
+            raise ValueError(f"average_adapter takes adapters, and a weight for each: {len(names)} of them")
+        held = [1 / len(names)] * len(names) if weights is None else [float(weight) for weight in weights]
+        total = sum(held) if normalize_weights and weights is not None else 1.0
+        if abs(total) < composition.SMALLEST_SUM:
+            raise ValueError("the weights are divided by their sum, which is zero")
+        packages = [self.adapters[name].package() for name in names]
+        made = averages.average(packages, [weight / total for weight in held], combine_strategy, svd_rank)
+        self.keep(self.adapters, adapter_name, made, replace=overwrite_ok)
+        if set_active:
+            self.set_active_adapters(adapter_name)
+
+    def adapter_summary(self) -> str:
+        """A table of the adapters: method, parameters, their share of the backbone's, active, trained."""
+        whole = sum(parameter.numel() for parameter in self.backbone.model.parameters())
+        active = set(blocks.names(self.active_adapters))
+        lines = [("name", "method", "#param", "%param", "active", "train")]
+        for name in self.adapters:
+            held = self.adapters[name]
+            size = sum(tensor.numel() for tensor in held.tensors().values())
+            flags = (str(int(name in active)), str(int(held.trains)))
+            lines.append((name, held.manifest.method, f"{size:,}", f"{size / whole:.3%}", *flags))
+        lines.append(("backbone", self.backbone.profile.id, f"{whole:,}", f"{1:.3%}", "", "0"))
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        return "\n".join(row.rstrip() for row in rows)
+
+
+def _saved(value: Setup) -> dict[str, Any]:
+    """A block as the library writes it."""
+    if isinstance(value, BatchSplit):
+        raise Misfit(["a BatchSplit divides one batch: save the setups of its parts"])
+    if isinstance(value, Leaf):
+        return {"type": "single", "children": [str(value.ref)]}
+    kinds = (composition.Stack, composition.Fuse, composition.Average, composition.Parallel)
+    if not isinstance(value, (*kinds, composition.Split, composition.MultiTask)):
+        raise Misfit([f"AdapterHub has no block {type(value).__name__}"])
+    saved: dict[str, Any] = {"type": type(value).__name__, "children": [_saved(child) for child in value.children]}
+    if isinstance(value, composition.Average) and value.weights is not None:
+        saved["kwargs"] = {"weights": list(value.weights)}
+    if isinstance(value, composition.Split):
+        saved["kwargs"] = {"splits": list(value.splits)}
+    if isinstance(value, composition.Fuse) and value.name is not None:
+        saved["kwargs"] = {"name": value.name.name}
+    return saved

@@ -1,0 +1,41 @@
+"""Where what a user names lies: a folder or file, or a repository of the Hugging Face hub; pickles become tensors."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from adapters.formats import converter
+
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "pytorch_*.bin", "adapter_model.bin", "*.pt")
+_MODEL = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+def model_folder(name: str | Path) -> Path:
+    """A model's folder, fetched if `name` is a repository and no folder; raises `FileNotFoundError`."""
+    return _fetched(name, _MODEL)
+
+
+@contextmanager
+def readable(name: str | Path) -> Iterator[Path]:
+    """A folder or file without pickles; what holds some is converted by a subprocess, which reads tensors alone."""
+    source = _fetched(name, _WANTED)
+    if not source.is_dir() or not converter.needs_conversion(source):
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="chorus-") as scratch:
+        yield converter.convert(source, Path(scratch) / source.name)
+
+
+def _fetched(name: str | Path, patterns: tuple[str, ...]) -> Path:
+    if Path(name).exists():
+        return Path(name)
+    repository, _, revision = str(name).removeprefix("hf:").partition("@")
+    if isinstance(name, Path) or repository.count("/") > 1 or repository.startswith((".", "/")):
+        raise FileNotFoundError(f"there is no {name}")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:  # what the client raises for no such repository, and for no network
+        raise FileNotFoundError(f"there is no folder {name}, and no repository of that name: {error}") from error

@@ -1,0 +1,190 @@
+"""AdapterHub's configuration of a flexible head and our specification of it, in both directions.
+
+Members that a configuration lacks have the defaults of the library's classes; members that are not known are refused,
+because they may change what the head computes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.errors import Misfit
+from adapters.formats.adapterhub.activations import activation
+from adapters.formats.labels import ordered, problem_of, unnamed
+from adapters.formats.static_heads import OwnSettings
+from adapters.heads.base import MAX_LAYERS
+from adapters.heads.question_answering import LABELS
+from adapters.manifest import MAX_LABELS, HeadSpec
+from adapters.members import MAX_COUNT
+
+_POOLED: Mapping[str, Any] = {
+    "num_labels": 2,
+    "layers": 2,
+    "activation_function": "tanh",
+    "use_pooler": False,
+    "bias": True,
+}
+_TOKENS: Mapping[str, Any] = {"num_labels": 2, "layers": 1, "activation_function": "tanh", "bias": True}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "classification": _POOLED,
+    "multilabel_classification": _POOLED,
+    "tagging": _TOKENS,
+    "question_answering": _TOKENS,
+    "multiple_choice": {
+        "num_choices": 2,
+        "layers": 2,
+        "activation_function": "tanh",
+        "use_pooler": False,
+        "bias": True,
+    },
+    "masked_lm": {
+        "vocab_size": None,
+        "embedding_size": None,
+        "layers": 2,
+        "activation_function": "gelu",
+        "layer_norm": True,
+        "bias": True,
+    },
+    "dependency_parsing": {"num_labels": 2, "layers": 1, "activation_function": None, "bias": True},
+}
+_MOST: Mapping[str, int] = {
+    "layers": MAX_LAYERS,
+    "num_labels": MAX_LABELS,
+    "num_choices": MAX_LABELS,
+    "vocab_size": MAX_COUNT,
+    "embedding_size": MAX_COUNT,
+}
+# Members that say nothing about what a trained head computes.
+_SILENT = frozenset(["head_type", "label2id", "id2label", "dropout_prob", "shift_labels"])
+# Classes whose constructors take no `bias`: their last map always has one.
+_ALWAYS_BIASED = ("tagging", "question_answering", "multiple_choice")
+
+
+def spec_of(saved: Mapping[str, Any], config: Mapping[str, Any], own: OwnSettings) -> HeadSpec:
+    """The specification of the head in a whole `head_config.json`; raises `Misfit` with every reason."""
+    head_type = config.get("head_type")
+    if not isinstance(head_type, str) or head_type not in _DEFAULTS:
+        raise Misfit([f"AdapterHub's head type {head_type!r} is not served; served are {', '.join(_DEFAULTS)}"])
+    held = {**_DEFAULTS[head_type], **config}
+    reasons = [
+        f"head_config.json: the setting {key!r} is not known: it may change what the head computes"
+        for key, value in sorted(config.items())
+        if value and key not in _SILENT and key not in _DEFAULTS[head_type]
+    ]
+    for member in ("vocab_size", "embedding_size"):
+        if member in held:
+            held[member] = held[member] or {"vocab_size": own.vocabulary, "embedding_size": own.width}[member]
+    for member, most in _MOST.items():
+        value = held.get(member, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            reasons.append(f"head_config.json: {member} must be a positive integer, at most {most}, not {value!r}")
+    if not reasons and head_type == "question_answering" and held["num_labels"] != len(LABELS):
+        reasons.append(f"a question_answering head has two outputs, start and end, not {held['num_labels']}")
+    if reasons:
+        raise Misfit(reasons)
+    return _spec(head_type, saved, held, own)
+
+
+def names_labels(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration names what its outputs are, or its outputs need no names."""
+    nameless = config.get("head_type") in ("question_answering", "multiple_choice", "masked_lm")
+    return nameless or _label2id(config) is not None
+
+
+def config_of(spec: HeadSpec) -> dict[str, Any]:
+    """The configuration that the library builds an equal head from; raises `Misfit` where it has none."""
+    label2id = {label: i for i, label in enumerate(spec.labels)}
+    common: dict[str, Any] = {"head_type": spec.type, "layers": spec.layers, "activation_function": spec.activation}
+    if spec.type == "dependency_parsing":
+        return {"head_type": spec.type, "num_labels": len(spec.labels), "label2id": label2id}
+    if not spec.inverse:
+        raise Misfit(["AdapterHub's flexible heads undo an invertible adapter before they read the vocabulary"])
+    if spec.type == "masked_lm":
+        return common | {
+            "vocab_size": spec.vocabulary,
+            "embedding_size": spec.width,
+            "layer_norm": spec.norm_eps is not None,
+            "bias": spec.bias,
+            "shift_labels": False,
+            "label2id": None,
+        }
+    common |= {"dropout_prob": None, "label2id": label2id}
+    if spec.type == "multiple_choice":
+        if spec.choices is None:
+            raise Misfit(["AdapterHub's flexible heads for multiple choice are made for a fixed number of choices"])
+        names = spec.labels or unnamed(spec.choices)
+        common |= {"num_choices": spec.choices, "label2id": {label: i for i, label in enumerate(names)}}
+    else:
+        common["num_labels"] = len(spec.labels)
+    if spec.type not in _ALWAYS_BIASED:
+        common["bias"] = spec.bias
+    if spec.pooling != "tokens":
+        common["use_pooler"] = spec.pooling == "pooler"
+    return common
+
+
+def flexible_keys(name: str, spec: HeadSpec, *, last_bias: bool) -> dict[str, str]:
+    """Native name -> key: the places of the maps among the head's modules.
+
+    Most are [dropout, linear, activation] x (layers - 1), dropout, linear; heads over the vocabulary [linear,
+    activation, norm] x (layers - 1), linear. Without an activation or a norm its slot is gone.
+    """
+    stem = f"heads.{name}"
+    if spec.type == "dependency_parsing":
+        return {
+            "head/arcs/weight": f"{stem}.biaffine_arcs.weight",
+            "head/relations/weight": f"{stem}.biaffine_rels.weight",
+        }
+    keys: dict[str, str] = {}
+    language = spec.type == "masked_lm"
+    slot = 0 if language else 1
+    for i in range(spec.layers):
+        last = i == spec.layers - 1
+        keys[f"head/{i}/weight"] = f"{stem}.{slot}.weight"
+        if last_bias if last else (spec.bias or language):
+            keys[f"head/{i}/bias"] = f"{stem}.{slot}.bias"
+        slot += 1 if spec.activation is None else 2
+        if language and spec.norm_eps is not None and not last:
+            keys |= {f"head/{i}/norm.{kind}": f"{stem}.{slot}.{kind}" for kind in ("weight", "bias")}
+            slot += 1
+        slot += 0 if language else 1
+    return keys
+
+
+def _spec(head_type: str, saved: Mapping[str, Any], held: Mapping[str, Any], own: OwnSettings) -> HeadSpec:
+    name = held["activation_function"]
+    function = None if not name else activation(name, versioned="version" in saved)
+    language, layers, bias = head_type == "masked_lm", held["layers"], bool(held["bias"])
+    pooling = "tokens" if "use_pooler" not in held else "pooler" if held["use_pooler"] else "first_token"
+    return HeadSpec(
+        type=head_type,
+        layers=layers,
+        activation="leaky_relu" if function == "leakyrelu" else function,
+        bias=bias if language else layers > 1 or bias,
+        pooling=pooling,
+        labels=_labels(head_type, held),
+        problem_type=problem_of(head_type, held.get("num_labels", 0)),
+        name=None if saved.get("name") is None else str(saved["name"]),
+        choices=held.get("num_choices"),
+        vocabulary=held.get("vocab_size"),
+        width=held.get("embedding_size"),
+        norm_eps=own.norm_eps if language and held["layer_norm"] and layers > 1 else None,
+    )
+
+
+def _labels(head_type: str, held: Mapping[str, Any]) -> tuple[str, ...]:
+    if head_type == "question_answering":
+        return LABELS
+    if head_type == "masked_lm":
+        return ()
+    count = held["num_choices"] if head_type == "multiple_choice" else held["num_labels"]
+    names = ordered(_label2id(held), count)
+    if head_type == "multiple_choice":
+        return () if names == unnamed(count) else names or ()
+    return names or unnamed(count)
+
+
+def _label2id(config: Mapping[str, Any]) -> Any:
+    """Ids by label; the library also takes labels by id."""
+    if isinstance(config.get("id2label"), Mapping):
+        return {label: number for number, label in config["id2label"].items()}
+    return config.get("label2id")

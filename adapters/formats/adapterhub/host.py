@@ -1,0 +1,58 @@
+"""The backbone that a configuration leaves unsaid, and which of its layers a configuration adapts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.architectures.families import ARCHITECTURES
+from adapters.architectures.profile import Geometry
+from adapters.architectures.record import Architecture
+from adapters.architectures.sites import Address
+from adapters.errors import Misfit
+from adapters.manifest import Requires
+
+
+@dataclass(frozen=True)
+class Host:
+    """A family's record, and the sizes of a model: widths of the layers and of the word vectors, and layer modules."""
+
+    family: Architecture
+    hidden: int
+    embedding: int
+    layers: int
+
+
+def host_of(geometry: Geometry) -> Host:
+    """The host that a backbone is."""
+    return Host(geometry.architecture, geometry.hidden_size, geometry.embedding_size, geometry.layers)
+
+
+def host_for(requires: Requires, embedding: int, inner: int = 1) -> Host:
+    """The host that a package was made for, with so many layers in a group; raises `Misfit` for an unknown family."""
+    family = ARCHITECTURES.get(requires.model_type)
+    if family is None:
+        raise Misfit([f"AdapterHub's layout for {requires.model_type!r} is not known"])
+    return Host(family.grouped(inner), requires.hidden_size, embedding, requires.layers)
+
+
+def layers_of(config: Mapping[str, Any], host: Host) -> list[int]:
+    """The layers that a configuration does not leave out."""
+    left_out = set(config.get("leave_out") or ())
+    return [layer for layer in range(host.layers) if layer not in left_out]
+
+
+def left_out(layers: set[int], host: Host) -> list[int]:
+    """The member `leave_out` of a configuration that adapts just these layers."""
+    return [layer for layer in range(host.layers) if layer not in layers]
+
+
+def grid(sites: Mapping[str, Any], host: Host) -> tuple[set[str], list[int]]:
+    """(sites of every adapted layer, `leave_out`); raises `Misfit` where layers differ in their sites."""
+    layers: dict[int | None, set[str]] = {}
+    for text in sites:
+        address = Address.parse(text)
+        layers.setdefault(address.layer, set()).add(address.site)
+    kinds = list(layers.values())
+    if None in layers or not kinds or any(kind != kinds[0] for kind in kinds):
+        raise Misfit(["AdapterHub adapts the same modules in every layer that it does not leave out"])
+    return kinds[0], left_out({layer for layer in layers if layer is not None}, host)

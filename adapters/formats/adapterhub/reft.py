@@ -1,0 +1,86 @@
+"""ReFT: one or two units behind each layer.
+
+AdapterHub does not store whether a unit subtracts its projection, so that a DiReFT comes back as a NoReFT (and computes
+as one: adapters 1.3.0). It takes the member from a configuration that has it; what is written here says it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from adapters.formats.adapterhub.host import Host
+from adapters.formats.adapterhub.keys import Key, pair
+from adapters.formats.adapterhub.wording import Layout, Wording
+from adapters.manifest import PartSpec
+
+UNSAID = (
+    "AdapterHub does not store whether a ReFT without orthogonality subtracts its projection: it is read as one that "
+    "does (NoReFT), which is what AdapterHub itself computes after loading; a DiReFT was trained as one that does not"
+)
+
+
+def read(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
+    """The part, if the configuration adapts a layer at all."""
+    wanted = config["layers"]
+    if wanted != "all" and not (isinstance(wanted, list) and all(type(layer) is int for layer in wanted)):
+        raise ValueError(f"layers must be 'all' or a list of numbers, not {wanted!r}")
+    layers = [layer for layer in range(host.layers) if wanted == "all" or layer in wanted]
+    function = config.get("non_linearity")
+    members = {
+        "layers": layers,
+        "rank": config["r"],
+        "prefix_positions": config["prefix_positions"],
+        "suffix_positions": config["suffix_positions"],
+        "tied": bool(config.get("tied_weights", False)),
+        "orthogonal": bool(config["orthogonality"]),
+        "subtract_projection": bool(config.get("subtract_projection", True)),
+        "non_linearity": None if function is None else str(function).lower(),
+    }
+    if layers and config.get("output_reft", True):
+        yield PartSpec("reft", members)
+
+
+def unsaid(config: Mapping[str, Any]) -> Iterable[str]:
+    """What the operator should know of a configuration of ReFT."""
+    return [] if config.get("orthogonality") or "subtract_projection" in config else [UNSAID]
+
+
+def keys(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
+    """Each unit's source and projection; an orthogonal one is stored as torch parametrises it."""
+    for layer in config["layers"]:
+        for unit in (0,) if config["tied"] else (0, 1):
+            native = f"{layer}/layer_out/units.{unit}"
+            stored = f"{host.family.layer_path(layer)}.reft_layer.refts.{name}.units.{unit}"
+            yield from pair(f"{native}.source", f"{stored}.learned_source")
+            if config["orthogonal"]:
+                inside = f"{stored}.projection.parametrizations.weight"
+                yield Key(f"{inside}.original", (f"{native}.original",))
+                yield Key(f"{inside}.0.base", (f"{native}.base",))
+            else:
+                yield Key(f"{stored}.projection.weight", (f"{native}.projection",))
+
+
+def write(config: Mapping[str, Any], host: Host) -> dict[str, Any]:
+    """A configuration that reads as the same part."""
+    return {
+        "architecture": "reft",
+        "layers": "all" if list(config["layers"]) == list(range(host.layers)) else list(config["layers"]),
+        "r": config["rank"],
+        "prefix_positions": config["prefix_positions"],
+        "suffix_positions": config["suffix_positions"],
+        "tied_weights": config["tied"],
+        "orthogonality": config["orthogonal"],
+        "subtract_projection": config["subtract_projection"],
+        "non_linearity": config["non_linearity"],
+        "output_reft": True,
+        "dropout": 0.0,
+        "dtype": None,
+    }
+
+
+WORDING = Wording(
+    "ReFT",
+    ("layers", "prefix_positions", "suffix_positions", "r", "orthogonality"),
+    ("tied_weights", "subtract_projection", "non_linearity", "output_reft", "dropout", "dtype", "init_weights_seed"),
+    read,
+)
+LAYOUT = Layout(keys, write)

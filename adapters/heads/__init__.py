@@ -1,0 +1,1 @@
+"""Prediction heads that travel with an adapter: from the states of a pass to what a task reads. One file per kind."""

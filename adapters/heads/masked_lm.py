@@ -1,0 +1,84 @@
+"""Masked language models: a score for every word of a vocabulary, at every token that is asked for.
+
+h_i = LN(act(W_i h_{i-1} + b_i))    i = 0 .. layers-2;  the first map goes from the hidden to the embeddings' width
+y = W inv(h) + b                    inv: the inverse of the row's invertible adapter (arXiv:2005.00052), if it has one and
+                                    the head is one that undoes it
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.activations import ACT2FN
+
+from adapters.heads.base import MAX_LAYERS, HeadContext, Places, Shapes
+from adapters.heads.linear import shared_reasons
+from adapters.kernels.arena import Stacked
+from adapters.kernels.ragged import enter
+from adapters.kernels.runs import Runs
+from adapters.manifest import HeadSpec
+
+
+@dataclass(frozen=True)
+class MaskedLanguageModel:
+    """Scores [tokens, vocabulary] of a row.
+
+    Tensors: `head/<i>/weight` and `head/<i>/bias` of the hidden maps, with `head/<i>/norm.weight` and
+    `head/<i>/norm.bias` unless `norm_eps` is None; last `head/<layers-1>/weight` [vocabulary, width] and, if `bias`,
+    its bias. With one layer the vocabulary is read from the hidden states as they are.
+    """
+
+    type: str = "masked_lm"
+    places: Places = "tokens"
+
+    def shapes(self, spec: HeadSpec, hidden: int) -> Shapes:
+        """Full names and shapes of the stored tensors."""
+        if spec.vocabulary is None or spec.width is None:
+            return {}
+        found: Shapes = {}
+        wide = hidden
+        for i in range(min(spec.layers, MAX_LAYERS) - 1):
+            found[f"head/{i}/weight"] = (spec.width, wide)
+            found[f"head/{i}/bias"] = (spec.width,)
+            if spec.norm_eps is not None:
+                found[f"head/{i}/norm.weight"] = (spec.width,)
+                found[f"head/{i}/norm.bias"] = (spec.width,)
+            wide = spec.width
+        found[f"head/{spec.layers - 1}/weight"] = (spec.vocabulary, wide)
+        if spec.bias:
+            found[f"head/{spec.layers - 1}/bias"] = (spec.vocabulary,)
+        return found
+
+    def reasons(self, spec: HeadSpec, *, has_pooler: bool) -> list[str]:
+        """Everything that keeps the head from running on a backbone."""
+        reasons = shared_reasons(spec, self.places, ("vocabulary",), has_pooler=has_pooler)
+        for member, value in (("vocabulary", spec.vocabulary), ("width", spec.width)):
+            if value is None:
+                reasons.append(f"a masked_lm head needs manifest.head.{member}")
+        return reasons
+
+    def apply(
+        self, x: Tensor, runs: Runs, spec: HeadSpec, params: Mapping[str, Stacked], context: HeadContext
+    ) -> list[Tensor]:
+        """[tokens of the row, vocabulary] per row."""
+        last = spec.layers - 1
+        hidden = enter(x, runs, tuple(_widths(params[f"{i}.weight"]) for i in range(last)))
+        for i in range(last):
+            hidden = hidden.linear(params[f"{i}.weight"], params[f"{i}.bias"])
+            if spec.activation is not None:
+                hidden = hidden.map(ACT2FN[spec.activation])
+            if spec.norm_eps is not None:
+                hidden = hidden.layer_norm(params[f"{i}.norm.weight"], params[f"{i}.norm.bias"], spec.norm_eps)
+        states = hidden.leave()
+        if spec.inverse and context.undo is not None:
+            states = context.undo(states)
+        decoder = params[f"{last}.weight"]
+        scores = enter(states, runs, (_widths(decoder),)).linear(decoder, params.get(f"{last}.bias")).leave()
+        return [scores[start:end] for start, end in context.rows]
+
+
+def _widths(weight: Stacked) -> tuple[int, int]:
+    return weight.shape[1], weight.shape[0]
+
+
+MASKED_LM = MaskedLanguageModel()

@@ -1,0 +1,255 @@
+"""ReFT: Wu et al. 2024 (arXiv:2404.03592): hidden states of a row's first and last tokens, edited in a subspace.
+
+    x' = x + R^T (act(W x + b) - R x)      LoReFT: R has orthonormal rows;  NoReFT: any R;  DiReFT: without R x
+
+Unit 0 edits the first tokens, unit 1 the last (`tied`: unit 0 both). Tokens that are first and last are edited once,
+as last ones; rows shorter than that have fewer tokens edited. (AdapterHub's mixture up of first and last tokens, in
+batches that are shorter than `suffix_positions`, is not repeated.)
+
+An orthogonal R is stored as torch's `parametrizations.orthogonal` has it, and made once: with X = original^T,
+Q = prod_j (I - tau_j v_j v_j^T), v_j = column j of X below its diagonal with 1 on it, R = (base Q diag(X))^T.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adapters.architectures.sites import Address
+from adapters.errors import Misfit
+from adapters.kernels.arena import Stacked
+from adapters.kernels.ragged import enter
+from adapters.kernels.runs import Runs
+from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
+from adapters.methods.settings import Settings, activation
+from adapters.weights import Folded, Insertion
+
+MAX_POSITIONS = 4096
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What changes the code path; `subtracts`: R x is taken off behind a non-linearity (else W has it in already)."""
+
+    first: int  # tokens at the start of a row
+    last: int  # tokens at its end
+    tied: bool
+    non_linearity: str | None
+    subtracts: bool
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration that was read."""
+
+    variant: Variant
+    layers: tuple[int, ...]
+    rank: int
+    orthogonal: bool
+    subtract: bool
+
+    @property
+    def units(self) -> range:
+        """Units that are stored."""
+        return range(1 if self.variant.tied else 2)
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Units that have tokens to edit."""
+        if self.variant.tied:
+            return (0,)
+        return tuple(unit for unit, count in enumerate((self.variant.first, self.variant.last)) if count)
+
+
+@dataclass(frozen=True)
+class Reft:
+    """The method. Only the first member of a composition brings it, as in AdapterHub."""
+
+    name: str = "reft"
+    first_only: bool = True
+
+    def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
+        """See `Method.shapes`. Per layer and unit: source [r, h], and projection [r, h] or original [r, h], base [h, h]."""
+        setup, h = _read(config, fitting), fitting.geometry.hidden_size
+        found: Shapes = {}
+        for layer in setup.layers:
+            for unit in setup.units:
+                names: Shapes = {"source.weight": (setup.rank, h), "source.bias": (setup.rank,)}
+                names |= {"original": (setup.rank, h), "base": (h, h)} if setup.orthogonal else {}
+                names |= {} if setup.orthogonal else {"projection": (setup.rank, h)}
+                found |= prefixed(Address(layer, "layer_out"), {f"units.{unit}.{n}": s for n, s in names.items()})
+        return found
+
+    def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
+        """As torch's linear maps; an orthogonal R starts as the first rows of a random orthogonal `base`."""
+        made: dict[str, Tensor] = {}
+        for name, shape in self.shapes(config, fitting).items():
+            parameter = name.rsplit(".", 1)[1]
+            if parameter == "original":
+                made[name] = -torch.eye(*shape)  # what torch starts with: the reflections of -1 give the identity
+            elif parameter == "base":
+                made[name] = torch.linalg.qr(torch.randn(shape, generator=generator)).Q.T.contiguous()
+            else:
+                bound = fitting.geometry.hidden_size**-0.5
+                made[name] = (torch.rand(shape, generator=generator) * 2 - 1) * bound
+        return made
+
+    def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
+        """Per unit: down W (less R, where nothing stands between), up R^T. Raises `Misfit`: an original that has no R."""
+        setup = _read(config, fitting)
+        folded: dict[Address, Folded] = {}
+        reasons: list[str] = []
+        for layer in setup.layers:
+            address = Address(layer, "layer_out")
+            held, made = at(tensors, address), dict[str, Tensor]()
+            for unit in setup.used:
+                own = {n.removeprefix(f"units.{unit}."): t for n, t in held.items() if n.startswith(f"units.{unit}.")}
+                if setup.orthogonal and not _has_unit_diagonal(own["original"]):
+                    reasons.append(
+                        f"reft: {address}/units.{unit}.original must have exactly 1 or -1 on its diagonal, or its "
+                        f"projection is not orthogonal; store it in float32, and train it without weight decay"
+                    )
+                    continue
+                made |= {f"units.{unit}.{name}": t for name, t in _unit(setup, own).items()}
+            folded[address] = Folded(self.name, setup.variant, made)
+        if reasons:
+            raise Misfit(reasons)
+        return folded
+
+    def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
+        """None: rows keep their tokens."""
+        return None
+
+    def layer_out(self, h: Tensor, operand: Operand) -> Tensor:
+        """See `ActsOnLayer`: h with the tokens at the rows' ends edited."""
+        variant = operand.variant
+        assert isinstance(variant, Variant)
+        out = h
+        for unit, spans in _spans(variant, operand.runs.rows).items():
+            index = torch.tensor([*chain.from_iterable(range(*span) for span in spans)], device=h.device)
+            edit = _edit(unit, h.index_select(0, index), _inside(operand, spans))
+            # In place once `out` is a copy; both units read the state before.
+            out = out.index_add(0, index, edit) if out is h else out.index_add_(0, index, edit)
+        return out
+
+
+REFT = Reft()
+
+
+def reference(folded: Folded, x: Tensor) -> Tensor:
+    """One row under one adapter, [tokens, h], token by token."""
+    v, t, out = folded.variant, folded.tensors, x.clone()
+    assert isinstance(v, Variant)
+    for place in range(len(x)):
+        if place >= len(x) - v.last:
+            unit = "units.0" if v.tied else "units.1"
+        elif place < v.first:
+            unit = "units.0"
+        else:
+            continue
+        source = functional.linear(x[place], t[f"{unit}.down.weight"], t[f"{unit}.down.bias"])
+        source = source if v.non_linearity is None else activation(v.non_linearity)(source)
+        source = source - t[f"{unit}.projection"] @ x[place] if v.subtracts else source
+        out[place] = x[place] + t[f"{unit}.up.weight"] @ source
+    return out
+
+
+def orthogonal(original: Tensor, base: Tensor) -> Tensor:
+    """R [r, h] with orthonormal rows from original [r, h] and base [h, h]; differentiable in `original` alone."""
+    wide = torch.float32 if original.dtype in (torch.float16, torch.bfloat16) else original.dtype
+    x = original.to(wide).mT
+    below = x.tril(-1)
+    q = torch.linalg.householder_product(below, 2 / (1 + (below * below).sum(0)))
+    r: Tensor = (base.detach().to(wide) @ (q * x.detach().diagonal())).mT
+    return r
+
+
+def _has_unit_diagonal(original: Tensor) -> bool:
+    """Whether it is +-1 throughout. NaN passes: who reads a package refuses that by name."""
+    diagonal = original.detach().diagonal().abs()
+    return bool(((diagonal == 1) | diagonal.isnan()).all())
+
+
+def _unit(setup: Setup, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    r = orthogonal(own["original"], own["base"]) if setup.orthogonal else own["projection"]
+    weight = own["source.weight"]
+    if setup.variant.subtracts:
+        extra = {"projection": r}
+    else:
+        weight, extra = weight - r if setup.subtract else weight, {}
+    return {"down.weight": weight, "down.bias": own["source.bias"], "up.weight": r.mT, **extra}
+
+
+def _spans(v: Variant, rows: Sequence[tuple[int, int]]) -> dict[int, list[tuple[int, int]]]:
+    """Per unit, the ranges of tokens to edit, ascending and none empty; no token is in two of them."""
+    starts = [(start, min(start + v.first, max(start, end - v.last))) for start, end in rows]
+    ends = [(max(start, end - v.last), end) for start, end in rows]
+    units = [[*chain.from_iterable(zip(starts, ends, strict=True))]] if v.tied else [starts, ends]
+    taken = {unit: [(a, b) for a, b in spans if a < b] for unit, spans in enumerate(units)}
+    return {unit: spans for unit, spans in taken.items() if spans}
+
+
+def _inside(operand: Operand, spans: Sequence[tuple[int, int]]) -> Operand:
+    """The operand for the tokens of `spans` alone; segments without any are left out."""
+    borders = [*accumulate(operand.runs.lengths, initial=0)]
+    lengths = [0] * len(operand.runs.lengths)
+    segment = 0
+    for start, end in spans:
+        while start >= borders[segment + 1]:
+            segment += 1
+        lengths[segment] += end - start
+    kept = [i for i, length in enumerate(lengths) if length]
+    bounds = tuple(pairwise(accumulate((lengths[i] for i in kept), initial=0)))
+    params = {
+        name: Stacked(s.arena, tuple(s.offsets[i] for i in kept), s.shape, s.align)
+        for name, s in operand.params.items()
+    }
+    return Operand(operand.variant, Runs(bounds, bounds, bounds[-1][1], operand.runs.device), params)
+
+
+def _edit(unit: int, x: Tensor, operand: Operand) -> Tensor:
+    """R^T (act(W x + b) - R x), [n, h]."""
+    v, p = operand.variant, operand.params
+    assert isinstance(v, Variant)
+    rank, hidden = p[f"units.{unit}.down.weight"].shape
+    tokens = enter(x, operand.runs, ((hidden, rank), (rank, hidden)))
+    source = tokens.linear(p[f"units.{unit}.down.weight"], p[f"units.{unit}.down.bias"])
+    if v.non_linearity is not None:
+        source = source.map(activation(v.non_linearity))
+    if v.subtracts:
+        projected = tokens.linear(p[f"units.{unit}.projection"], None).data
+        source = source.map(lambda z: z - projected)
+    return source.linear(p[f"units.{unit}.up.weight"], None).leave()
+
+
+def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:
+    known = ("layers", "rank", "prefix_positions", "suffix_positions", "tied", "orthogonal", "subtract_projection")
+    settings = Settings("reft", config, (*known, "non_linearity"))
+    non_linearity = None if config.get("non_linearity") is None else settings.activation("non_linearity")
+    subtract = settings.flag("subtract_projection")
+    first, last = (_positions(settings, config, key) for key in ("prefix_positions", "suffix_positions"))
+    if not first and not last:
+        settings.wrong("prefix_positions and suffix_positions are both 0: it edits no token")
+    setup = Setup(
+        variant=Variant(first, last, settings.flag("tied"), non_linearity, subtract and non_linearity is not None),
+        layers=settings.layers(fitting),
+        rank=settings.count("rank"),
+        orthogonal=settings.flag("orthogonal"),
+        subtract=subtract,
+    )
+    if setup.orthogonal and setup.rank >= fitting.geometry.hidden_size:
+        settings.wrong(f"an orthogonal projection of rank {setup.rank} needs a backbone that is wider than that")
+    settings.done()
+    return setup
+
+
+def _positions(settings: Settings, config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if type(value) is not int or not 0 <= value <= MAX_POSITIONS:
+        settings.wrong(f"{key} must be an integer from 0 to {MAX_POSITIONS}, not {value!r}")
+        return 0
+    return value

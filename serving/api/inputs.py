@@ -1,0 +1,108 @@
+"""The forms that an input may have in JSON, told apart by their members, so that a refusal points to the one meant."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from serving.tasks.inputs import Choices, Input, Question, Words
+from serving.tasks.tokenization import Text
+
+
+class Strict(BaseModel):
+    """A request member: nothing unknown, nothing coerced, never changed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TextInput(Strict):
+    """A text, and the second text of a pair."""
+
+    text: str
+    text_pair: str | None = None
+
+
+class QuestionInput(Strict):
+    """A question, and the context in which its answer stands (question answering)."""
+
+    question: str
+    context: str
+
+
+class ChoicesInput(Strict):
+    """A text and what may follow it (multiple choice)."""
+
+    text: str
+    choices: list[str] = Field(min_length=1)
+
+
+class QuestionChoicesInput(Strict):
+    """A question and what may answer it (multiple choice)."""
+
+    question: str
+    choices: list[str] = Field(min_length=1)
+
+
+class WordsInput(Strict):
+    """A sentence that is cut into words already (dependency parsing)."""
+
+    words: list[str] = Field(min_length=1)
+
+
+_FORMS: dict[type, str] = {
+    TextInput: "{text}",
+    QuestionInput: "{question}",
+    ChoicesInput: "{choices}",
+    QuestionChoicesInput: "{question, choices}",
+    WordsInput: "{words}",
+}
+_SPELT = "a string or an object {text, text_pair}, {question, context}, {text, choices} or {words}"
+
+
+# The tags are no names of members: a pointer is made of the steps that are.
+def _form(value: object) -> str | None:
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, dict):
+        if "choices" in value:
+            return "{question, choices}" if "question" in value else "{choices}"
+        if "words" in value:
+            return "{words}"
+        return "{question}" if "question" in value or "context" in value else "{text}"
+    return "list" if isinstance(value, list) else _FORMS.get(type(value))
+
+
+_Object = (
+    Annotated[TextInput, Tag("{text}")]
+    | Annotated[QuestionInput, Tag("{question}")]
+    | Annotated[ChoicesInput, Tag("{choices}")]
+    | Annotated[QuestionChoicesInput, Tag("{question, choices}")]
+    | Annotated[WordsInput, Tag("{words}")]
+)
+_Item = Annotated[
+    Annotated[str, Tag("text")] | _Object,
+    Discriminator(_form, custom_error_type="wrong_input", custom_error_message=f"an input is {_SPELT}"),
+]
+Inputs = Annotated[
+    Annotated[str, Tag("text")] | _Object | Annotated[list[_Item], Tag("list")],
+    Discriminator(
+        _form, custom_error_type="wrong_input", custom_error_message=f"inputs is {_SPELT}, or a list of them"
+    ),
+]
+InputItem = str | TextInput | QuestionInput | ChoicesInput | QuestionChoicesInput | WordsInput
+
+
+def input_of(item: InputItem) -> Input:
+    """An input as the tasks know it."""
+    match item:
+        case str():
+            return Text(item)
+        case TextInput():
+            return Text(item.text, item.text_pair)
+        case QuestionInput():
+            return Question(item.question, item.context)
+        case WordsInput():
+            return Words(tuple(item.words))
+        case ChoicesInput():
+            return Choices(item.text, tuple(item.choices))
+        case QuestionChoicesInput():
+            return Choices(item.question, tuple(item.choices))

@@ -1,0 +1,102 @@
+import pytest
+
+from adapters.architectures.sites import Address
+from adapters.batch.chains import chains_of, key_of
+from adapters.batch.program import Act, Fan
+from adapters.batch.rows import Row
+from adapters.errors import InvalidRow
+from adapters.manifest import PartSpec
+from tests.adapters import builders
+from tests.adapters.batch.arrangements import average, split
+from tests.adapters.builders import PARTS
+
+FFN, EMBED = Address(0, "ffn_junction"), Address(None, "embed_out")
+
+
+def residents(*parts):
+    return builders.in_one_arena([builders.adapter("bert", [p], seed=i) for i, p in enumerate(parts)])
+
+
+def row(*members, skip=frozenset()):
+    return Row(members, None, None, builders.ids(1, 4), skip_layers=skip)
+
+
+def test_a_chain_holds_only_those_that_have_a_block_at_the_address():
+    bn, lora, other = residents(PARTS["seq_bn"], PARTS["lora_qv"], PARTS["double_seq_bn"])
+    chains = chains_of(row(bn, lora, other))
+    assert [act.resident for act in chains[FFN]] == [bn, other]
+    assert [act.resident for act in chains[Address(1, "attn_q")]] == [lora]
+    assert [act.resident for act in chains[Address(0, "attn_junction")]] == [other]
+
+
+def test_skipped_layers_have_no_chains_but_the_whole_model_keeps_its_own():
+    both = builders.in_one_arena([builders.adapter("bert", [PARTS["seq_bn"], PARTS["invertible"]])])[0]
+    assert set(chains_of(row(both, skip=frozenset({0})))) == {Address(1, "ffn_junction"), EMBED}
+
+
+def test_only_the_first_adapter_acts_on_embeddings_and_layers_even_inside_of_a_fork():
+    one, two = (
+        builders.adapter("bert", [PARTS["seq_bn"], PARTS["invertible"], PARTS["loreft"]], seed=seed) for seed in (1, 2)
+    )
+    first, second = builders.in_one_arena([one, two])
+    for members in ((first, second), (average((first,), (second,), weights=[1, 1]),)):
+        chains = chains_of(row(*members))
+        for address in (EMBED, Address(0, "layer_out")):
+            assert [act.resident for act in chains[address]] == [first]
+        assert chains[FFN][0].first.resident is first
+
+
+def test_the_invertible_adapter_comes_before_the_prompt_whatever_the_package_says():
+    both = builders.in_one_arena([builders.adapter("bert", [PARTS["prompt"], PARTS["invertible"]])])[0]
+    assert [act.block.method for act in chains_of(row(both))[EMBED]] == ["invertible", "prompt_tuning"]
+
+
+def test_arms_that_are_chains_enter_and_arms_of_one_adapter_do_not():
+    a, b = residents(PARTS["seq_bn"], PARTS["seq_bn"])
+    (fan,) = chains_of(row(split((a,), [b, a], splits=[2, 2])))[FFN]
+    assert isinstance(fan, Fan)
+    assert [[act.enters for act in arm] for arm in fan.arms] == [[False], [True, True]]
+    assert isinstance(fan.last, Act)
+    assert fan.last.resident is a
+
+
+def test_averages_and_splits_must_have_every_arm_at_a_place():
+    everywhere, below = residents(PARTS["seq_bn"], PARTS["one_layer_bn"])
+    for fork in (average((everywhere,), (below,), weights=[1, 1]), split((everywhere,), (below,), splits=[2, 2])):
+        with pytest.raises(InvalidRow, match="must act at the same places; at 0/ffn_junction"):
+            chains_of(row(fork))
+
+
+def test_prefixes_can_not_be_forked():
+    a, b = residents(PARTS["prefix_flat"], PARTS["prefix_flat"])
+    with pytest.raises(InvalidRow, match="prefix_tuning has no average"):
+        chains_of(row(average((a,), (b,), weights=[1, 1])))
+
+
+def test_a_sum_adds_loras_alone():
+    from tests.adapters.batch.arrangements import add
+
+    a, b = residents(PARTS["lora_qv"], PARTS["ia3"])
+    with pytest.raises(InvalidRow, match="sum"):
+        chains_of(row(add((a,), (b,))))
+
+
+def test_equal_trees_have_equal_keys_and_other_trees_have_others():
+    a, b = residents(PARTS["seq_bn"], PARTS["seq_bn"])
+
+    def tree(*weights):
+        return row(average((a,), (b,), weights=weights))
+
+    assert key_of(tree(1, 2)) == key_of(tree(1, 2))
+    others = [tree(2, 1), row(average((a,), [b], weights=[1, 2])), row(a, b), row(split((a,), (b,), splits=[1, 9]))]
+    assert len({key_of(other) for other in (tree(1, 2), *others)}) == 5
+    assert key_of(row(a)) != key_of(row(a, skip=frozenset({0})))
+
+
+def test_a_factor_of_inputs_can_not_chain():
+    sides = [PartSpec("ia3", {"sites": builders.sites(["ffn_out"], at=side)}) for side in ("input", "output")]
+    inner, outer = residents(*sides)
+    with pytest.raises(InvalidRow, match="be followed by"):
+        chains_of(row(inner, outer))
+    with pytest.raises(InvalidRow, match="can not follow"):
+        chains_of(row(outer, inner))

@@ -1,0 +1,221 @@
+import json
+
+import pytest
+import torch
+from transformers import set_seed
+
+from adapters.door.blocks import Fuse
+from adapters.errors import Misfit
+from adapters.formats import native, peft
+from adapters.manifest import PartSpec
+from adapters.methods.presets import PRESETS
+from adapters.model import AdapterModel
+from adapters.weights import Package
+from tests.adapters import builders
+
+IDS = torch.from_numpy(builders.ids(1, 6))[None]
+
+
+def fresh() -> AdapterModel:
+    return AdapterModel.from_pretrained(builders.folder("bert"))
+
+
+@pytest.fixture
+def model() -> AdapterModel:
+    set_seed(0)
+    return fresh()
+
+
+def put(model: AdapterModel, name: str, part: str = "seq_bn", head: str | None = None, seed: int = 1) -> None:
+    model.keep(model.adapters, name, builders.package("bert", [builders.PARTS[part]], seed=seed))
+    if head is not None:
+        model.keep(model.heads, name, builders.package("bert", [], builders.HEADS[head], seed=seed))
+
+
+def equal(one: Package, other: Package) -> bool:
+    methods = [[part.method for part in package.manifest.parts] for package in (one, other)]
+    same = methods[0] == methods[1] and set(one.tensors) == set(other.tensors)
+    return same and all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
+
+
+def test_a_fresh_adapter_changes_nothing_yet_and_trains(model):
+    for config in ("seq_bn", "lora", "ia3", "compacter[reduction_factor=8,phm_dim=2]"):
+        model.add_adapter("a", config, overwrite_ok=True, set_active=True)
+        assert model.adapters["a"].trains
+        bare = model(IDS, adapter_names=[]).last_hidden_state
+        assert torch.allclose(model(IDS).last_hidden_state, bare, atol=0.05), config
+
+
+def test_configurations_take_adapterhubs_members_and_unions(model):
+    model.add_adapter("a", "lora[r=3,alpha=6,output_lora=True]")
+    model.add_adapter("b", "lora", r=3, alpha=6, output_lora=True)
+    assert model.adapters["a"].manifest.parts == model.adapters["b"].manifest.parts
+    assert model.adapters["a"].manifest.parts[0].config["sites"]["0/attn_q"]["rank"] == 3
+    model.add_adapter("c", "prefix_tuning[prefix_length=4,flat=True]|par_bn[reduction_factor=4,non_linearity=gelu]")
+    assert model.adapters["c"].manifest.method == "prefix_tuning+bottleneck"
+    model.add_adapter("d", [builders.PARTS["seq_bn"]])
+    assert model.adapters["d"].manifest.parts == (builders.PARTS["seq_bn"],)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("magic", "'magic' is no method"),
+        ("lora[rank=3]", "rank"),
+        ("lora[", "is no configuration"),
+        ([PartSpec("magic", {})], "'magic' is no method"),
+        ("seq_bn|lora[selfattn_lora=False]", "no module"),
+    ],
+)
+def test_configurations_that_mean_nothing_are_refused(model, config, reason):
+    with pytest.raises(Misfit, match=reason):
+        model.add_adapter("a", config)
+    assert len(model.adapters) == 0
+
+
+def test_a_name_is_taken_once(model):
+    model.add_adapter("a")
+    with pytest.raises(ValueError, match="already"):
+        model.add_adapter("a")
+
+
+def test_an_adapter_and_its_head_are_saved_and_loaded_in_adapterhubs_layout(model, tmp_path):
+    put(model, "My.Task", head="two_layers")
+    model.save_adapter(tmp_path / "saved", "My.Task")
+    assert json.loads((tmp_path / "saved" / "adapter_config.json").read_text())["name"] == "My.Task"
+    other = fresh()
+    assert other.load_adapter(tmp_path / "saved") == "My.Task"
+    assert other.active_head == "My.Task"
+    assert other.active_adapters is None
+    assert not other.adapters["My.Task"].trains
+    assert not other.heads["My.Task"].trains
+    assert torch.equal(model(IDS, adapter_names="My.Task").logits, other(IDS, adapter_names="My.Task").logits)
+    assert other.heads["My.Task"].manifest.head.labels == ("a", "b", "c")
+    alone = fresh()
+    alone.load_adapter(tmp_path / "saved", with_head=False, set_active=True)
+    assert len(alone.heads) == 0
+    assert torch.equal(
+        alone(IDS).last_hidden_state, other(IDS, adapter_names="My.Task", output_hidden_states=True).hidden_states[-1]
+    )
+
+
+def test_an_adapter_loaded_under_another_name_is_saved_under_that(model, tmp_path):
+    put(model, "a", head="one_layer")
+    model.save_adapter(tmp_path / "a", "a")
+    assert model.load_adapter(tmp_path / "a", "b") == "b"
+    model.save_adapter(tmp_path / "b", "b")
+    assert fresh().load_adapter(tmp_path / "b") == "b"
+    assert equal(model.adapter_package("a", with_head=False), model.adapter_package("b", with_head=False))
+    assert (tmp_path / "b" / "model_head.safetensors").is_file()
+    model.save_adapter(tmp_path / "c", "b", with_head=False)
+    assert not (tmp_path / "c" / "model_head.safetensors").exists()
+
+
+LARGER = {"compacter", "compacter++"}  # than the tests' backbone, as they come
+SMALLER = ("compacter[reduction_factor=8]", "compacter++[reduction_factor=8]")
+CONFIGS = (*sorted({*PRESETS} - LARGER), *SMALLER)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_configuration_survives_saving_and_loading(model, config, tmp_path):
+    model.add_adapter("a", config)
+    noisy(model, "a")
+    model.save_adapter(tmp_path / "a", "a")
+    other = fresh()
+    other.load_adapter(tmp_path / "a")
+    assert equal(model.adapter_package("a"), other.adapter_package("a"))
+    assert torch.equal(model(IDS, adapter_names="a").last_hidden_state, other(IDS, adapter_names="a").last_hidden_state)
+
+
+def test_what_adapterhubs_layout_has_no_words_for_travels_as_a_native_package(model, tmp_path):
+    put(model, "a", "ia3_input")
+    with pytest.raises(Misfit):
+        model.save_adapter(tmp_path / "a", "a")
+    (tmp_path / "a.safetensors").write_bytes(native.write(model.adapter_package("a")))
+    other = fresh()
+    assert other.load_adapter(tmp_path / "a.safetensors") == "a"
+    assert torch.equal(model(IDS, adapter_names="a").last_hidden_state, other(IDS, adapter_names="a").last_hidden_state)
+
+
+def test_all_adapters_are_saved_in_folders_of_their_names(model, tmp_path):
+    put(model, "a", head="pooler")
+    put(model, "sentiment/sst-2", "par_bn")
+    model.save_all_adapters(tmp_path)
+    assert (tmp_path / "a" / "adapter.safetensors").is_file()
+    assert (tmp_path / "a" / "head_config.json").is_file()
+    assert fresh().load_adapter(tmp_path / "sentiment" / "sst-2") == "sentiment/sst-2"
+
+
+def test_peft_folders_are_called_as_their_folder(model, tmp_path):
+    head = builders.HEADS["pooler"]
+    peft.write(builders.package("bert", [builders.lora(bias=False)], head), tmp_path / "mine")
+    assert model.load_adapter(tmp_path / "mine", labels=["x", "y"], problem_type="multi_label") == "mine"
+    assert model.heads["mine"].manifest.head.labels == ("x", "y")
+
+
+def test_a_pickled_adapter_is_read_through_the_converter(model, tmp_path):
+    put(model, "a")
+    model.save_adapter(tmp_path / "a", "a")
+    from safetensors.torch import load_file
+
+    torch.save(load_file(tmp_path / "a" / "adapter.safetensors"), tmp_path / "a" / "pytorch_adapter.bin")
+    (tmp_path / "a" / "adapter.safetensors").unlink()
+    model.load_adapter(tmp_path / "a", "b")
+    assert equal(model.adapter_package("a"), model.adapter_package("b"))
+
+
+def test_what_is_no_adapter_is_not_loaded(model, tmp_path):
+    put(model, "a", head="pooler")
+    model.save_head(tmp_path / "head", "a")
+    with pytest.raises(Misfit, match="no adapter, but a package of kind 'head'"):
+        model.load_adapter(tmp_path / "head")
+    with pytest.raises(FileNotFoundError):
+        model.load_adapter(tmp_path / "nowhere")
+
+
+def test_deleting_what_is_active_leaves_nothing_active(model):
+    put(model, "a")
+    put(model, "b")
+    model.set_active_adapters(["a", "b"])
+    model.delete_adapter("a")
+    assert model.active_adapters is None
+    assert list(model.adapters) == ["b"]
+    with pytest.raises(ValueError, match="no adapter 'a'"):
+        model.delete_adapter("a")
+
+
+def test_training_an_adapter_freezes_the_others_and_makes_it_active(model):
+    for name in ("a", "b"):
+        put(model, name, head="pooler")
+    model.add_adapter_fusion(["a", "b"])
+    model.train_adapter("a")
+    assert model.training
+    assert (model.adapters["a"].trains, model.adapters["b"].trains) == (True, False)
+    assert (model.heads["a"].trains, model.fusions["a,b"].trains) == (True, False)
+    assert model.active_head == "a"
+    model.freeze_adapter("a")
+    model.freeze_head("a")
+    assert not model.adapters["a"].trains
+    assert not model.heads["a"].trains
+    model.freeze_adapter("a", freeze=False)
+    assert model.adapters["a"].trains
+
+
+def test_training_a_fusion_freezes_its_adapters_unless_told_otherwise(model):
+    for name in ("a", "b"):
+        put(model, name)
+    model.add_adapter_fusion(["a", "b"])
+    model.train_adapter_fusion(Fuse("a", "b"))
+    assert [model.adapters[name].trains for name in "ab"] == [False, False]
+    assert model.fusions["a,b"].trains
+    assert model.active_adapters == Fuse("a", "b")
+    model.train_adapter_fusion(Fuse("a", "b"), unfreeze_adapters=True)
+    assert [model.adapters[name].trains for name in "ab"] == [True, True]
+    with pytest.raises(ValueError, match="no Fuse"):
+        model.train_adapter_fusion("a")
+
+
+def noisy(model: AdapterModel, name: str) -> None:
+    with torch.no_grad():
+        for i, parameter in enumerate(model.adapters[name].parameters()):
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) * 0.3)

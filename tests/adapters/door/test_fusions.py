@@ -1,0 +1,92 @@
+import pytest
+import torch
+from transformers import set_seed
+
+from adapters.door.blocks import Fuse, Stack
+from adapters.errors import Misfit
+from adapters.model import AdapterModel
+from tests.adapters import builders
+
+IDS = torch.from_numpy(builders.ids(1, 12)).view(2, 6)
+
+
+@pytest.fixture
+def model() -> AdapterModel:
+    set_seed(0)
+    made = AdapterModel.from_pretrained(builders.folder("bert"))
+    for i, name in enumerate("ab"):
+        made.keep(made.adapters, name, builders.package("bert", [builders.PARTS["seq_bn"]], seed=i))
+    made.keep(made.adapters, "l", builders.package("bert", [builders.PARTS["lora_qv"]]))
+    return made
+
+
+def test_a_fusion_acts_where_its_adapters_do(model):
+    assert model.add_adapter_fusion(Fuse("a", "b")) == "a,b"
+    held = model.fusions["a,b"].manifest
+    assert set(held.parts[0].config["sites"]) == {"0/ffn_junction", "1/ffn_junction"}
+    assert held.children == ("a", "b")
+    assert model.fusions["a,b"].trains
+    fused = model(IDS, adapter_names=Fuse("a", "b")).last_hidden_state
+    assert not torch.allclose(fused, model(IDS, adapter_names="a").last_hidden_state, atol=1e-3)
+
+
+def test_configurations_and_names(model):
+    model.add_adapter_fusion(["a", "b"], "static", name="mine", set_active=True)
+    assert not model.fusions["mine"].manifest.parts[0].config["value"]
+    assert model.active_adapters == Fuse("a", "b", name="mine")
+    model.add_adapter_fusion("a,b", query_before_ln=True)
+    assert model.fusions["a,b"].manifest.parts[0].config["query_before_ln"]
+    model.add_adapter_fusion(Fuse("a", Stack("l", "b")), overwrite_ok=True)
+    assert model.fusions["a,b"].manifest.children == ("a", "b")
+
+
+def test_what_can_not_be_fused_is_refused(model):
+    with pytest.raises(Misfit, match="no bottlenecks"):
+        model.add_adapter_fusion(["l", "l"])
+    with pytest.raises(Misfit, match="'magic' is no configuration"):
+        model.add_adapter_fusion(["a", "b"], "magic")
+    with pytest.raises(Misfit, match="speed"):
+        model.add_adapter_fusion(["a", "b"], speed=True)
+    with pytest.raises(ValueError, match="no adapter 'x'"):
+        model.add_adapter_fusion(["a", "x"])
+    with pytest.raises(TypeError, match="a Fuse or a list"):
+        model.add_adapter_fusion({"stack": ["a"]})
+    model.add_adapter_fusion(["a", "b"])
+    with pytest.raises(ValueError, match="already"):
+        model.add_adapter_fusion(["a", "b"])
+
+
+@pytest.mark.parametrize("how", ["a,b", ["a", "b"], Fuse("a", "b")])
+def test_a_fusion_is_saved_and_loaded_in_adapterhubs_layout(model, how, tmp_path):
+    model.add_adapter_fusion(["a", "b"])
+    before = model.fusions["a,b"].package()
+    model.save_adapter_fusion(tmp_path / "f", how)
+    assert (tmp_path / "f" / "adapter_fusion_config.json").is_file()
+    model.delete_adapter_fusion(how)
+    assert model.load_adapter_fusion(tmp_path / "f", set_active=True) == "a,b"
+    after = model.fusions["a,b"].package()
+    assert not model.fusions["a,b"].trains
+    assert after.manifest.children == before.manifest.children
+    assert all(torch.equal(tensor, after.tensors[name]) for name, tensor in before.tensors.items())
+    assert list(model.active_adapters.children) == list(Fuse("a", "b").children)
+
+
+def test_a_fusion_loaded_under_another_name_is_used_and_saved_by_that(model, tmp_path):
+    model.add_adapter_fusion(["a", "b"])
+    model.save_adapter_fusion(tmp_path / "f", ["a", "b"])
+    assert model.load_adapter_fusion(tmp_path / "f", load_as="g") == "g"
+    one = model(IDS, adapter_names=Fuse("a", "b", name="g")).last_hidden_state
+    assert torch.equal(one, model(IDS, adapter_names=Fuse("a", "b")).last_hidden_state)
+    model.save_adapter_fusion(tmp_path / "g", "g")
+    assert model.load_adapter_fusion(tmp_path / "g") == "g"
+
+
+def test_deleting_an_active_fusion_leaves_nothing_active(model, tmp_path):
+    model.add_adapter_fusion(["a", "b"], set_active=True)
+    model.delete_adapter_fusion(["a", "b"])
+    assert model.active_adapters is None
+    with pytest.raises(ValueError, match="no fusion 'a,b'"):
+        model.delete_adapter_fusion(["a", "b"])
+    model.save_adapter(tmp_path / "a", "a")
+    with pytest.raises(Misfit, match="no fusion, but a package of kind 'adapter'"):
+        model.load_adapter_fusion(tmp_path / "a")

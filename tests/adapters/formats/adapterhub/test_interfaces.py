@@ -1,0 +1,27 @@
+from adapters.architectures.families import ARCHITECTURES
+from adapters.formats.adapterhub.interfaces import INTERFACES, contradictions, interface
+
+
+def test_only_families_that_adapterhub_reaches_through_one_have_a_file():
+    assert interface("bert") is None
+    found = interface("modernbert")
+    assert found["model_type"] == "modernbert"
+    assert contradictions(found, "modernbert") == []
+
+
+def test_an_interface_names_the_modules_of_the_record():
+    for model_type, said in INTERFACES.items():
+        record = ARCHITECTURES[model_type]
+        attention = said["layer_self_attn"]
+        assert record.layer == f"{said['model_layers']}.{{layer}}"
+        paths = set(record.linear_sites())
+        assert {f"{attention}.{said['attn_qkv_proj']}", f"{attention}.{said['attn_o_proj']}"} <= paths
+        assert {said["layer_intermediate_proj"], said["layer_output_proj"]} <= paths
+
+
+def test_places_that_differ_are_named_and_members_that_do_not_matter_are_not():
+    other = {"interface": {"attn_o_proj": "out", "adapter_methods": [], "base_model": "model"}}
+    (reason,) = contradictions(other, "modernbert")
+    assert "attn_o_proj='out'" in reason
+    assert contradictions(other, "bert") == []
+    assert contradictions({}, "modernbert") == []

@@ -1,0 +1,153 @@
+import pytest
+
+from adapters.errors import Misfit
+from adapters.formats.adapterhub import parts
+from adapters.manifest import PartSpec
+from adapters.methods.table import METHODS
+from tests.adapters.formats.adapterhub.by_hand import PROMPT, mtl_config, phm, reft_config, scale
+from tests.adapters.formats.adapterhub.reading import host, read, reasons
+from tests.adapters.formats.folders import lora, prefix, saved, seq_bn
+
+MH = {"mh_adapter": True, "output_adapter": False}
+VERA = {"vera_d": 0.1, "vera_b": 0.0}
+
+
+def union(*configs):
+    return {"architecture": "union", "configs": list(configs)}
+
+
+def test_every_method_has_a_layout():
+    assert set(METHODS) - {"invertible"} == set(parts.LAYOUTS)
+
+
+@pytest.mark.parametrize(
+    ("version", "scaling"),
+    [
+        ("adapters.1.0.1", 1.0),
+        ("adapters.0.2.2", 1.0),
+        ("adapters.1.1.0", 4.0),
+        ("adapters.1.1.0.dev0", 4.0),
+        ("3.2.1", 4.0),
+        ("adapters.2.0", 4.0),
+    ],
+)
+def test_lora_of_the_versions_with_the_scaling_fault_keeps_what_it_was_trained_with(version, scaling):
+    (part,) = read(lora(), version=version)
+    assert part.config["sites"]["0/attn_q"]["scaling"] == scaling
+
+
+def test_without_a_version_activations_have_their_old_meaning():
+    whole = saved(union(seq_bn(non_linearity="gelu")))
+    assert parts.read_parts(whole, host())[0].config["non_linearity"] == "gelu"
+    del whole["version"]
+    assert parts.read_parts(whole, host())[0].config["non_linearity"] == "gelu_new"
+
+
+def test_a_union_is_its_parts():
+    found = read(union(lora(), seq_bn(inv_adapter="nice"), prefix(), reft_config(), PROMPT))
+    methods = ["lora", "bottleneck", "invertible", "prefix_tuning", "reft", "prompt_tuning"]
+    assert [part.method for part in found] == methods
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        union(seq_bn(**MH), seq_bn()),
+        union(phm() | MH, seq_bn()),
+        union(seq_bn(leave_out=[0]), seq_bn(reduction_factor=4, leave_out=[1])),
+        union(lora(leave_out=[0]), scale(leave_out=[1])),
+    ],
+)
+def test_parts_of_a_kind_may_act_at_places_of_their_own(config):
+    assert len(read(config)) == 2
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        union(seq_bn(), seq_bn(reduction_factor=4)),
+        union(seq_bn(), phm()),
+        union(lora(), scale()),
+        union(prefix(), prefix(flat=True)),
+        union(PROMPT, PROMPT),
+        union(reft_config(layers=[0]), reft_config()),
+        union(seq_bn(inv_adapter="nice"), seq_bn(**MH, inv_adapter="nice")),
+        union(phm() | MH, phm() | {"mh_adapter": False}),
+        union(lora(**VERA, leave_out=[0]), lora(**VERA, leave_out=[1])),
+    ],
+)
+def test_two_parts_at_one_place_are_refused(config):
+    assert "two parts" in reasons(config)[0]
+
+
+def test_every_reason_of_a_union_is_given():
+    glow = seq_bn(inv_adapter="glow")
+    found = reasons(union(lora(composition_mode="multiply"), glow, {"architecture": "x"}, union(lora()), 5))
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        union(5),
+        union(),
+        {"architecture": "union", "configs": None},
+        {"architecture": "adapterfusion"},
+        {"mh_adapter": True},
+        seq_bn(leave_out=5),
+        seq_bn(mh_adapter=False, output_adapter=False),
+        seq_bn(leave_out=[0, 1]),
+        lora(selfattn_lora=False),
+        prefix(leave_out=[0, 1]),
+        mtl_config(attn_matrices=[]),
+    ],
+)
+def test_a_malformed_or_empty_configuration_is_refused(config):
+    assert reasons(config)
+
+
+def test_a_configuration_that_is_only_a_name_is_refused():
+    assert "config" in reasons("pfeiffer")[0]
+    assert "config" in reasons(None)[0]
+
+
+@pytest.mark.parametrize("config", [seq_bn, lora, prefix, reft_config, mtl_config])
+def test_a_setting_that_nobody_knows_is_refused_unless_it_is_off(config):
+    (reason,) = reasons(config(new_trick=True))
+    assert "'new_trick' is not known" in reason
+    assert read(config(new_trick=None)) == read(config())
+
+
+def test_only_an_uncertain_reft_is_warned_of():
+    assert len(parts.warnings(saved(union(reft_config(), lora())))) == 1
+    assert parts.warnings(saved(lora())) == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        seq_bn(),
+        seq_bn(mh_adapter=True, output_adapter=False, is_parallel=True, scaling="learned", ln_before=True),
+        seq_bn(reduction_factor={"0": 4, "1": 2}),
+        seq_bn(reduction_factor=3, leave_out=[0]),
+        seq_bn(reduction_factor=2.5),
+        seq_bn(inv_adapter="nice", inv_adapter_reduction_factor=4),
+        seq_bn(inv_adapter="nice", output_adapter=False),
+        lora(attn_matrices=["k"], intermediate_lora=True, output_lora=True, leave_out=[1], r=3, alpha=16),
+        lora(selfattn_lora=False, output_lora=True),
+        scale(),
+        union(seq_bn(inv_adapter="nice"), lora(), prefix(), PROMPT),
+        union(lora(), prefix(), seq_bn(output_adapter=False, inv_adapter="nice")),
+        union(phm(inv_adapter="nice") | MH, seq_bn(is_parallel=True)),
+    ],
+)
+def test_a_configuration_made_from_parts_reads_as_the_same_parts(config):
+    found = read(config)
+    assert sorted(read(parts.write_config(found, host())), key=str) == sorted(found, key=str)
+
+
+def test_a_method_that_adapterhub_does_not_have_is_refused():
+    with pytest.raises(Misfit, match="AdapterHub has no oft"):
+        parts.write_config((PartSpec("oft", {}),), host())
+    with pytest.raises(Misfit, match="AdapterHub has no oft"):
+        list(parts.keys((PartSpec("oft", {}),), "a", host()))

@@ -1,0 +1,145 @@
+"""Rows of all methods, compositions, heads and vocabularies, drawn together at random, equal the same rows alone."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from adapters.batch.rows import Row
+from adapters.embeddings import token_embedding
+from adapters.errors import InvalidRow
+from adapters.manifest import HeadSpec, Manifest, PartSpec
+from adapters.methods.fold import expected, fold
+from adapters.weights import Adapter, Package, Resident
+from tests.adapters import builders
+from tests.adapters.batch.arrangements import add, random_members
+from tests.adapters.builders import FAMILIES, HEADS, PARTS, takes
+
+BATCHES, POOL = 250, 90  # of each family: 2,000 batches in all
+TOLERANCE = 1e-5  # of the row's largest magnitude
+MORE_HEADS = {
+    "qa": HeadSpec("question_answering", 1, None, True, "tokens", ("start", "end"), "span"),
+    "choice": HeadSpec("multiple_choice", 2, "tanh", True, "first_token", (), "choice"),
+    "words": HeadSpec(
+        "masked_lm", 2, "gelu", True, "tokens", (), "vocabulary", vocabulary=70, width=None, norm_eps=1e-5
+    ),
+    "trees": HeadSpec("dependency_parsing", 1, None, False, "tokens", ("root", "nsubj", "obj"), "tree"),
+}
+FUSION = {"query": True, "key": True, "value": True, "query_before_ln": False, "residual_before": False, "value_before_softmax": True}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawn:
+    row: Row
+    want: str
+    alone: torch.Tensor
+    magnitude: float  # the largest of the row's states and answers: a logit near zero is a difference of large terms
+
+
+def fusions(family: str) -> list[Adapter]:
+    made = []
+    for seed, change in enumerate(({}, {"value": False}, {"query_before_ln": True})):
+        config = {**FUSION, **change, "sites": builders.sites(("attn_junction", "ffn_junction"))}
+        manifest = Manifest("fusion", builders.requires(family), (PartSpec("fusion", config),), children=("a", "b"))
+        generator = torch.Generator().manual_seed(seed)
+        shapes = expected(manifest, builders.profile(family))
+        tensors = {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
+        made.append(fold(Package(manifest, tensors), builders.profile(family), torch.float32))
+    return made
+
+
+def heads(family: str) -> list[HeadSpec]:
+    """Heads that a family's backbone can have; vocabularies are as wide as its own embeddings."""
+    from dataclasses import replace
+
+    profile = builders.profile(family)
+    words = replace(MORE_HEADS["words"], width=profile.geometry.embedding_size)
+    found = [head for name, head in HEADS.items() if name != "pooler" or profile.has_pooler]
+    return [*found, *({**MORE_HEADS, "words": words}).values()]
+
+
+class Draw:
+    """Everything that a family's rows may name, in one arena with NaN between."""
+
+    def __init__(self, family: str) -> None:
+        self.rng = random.Random(family)
+        self.backbone = builders.backbone(family)
+        taken = [part for part in PARTS.values() if takes(family, part)]
+        kinds = heads(family)
+        adapters = [builders.adapter(family, [p], kinds[i % len(kinds)], i) for i, p in enumerate(taken)]
+        adapters += [
+            builders.adapter(family, [PARTS["seq_bn"], PARTS["invertible"]], kinds[0], 201),
+            builders.adapter(family, [PARTS["double_seq_bn"], PARTS["invertible"]], kinds[-2], 202),
+            builders.adapter(family, [PARTS["double_seq_bn"]], kinds[-1], 203),
+            builders.adapter(family, [PARTS["gated_bn"], PARTS["lora_gated"]], kinds[1], 204),
+        ]
+        fused = fusions(family)
+        placed = builders.in_one_arena([*adapters, *fused], slack=2)
+        self.residents, self.fusions = placed[: len(adapters)], placed[len(adapters) :]
+        self.bottlenecks = [r for r in self.residents if self.acts(r, "ffn_junction") and len(r.adapter.blocks) < 6]
+        self.loras = [r for r in self.residents if self.acts(r, "attn_q")]
+        self.embedding = token_embedding(builders.embedding_package(family, rows=60), torch.float32)
+
+    @staticmethod
+    def acts(resident: Resident, site: str) -> bool:
+        layers = {a.layer for a in resident.adapter.blocks if a.site == site}
+        return layers == set(range(builders.LAYERS))
+
+    def members(self):
+        kind = self.rng.random()
+        if kind < 0.45:
+            return tuple(self.rng.choice(self.residents) for _ in range(self.rng.choice((0, 1, 1, 1, 2, 3))))
+        if kind < 0.9:
+            bottom = (self.rng.choice(self.residents),) if self.rng.random() < 0.3 else ()
+            return (*bottom, *random_members(self.rng, self.bottlenecks, self.fusions))
+        return (add((self.rng.choice(self.loras),), (self.rng.choice(self.loras),)),)
+
+    def row(self) -> tuple[Row, str]:
+        rng, length = self.rng, self.rng.randint(2, 15)
+        head = rng.choice(self.residents) if rng.random() < 0.6 else None
+        kind = None if head is None else head.adapter.head.type
+        embedding = self.embedding if rng.random() < 0.3 else None
+        ids = builders.ids(rng.randrange(10**6), length) % 55
+        row = Row(
+            self.members(),
+            head,
+            embedding,
+            ids,
+            skip_layers=frozenset({1}) if rng.random() < 0.15 else frozenset(),
+            word_starts=tuple(sorted(rng.sample(range(length + 1), 2))) if kind == "dependency_parsing" else None,
+            positions=(rng.randrange(length),) if kind == "masked_lm" else None,
+        )
+        return row, "logits" if head else "hidden_state"
+
+    def pool(self) -> Sequence[Drawn]:
+        """Rows that can run, each with its output alone."""
+        found: list[Drawn] = []
+        while len(found) < POOL:
+            row, want = self.row()
+            try:
+                states, answer = self.backbone.run([row, row], ["hidden_state", want])
+            except InvalidRow:
+                continue  # adapters that can not be arranged so
+            alone = self.backbone.run([row], [want])[0]
+            found.append(Drawn(row, want, alone, max(float(states.abs().max()), float(answer.abs().max()))))
+        return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_hundred_and_fifty_batches_of_every_family(family):
+    draw = Draw(family)
+    pool = draw.pool()
+    methods = {block.method for item in pool for r in item.row.members if isinstance(r, Resident) for blocks in r.adapter.blocks.values() for block in blocks}  # fmt: skip
+    kinds = {member.kind for item in pool for member in item.row.members if not isinstance(member, Resident)}
+    assert kinds >= {"average", "split", "fuse", "sum"}
+    assert len(methods) >= 5  # ModernBERT takes neither prefixes nor prompts
+    assert {item.row.head.adapter.head.type for item in pool if item.row.head} >= {"masked_lm", "dependency_parsing"}
+    for batch in range(BATCHES):
+        drawn = [draw.rng.choice(pool) for _ in range(draw.rng.randint(2, 24))]
+        together = draw.backbone.run([item.row for item in drawn], [item.want for item in drawn])
+        for item, mixed in zip(drawn, together, strict=True):
+            assert mixed.shape == item.alone.shape
+            error = float((mixed - item.alone).abs().max())
+            assert error <= TOLERANCE * item.magnitude, (batch, item.row.members, error)
