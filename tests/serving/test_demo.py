@@ -31,6 +31,19 @@ def samples(tmp_path):
 
 
 @pytest.fixture
+def velm(samples):
+    """The folder `samples` with a language: two lines for the task `tone`."""
+    (samples / "tone.held-out.tsv").write_text("i love it\tPOS\nyou hate it\tNEG\n")
+    place = samples / "velm"
+    place.mkdir()
+    (place / "velm.safetensors").write_bytes(fakes.package_bytes(fakes.adapter_manifest(kind="embedding")))
+    language = fakes.adapter_manifest(method="bottleneck", embedding="velm")
+    (place / "lang-velm.safetensors").write_bytes(fakes.package_bytes(language))
+    (place / "tone.held-out.tsv").write_text("o luvi ot\tPOS\nyua heto ot\tNEG\n")
+    return samples
+
+
+@pytest.fixture
 def held(tmp_path):
     folder = tmp_path / "blobs"
     folder.mkdir()
@@ -52,6 +65,56 @@ def test_every_sample_is_published_asked_and_shown(samples, held, capsys):
         assert [line.split()[0] for line in below] == ["tags@1", "tone@1"]
     assert len(held.submit.seen) == 4
     assert out.count("curl -s ") == 2
+
+
+def test_a_language_is_its_vocabulary_its_adapter_and_held_out_lines_beside_what_they_mean(velm):
+    (velm / "other").mkdir()
+    [language] = demo.find_languages(velm)
+    place = velm / "velm"
+    assert language.vocabulary == demo.Sample("velm", place / "velm.safetensors")
+    assert language.adapter == demo.Sample("lang-velm", place / "lang-velm.safetensors")
+    second = demo.Line("yua heto ot", "you hate it", "NEG")
+    assert language.lines == {"tone": (demo.Line("o luvi ot", "i love it", "POS"), second)}
+    assert language.stack("tone") == "lang-velm+tone~velm"
+    assert [sample.name for sample in demo.find_samples(velm)] == ["tags", "tone"]
+
+
+def test_lines_that_do_not_stand_beside_their_plain_ones_are_an_error(velm):
+    (velm / "tone.held-out.tsv").write_text("i love it\tPOS\n")
+    with pytest.raises(ValueError, match="zip"):
+        demo.find_languages(velm)
+
+
+def test_a_language_is_asked_with_its_stack_and_vocabulary_and_shown_with_what_it_means(velm, held, capsys):
+    with serve(build_app(held.services)) as url, Client(url) as client:
+        demo.show(client, demo.find_samples(velm), ["you"], demo.find_languages(velm))
+        assert client.token_embeddings.show("velm")["selected"]["version"] == 1
+        assert client.token_embeddings.active() == "default"
+    out = capsys.readouterr().out
+    shown = out.split("\no luvi ot\n")[1].splitlines()[:3]
+    assert shown[0] == "  = i love it"
+    assert [line.split()[0] for line in shown[1:]] == ["lang-velm@1+tone@1~velm@1", "tone@1"]
+    asked = [{ref.name for ref in ticket.refs} for ticket in held.submit.seen]
+    assert asked.count({"velm", "lang-velm", "tone"}) == demo.SHOWN + 2  # in the burst, and counted
+    assert '"adapters": "lang-velm+tone~velm"' in out
+
+
+def test_the_share_of_right_answers_is_told_for_the_stack_and_for_the_task_alone(velm, held, capsys, monkeypatch):
+    right = {"o luvi ot": "POS", "yua heto ot": "NEG", "i love it": "POS", "you hate it": "NEG"}
+
+    def predict(inputs, target):
+        labels = [right[text] if "~" in target or text.endswith("it") else "POS" for text in inputs]
+        return {"outputs": [[{"label": label, "score": 0.9}] for label in labels]}
+
+    with Client("http://127.0.0.1:1") as client:
+        monkeypatch.setattr(client, "predict", predict)
+        demo.print_accuracy(client, demo.find_languages(velm)[0])
+    told = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert told[1:] == [
+        ["tone", "plain", "1.000", "2"],
+        ["tone", "velm", "0.500", "2"],
+        ["lang-velm+tone~velm", "velm", "1.000", "2"],
+    ]
 
 
 def test_a_second_start_on_the_same_data_publishes_nothing_new(samples, held):
