@@ -20,7 +20,8 @@ ALBERT = Architecture(
     },
     attention="attention",
     junctions={
-        "attn_junction": Junction("attention.dense", "attention", "attention.LayerNorm"),
+        # The library passes its attention adapters the layer's input as f, and the attention's output as the residual.
+        "attn_junction": Junction("attention.dense", "attention", "attention.LayerNorm", swapped=True),
         "ffn_junction": Junction("ffn_output", "ffn", "full_layer_layer_norm"),
     },
     pooler="pooler",

@@ -30,7 +30,8 @@ class Junction:
     computes norm(f + r), or the norm that AdapterHub hands to adapters there. `adds`: the module `norm` is where f
     and r meet, and its output is what adapters replace; `False`: the model adds a residual itself, and adapters
     replace the sublayer's output (AdapterHub's interface for models that it has no code of its own for).
-    `last_norm`: every layer's adapters use the norm of the last layer.
+    `last_norm`: every layer's adapters use the norm of the last layer. `swapped`: AdapterHub hands f and r to adapters
+    in each other's place.
     """
 
     sublayer: str
@@ -38,6 +39,7 @@ class Junction:
     norm: str | None
     adds: bool = True
     last_norm: bool = False
+    swapped: bool = False
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,8 @@ class Injection:
                 return output
             y, r = _flat(output), running.held.pop((address, "residual"))
             f = running.held.pop((address, "sublayer")) if junction.adds else y
+            if junction.swapped:
+                f, r = r, f
             meeting = Meeting(f, r, norm, y if junction.adds else None, junction.adds)
             return run_junction(program, meeting, y).view(output.shape)
 

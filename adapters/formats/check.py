@@ -34,6 +34,23 @@ def check(package: Package, profile: BackboneProfile) -> None:
         raise Misfit(reasons)
 
 
+def misshapen(package: Package, profile: BackboneProfile) -> list[str]:
+    """What is wrong with the settings and shapes of a package that is refused already, for what it lacks or has left."""
+    try:
+        wanted = fold.expected(package.manifest, profile)
+    except Misfit as misfit:
+        return list(misfit.reasons)
+    return [
+        _shape(name, tuple(tensor.shape), wanted[name])
+        for name, tensor in package.tensors.items()
+        if name in wanted and tuple(tensor.shape) != wanted[name]
+    ]
+
+
+def _shape(name: str, held: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    return f"tensor {name} has the shape {list(held)}; this backbone needs {list(wanted)}"
+
+
 def _differences(package: Package, wanted: Shapes) -> Iterator[str]:
     """Tensors that are missing, left over, or of another shape; a tokenizer has no fixed size."""
     held = {name: tuple(tensor.shape) for name, tensor in package.tensors.items() if name != TOKENIZER}
@@ -42,7 +59,7 @@ def _differences(package: Package, wanted: Shapes) -> Iterator[str]:
         if name not in held:
             yield f"tensor {name} is missing"
         elif held[name] != shape:
-            yield f"tensor {name} has the shape {list(held[name])}; this backbone needs {list(shape)}"
+            yield _shape(name, held[name], shape)
     for name in sorted(set(held) - set(expected)):
         yield f"tensor {name} belongs to no part of the package"
     if package.manifest.kind in ("adapter", "fusion") and not any(not name.startswith("head/") for name in expected):

@@ -7,6 +7,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from adapters.errors import InvalidPackage, UnsafeFile
@@ -59,6 +60,17 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise InvalidPackage(f"{name} is no readable safetensors file: {error}") from error
     return tensors
+
+
+def not_finite(folder: Path) -> list[str]:
+    """A reason for every tensor of a folder's safetensors files that holds NaN or infinity."""
+    tensors = [read_tensors(folder, name) for name in PICKLED if (folder / name).is_file()]
+    return [
+        f"{key} holds NaN or infinity"
+        for held in tensors
+        for key, tensor in held.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -45,10 +45,13 @@ def read(
     `InvalidPackage`.
     """
     kind = format_of(path)
-    if kind == PEFT:
-        return peft.read(path, profile, labels=labels, problem_type=problem_type)
-    if kind == ADAPTERHUB:
-        return relabel(adapterhub.read(path, profile, name=name), labels, problem_type)
+    try:
+        if kind == PEFT:
+            return peft.read(path, profile, labels=labels, problem_type=problem_type)
+        if kind == ADAPTERHUB:
+            return relabel(adapterhub.read(path, profile, name=name), labels, problem_type)
+    except Misfit as misfit:  # `check` would say it of a package, which there is none of now
+        raise Misfit([*misfit.reasons, *files.not_finite(path)]) from misfit
     if labels is not None or problem_type is not None:
         raise Misfit(["a native package says its own labels and problem type"])
     return native.read(path)

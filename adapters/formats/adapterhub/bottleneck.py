@@ -126,7 +126,7 @@ def _reduction(value: Any, layer: int) -> float:
     if isinstance(value, Mapping):
         value = value[str(layer)] if str(layer) in value else value.get("default")
     if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-        raise ValueError(f"layer {layer} has no positive reduction factor")
+        raise Misfit([f"the bottleneck configuration is malformed: layer {layer} has no positive reduction factor"])
     return float(value)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import Misfit
-from adapters.formats import files
+from adapters.formats import check, files
 from adapters.formats.adapterhub import embedding, fusion, heads, interfaces, parts
 from adapters.formats.adapterhub.envelope import LIBRARY, envelope, origin, requires
 from adapters.formats.adapterhub.host import Host, host_for, host_of
@@ -98,14 +98,17 @@ def _read_adapter(folder: Path, profile: BackboneProfile, name: str | None) -> P
             head = heads.read(source["head_config"], files.read_tensors(folder, HEAD), profile.geometry)
         except Misfit as misfit:
             reasons += [f"{r} (without head_config.json the adapter can be published alone)" for r in misfit.reasons]
-    if reasons:
-        raise Misfit(reasons)
-    warnings = parts.warnings(saved) + list(() if head is None else head.warnings)
+    warnings = list(() if head is None else head.warnings)
+    if not reasons:
+        warnings = parts.warnings(saved) + warnings
     if warnings or head is not None:
         source["warnings"] = warnings
     spec = None if head is None else head.spec
     manifest = Manifest("adapter", needs, specs, spec, provenance=origin(saved), source=source)
-    return Package(manifest, dict(taken) | dict({} if head is None else head.tensors))
+    package = Package(manifest, dict(taken) | dict({} if head is None else head.tensors))
+    if reasons:
+        raise Misfit(reasons + (check.misshapen(package, profile) if specs else []))
+    return package
 
 
 def _read_parts(
@@ -133,15 +136,16 @@ def _read_fusion(folder: Path, profile: BackboneProfile, name: str | None) -> Pa
     others = fusion.strangers(taken.rest, called)
     left = [key for name, key in taken.rest.items() if name not in others]
     reasons = _lacks(taken) + [f"{key} belongs to no part of the fusion {called!r}" for key in left]
-    if reasons:
-        raise Misfit(reasons)
     source: dict[str, Any] = {"fusion_config": saved, **_groups(host)}
     if others:
         source["warnings"] = [
             f"the checkpoint holds {len(others)} tensors of other fusions as well, which are left out"
         ]
     manifest = Manifest("fusion", needs, (part,), children=children, provenance=origin(saved), source=source)
-    return Package(manifest, taken.tensors)
+    package = Package(manifest, taken.tensors)
+    if reasons:
+        raise Misfit(reasons + check.misshapen(package, profile))
+    return package
 
 
 def _groups(host: Host) -> dict[str, int]:

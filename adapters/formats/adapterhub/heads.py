@@ -3,7 +3,7 @@
 Dropout does nothing at inference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,11 @@ from adapters.manifest import HeadSpec
 def read(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], geometry: Geometry) -> Head:
     """The head of a whole `head_config.json` for a backbone; raises `Misfit` with every reason."""
     return _read(saved, tensors, static_heads.own_settings(geometry))
+
+
+def strangers(rest: Iterable[str], name: str) -> set[str]:
+    """Left-over tensors that are another head's: the library saves all whose names start with this one's."""
+    return {key for key in rest if key.startswith(f"heads.{name}") and not key.startswith(f"heads.{name}.")}
 
 
 def write(spec: HeadSpec, tensors: Mapping[str, Tensor], name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -76,9 +81,12 @@ def _read(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], own: OwnSetti
     if not isinstance(config, Mapping):
         raise Misfit(["head_config.json: 'config' is neither an object nor null"])
     spec = spec_of(saved, config, own)
-    keys = flexible_keys(str(saved.get("name")), spec, last_bias=bool(config.get("bias", True)))
+    name = str(saved.get("name"))
+    keys = flexible_keys(name, spec, last_bias=bool(config.get("bias", True)))
+    rest = set(tensors) - set(keys.values())
+    others = strangers(rest, name)
     missing = [f"the head lacks {key}" for key in keys.values() if key not in tensors]
-    extra = [f"{key} belongs to no part of the head" for key in sorted(set(tensors) - set(keys.values()))]
+    extra = [f"{key} belongs to no part of the head" for key in sorted(rest - others)]
     if missing or extra:
         raise Misfit(missing + extra)
     found = {native: tensors[key] for native, key in keys.items()}
@@ -86,7 +94,10 @@ def _read(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], own: OwnSetti
         # Only the last map lacks its bias, which is a bias of zero.
         last = found[f"head/{spec.layers - 1}/weight"]
         found[f"head/{spec.layers - 1}/bias"] = torch.zeros(last.shape[0], dtype=last.dtype)
-    return Head(spec, found, () if names_labels(config) else (UNNAMED,))
+    warnings: tuple[str, ...] = () if names_labels(config) else (UNNAMED,)
+    if others:
+        warnings += (f"the head's file holds {len(others)} tensors of other heads as well, which are left out",)
+    return Head(spec, found, warnings)
 
 
 def _static(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], own: OwnSettings) -> Head:

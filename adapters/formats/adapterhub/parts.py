@@ -27,8 +27,14 @@ from adapters.manifest import PartSpec
 
 def _bottlenecks(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
     """One configuration holds a bottleneck of either kind, and the invertible adapter that goes with it."""
-    yield from (compacter if config.get("phm_layer") else bottleneck).read(config, host)
-    yield from invertible.read(config, host)
+    reasons: list[str] = []
+    for read in ((compacter if config.get("phm_layer") else bottleneck).read, invertible.read):
+        try:
+            yield from read(config, host)
+        except Misfit as misfit:
+            reasons += misfit.reasons
+    if reasons:
+        raise Misfit(reasons)
 
 
 _OTHER = (*bottleneck.SETTINGS, *bottleneck.TRAINING, *invertible.SETTINGS, "leave_out", "cross_adapter", "phm_layer")

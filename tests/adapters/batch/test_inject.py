@@ -11,6 +11,10 @@ from adapters.batch.inject import Injection
 from adapters.batch.plan import plan_batch
 from adapters.batch.rows import Row
 from adapters.errors import UnknownArchitecture
+from adapters.methods.bottleneck import reference
+from adapters.methods.fold import fitting_of, fold
+from adapters.methods.table import METHODS
+from adapters.weights import alone
 from tests.adapters import builders
 from tests.adapters.builders import PARTS
 
@@ -78,3 +82,29 @@ def test_stacked_prefixes_stand_with_the_upper_one_in_front(monkeypatch):
     backbone.run([Row((low, top), None, None, builders.ids(3, 5))], ["hidden_state"])
     views = [r.view(r.adapter.blocks[Address(0, "attn_kv")][0].spans["keys_values"]) for r in (top, low)]
     assert torch.equal(seen[0], torch.cat(views, dim=1))
+
+
+def test_albert_s_attention_adapters_get_f_and_r_in_each_other_s_place():
+    backbone = builders.backbone("albert")
+    part = builders.bottleneck(("attn_junction",), original_ln_before=False)
+    package = builders.package("albert", [part], seed=4)
+    resident = alone(fold(package, backbone.profile, torch.float32))
+    layer = backbone.model.get_submodule(backbone.profile.geometry.architecture.layer_path(1)).attention
+    held = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda m, a: held.update(r=a[0][0])),
+        layer.dense.register_forward_hook(lambda m, a, out: held.update(f=out[0])),
+        layer.LayerNorm.register_forward_hook(lambda m, a, out: held.update(out=out[0])),
+    ]
+    backbone.run([Row((resident,), None, None, builders.ids(3, 6))], ["hidden_state"])
+    for hook in hooks:
+        hook.remove()
+    folded = METHODS["bottleneck"].fold(part.config, package.tensors, fitting_of(backbone.profile))
+    norm = layer.LayerNorm
+
+    def plain(x):
+        return torch.nn.functional.layer_norm(x, (builders.HIDDEN,), norm.weight, norm.bias, norm.eps)
+
+    f, r = held["r"], held["f"]
+    assert torch.allclose(held["out"], reference(folded[Address(1, "attn_junction")], f, r, plain), atol=1e-5)
+    assert not torch.allclose(held["out"], reference(folded[Address(1, "attn_junction")], r, f, plain), atol=1e-2)

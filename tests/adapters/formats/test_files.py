@@ -49,3 +49,10 @@ def test_absent_json_is_named(tmp_path):
 def test_json_round_trips(tmp_path):
     files.write_json(tmp_path / "c.json", {"b": [1, None], "a": "é"})
     assert files.read_json(tmp_path / "c.json") == {"a": "é", "b": [1, None]}
+
+
+def test_every_tensor_that_is_not_finite_is_named(tmp_path):
+    good, bad = torch.ones(2), torch.tensor([1.0, float("inf")])
+    files.write_tensors(tmp_path / "adapter.safetensors", {"a": good, "b": bad})
+    files.write_tensors(tmp_path / "model_head.safetensors", {"c": bad})
+    assert files.not_finite(tmp_path) == ["b holds NaN or infinity", "c holds NaN or infinity"]

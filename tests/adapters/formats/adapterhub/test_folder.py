@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adapters.errors import InvalidPackage, Misfit, UnsafeFile
-from adapters.formats import native
+from adapters.formats import native, recognise
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.adapterhub import interfaces
 from adapters.formats.check import check
@@ -216,8 +216,24 @@ def test_faults_of_adapter_and_head_come_together(tmp_path):
     folder = adapterhub_folder(tmp_path, seq_bn(), keys, head=folders.head_config(head_type="causal_lm"))
     with pytest.raises(Misfit) as caught:
         adapterhub.read(folder, profile())
-    assert len(caught.value.reasons) == LAYERS + 1
-    assert "published alone" in caught.value.reasons[-1]
+    said = caught.value.reasons
+    assert sum("reduction factor" in reason for reason in said) == LAYERS
+    assert sum("published alone" in reason for reason in said) == 1
+
+
+def test_what_lacks_what_is_left_over_and_what_has_another_shape_come_together(tmp_path):
+    keys = {name: torch.randn(shape) for name, shape in folders.seq_bn_keys().items()}
+    names = sorted(keys)
+    del keys[names[0]]
+    keys[names[1]] = torch.randn(3, 3, 3)
+    keys["bert.nowhere"] = torch.randn(2)
+    keys[names[2]].fill_(float("nan"))
+    folder = tmp_path / "in"
+    folders.write(folder, "adapter.safetensors", "adapter_config.json", folders.saved(seq_bn()), keys)
+    with pytest.raises(Misfit) as caught:
+        recognise.read(folder, profile())
+    for word in ("lacks", "bert.nowhere belongs", "has the shape [3, 3, 3]", "NaN or infinity"):
+        assert sum(word in reason for reason in caught.value.reasons) == 1, caught.value.reasons
 
 
 def test_a_head_alone_is_a_package_of_its_own_and_round_trips(tmp_path):

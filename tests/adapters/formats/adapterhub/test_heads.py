@@ -157,6 +157,15 @@ def test_every_missing_and_left_over_key_is_named():
         read(saved([1]), {}, GEOMETRY)
 
 
+def test_tensors_of_heads_whose_names_begin_alike_are_left_out_and_told():
+    held = {**tensors(head_keys()), "heads.ab.1.weight": torch.ones(2, 2)}
+    head = read(saved(head_config()), held, GEOMETRY)
+    assert head.tensors.keys() == read(saved(head_config()), tensors(head_keys()), GEOMETRY).tensors.keys()
+    assert any("1 tensors of other heads" in warning for warning in head.warnings)
+    with pytest.raises(Misfit, match=r"heads\.b\.1\.weight belongs to no part"):
+        read(saved(head_config()), {**tensors(head_keys()), "heads.b.1.weight": torch.ones(2, 2)}, GEOMETRY)
+
+
 def test_a_static_head_reads_with_its_labels():
     held = tensors({"classifier.weight": (2, H), "classifier.bias": (2,)})
     head = read(saved(None, **STATIC), held, GEOMETRY)
