@@ -128,12 +128,10 @@ def parse(value: object) -> Composition:
     """Parse a JSON value; raises `InvalidComposition` with a pointer to the fault."""
     skip: frozenset[int] = frozenset()
     if isinstance(value, Mapping) and "skip_layers" in value:
-        skip = _parse_layers(value["skip_layers"])
+        skip = parse_layers(value["skip_layers"])
         value = {key: item for key, item in value.items() if key != "skip_layers"}
     block = _parse_block(value, "", 0)
-    if isinstance(block, Leaf):
-        block = Stack((block,))
-    composition = Composition(block, skip)
+    composition = Composition(Stack((block,)) if isinstance(block, Leaf) else block, skip)
     if sum(1 for _ in composition.leaves()) > MAX_LEAVES:
         raise InvalidComposition(f"more than {MAX_LEAVES} adapters in one composition")
     return composition
@@ -255,14 +253,15 @@ def _build(kind: str, items: object, options: Mapping[str, Any], at: str, depth:
         except InvalidName as error:
             raise InvalidComposition(str(error), f"{at}/name") from error
     if kind == "average" and options.get("weights") is not None:
-        extra["weights"] = _parse_weights(options["weights"], len(children), f"{at}/weights")
+        extra["weights"] = parse_weights(options["weights"], len(children), f"{at}/weights")
     if kind == "split":
-        extra["splits"] = _parse_splits(options.get("splits"), len(children), f"{at}/splits")
+        extra["splits"] = parse_splits(options.get("splits"), len(children), f"{at}/splits")
     built: Block = block(children, **extra)
     return built
 
 
-def _parse_weights(value: object, count: int, at: str) -> tuple[float, ...]:
+def parse_weights(value: object, count: int, at: str) -> tuple[float, ...]:
+    """The weights of an `Average` of so many children; raises `InvalidComposition`, pointing `at` them."""
     if not isinstance(value, list | tuple) or len(value) != count:
         raise InvalidComposition(f"weights takes {count} numbers, one per child", at)
     if not all(isinstance(w, int | float) and not isinstance(w, bool) and math.isfinite(w) for w in value):
@@ -272,7 +271,8 @@ def _parse_weights(value: object, count: int, at: str) -> tuple[float, ...]:
     return tuple(float(weight) for weight in value)
 
 
-def _parse_splits(value: object, count: int, at: str) -> tuple[int, ...]:
+def parse_splits(value: object, count: int, at: str) -> tuple[int, ...]:
+    """The lengths of a `Split` of so many children; raises `InvalidComposition`, pointing `at` them."""
     if not isinstance(value, list | tuple) or len(value) != count:
         raise InvalidComposition(f"splits takes {count} lengths, one per child", at)
     if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value):
@@ -280,9 +280,9 @@ def _parse_splits(value: object, count: int, at: str) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _parse_layers(value: object) -> frozenset[int]:
-    good = isinstance(value, list | tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
-    if not good or not isinstance(value, list | tuple) or any(not 0 <= n < 1000 for n in value):
+def parse_layers(value: object) -> frozenset[int]:
+    """The layers of `skip_layers`; raises `InvalidComposition`."""
+    if not isinstance(value, list | tuple) or any(type(n) is not int or not 0 <= n < 1000 for n in value):
         raise InvalidComposition("skip_layers takes layer numbers from 0", "/skip_layers")
     return frozenset(value)
 

@@ -9,12 +9,14 @@ AdapterError
 ├── Misfit                    a package that does not fit the backbone; carries every reason
 ├── UnknownArchitecture       a backbone family that has no record, or whose record does not match
 ├── InvalidRow                a row that cannot run (ids out of the vocabulary, too long, empty)
+│   ├── InvalidArrangement    adapters that cannot be arranged as the row's composition says
+│   └── InvalidRows           a batch with such rows; carries the reason of each
 ├── LoadFailed                a published package that could not be fetched, read or folded
 ├── OutOfRoom                 a lease larger than the tier's whole budget
 └── NotResident               a plan that names weights which its lease does not hold
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class AdapterError(Exception):
@@ -59,6 +61,18 @@ class UnknownArchitecture(AdapterError):
 
 class InvalidRow(AdapterError):
     """One row of a batch cannot run."""
+
+
+class InvalidArrangement(InvalidRow):
+    """A row's adapters cannot be arranged as its composition says."""
+
+
+class InvalidRows(InvalidRow):
+    """Rows of a batch cannot run; `faults` holds the reason of each, by its place in the batch. The others can."""
+
+    def __init__(self, faults: Mapping[int, InvalidRow]) -> None:
+        super().__init__("; ".join(dict.fromkeys(map(str, faults.values()))))
+        self.faults = dict(faults)
 
 
 class LoadFailed(AdapterError):

@@ -6,7 +6,8 @@
 
 Training is `transformers.Trainer` as it is: the module's parameters are those of its adapters, fusions, heads and token
 embeddings, and its checkpoints hold nothing else. Everything runs as it is served: dropout, of the backbone and of the
-methods, is not applied.
+methods, is not applied. Two settings of `TrainingArguments` need transformers' own modules, which are behind the door:
+`gradient_checkpointing` and `neftune_noise_alpha` stay off.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -63,7 +64,7 @@ class AdapterModel(Setups, Vocabularies):
         head: str | None = None,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
-        **more: Tensor | None,
+        **more: Any,
     ) -> Any:
         """Run a batch [rows, length] (or [questions, choices, length]) under a composition, and answer by its head.
 
@@ -78,17 +79,18 @@ class AdapterModel(Setups, Vocabularies):
         (`TrainingArguments(label_names=[...])`). The losses are in `adapters.losses`. Raises `InvalidRow`.
         """
         known = {field.name for field in fields(Goals)}
-        if unknown := sorted(set(more) - known):
+        if unknown := sorted(name for name in set(more) - known if more[name] is not None and more[name] is not False):
             raise TypeError(f"forward takes no {unknown[0]!r}")
-        goals = Goals(labels, start_positions, end_positions, **more)
+        goals = Goals(labels, start_positions, end_positions, **{k: more[k] for k in known & set(more)})
         given = inputs.read(input_ids, attention_mask, token_type_ids)
         setup = self.active_adapters if adapter_names is None else self.known(blocks.block(adapter_names))
         setup = composition.BARE.block if setup is None else setup
-        branches = self._branches(given, setup, blocks.skipped(adapter_names) or self._skip_layers, task_ids)
+        branches = self._branches(given, setup, self.skipped(adapter_names) or self._skip_layers, task_ids)
         heads = self._heads_of(branches, head, active=adapter_names is None and blocks.has_one_head(setup))
         rows = self._rows(given, branches, heads, word_starts)
-        answers = answer(self.backbone, rows, layers=bool(output_hidden_states))
         groups = self._groups(heads, blocks.shares(setup, given.questions), given.choices or 1)
+        outputs.check(groups, goals)
+        answers = answer(self.backbone, rows, layers=bool(output_hidden_states))
         made = [outputs.output(group, answers, given, goals, states=bool(output_hidden_states)) for group in groups]
         whole = outputs.together(made)
         return whole.to_tuple() if return_dict is False else whole

@@ -13,18 +13,27 @@ from typer.core import TyperGroup
 
 from adapters.errors import AdapterError
 from serving.client import DEFAULT_URL
-from serving.commands import embeddings, names, placing, predicting, tables, targets
-from serving.commands.options import Connection, Fitting, InEmbeddings, Json, Labels, Name, Port, ProblemType, connect
+from serving.commands import embeddings, keys, names, placing, predicting, tables, targets
+from serving.commands.options import (
+    Connection,
+    Convertible,
+    Data,
+    DatabaseUrl,
+    Fitting,
+    InEmbeddings,
+    Json,
+    Labels,
+    Name,
+    Port,
+    ProblemType,
+    Source,
+    connect,
+    split,
+)
 from serving.config import CacheSettings, ServiceSettings, parse_size
 from serving.errors import BadRequest, ServiceError
 
 EXIT_CODES = {401: 6, 403: 6, 404: 3, 409: 4, 412: 4, 429: 5, 503: 5, 504: 5}  # by status; other errors 1, usage 2
-Data = Annotated[Path | None, typer.Option(help="Work on this data folder, without HTTP.")]
-Tenant = Annotated[str, typer.Option(help="Whose keys, with --data.")]
-DatabaseUrl = Annotated[str, typer.Option(help="PostgreSQL URL; default: SQLite in the data folder.")]
-Source = Annotated[
-    Path, typer.Argument(metavar="DIR|FILE", help="AdapterHub or PEFT folder, saved setup, or native package.")
-]
 Size = Annotated[str, typer.Option(metavar="SIZE")]
 
 
@@ -43,10 +52,9 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, help="One frozen backbone, many voices."
 )
-key_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke keys.")
 for group in (names.app, placing.app, predicting.app):
     app.add_typer(group)
-for group, called in ((key_app, "key"), (targets.app, "target"), (embeddings.app, "embedding")):
+for group, called in ((keys.app, "key"), (targets.app, "target"), (embeddings.app, "embedding")):
     app.add_typer(group, name=called)
 
 
@@ -149,7 +157,7 @@ def push(
     from serving.commands.packages import Reading
     from serving.commands.pushing import push as run
 
-    reading = Reading(source, backbone, _split(labels), problem_type or None)
+    reading = Reading(source, backbone, split(labels), problem_type or None)
     with connect(ctx) as client:
         answer = run(client, reading, name, promote=promote, embedding=embedding)
     if as_json:
@@ -159,7 +167,7 @@ def push(
 @app.command()
 def convert(
     ctx: typer.Context,
-    source: Source,
+    source: Convertible,
     target: Annotated[Path, typer.Argument(metavar="DST", help="A file for native, a folder for the others.")],
     *,
     to: Annotated[Literal["native", "adapterhub", "peft"], typer.Option()] = "native",
@@ -171,7 +179,7 @@ def convert(
     from serving.commands.packages import Reading, prepare, write
 
     with connect(ctx) as client:
-        ready = prepare(Reading(source, backbone, _split(labels), problem_type or None), client)
+        ready = prepare(Reading(source, backbone, split(labels), problem_type or None), client)
     write(ready, target, to)
 
 
@@ -226,73 +234,11 @@ def doctor(ctx: typer.Context, backbone: Fitting = None, data: Data = None, as_j
         raise typer.Exit(1)
 
 
-@key_app.command("create")
-def create_key(
-    ctx: typer.Context,
-    *,
-    scopes: Annotated[str, typer.Option(metavar="A,B", help="Of predict, publish, operate.")] = "predict",
-    label: Annotated[str, typer.Option(help="What the key is for.")] = "",
-    data: Data = None,
-    tenant: Tenant = "default",
-    database_url: DatabaseUrl = "",
-    as_json: Json = False,
-) -> None:
-    """Make a key: with --data without HTTP (the first key), else for the tenant of the caller's key."""
-    from serving.commands.keys import open_keys
-
-    with open_keys(ctx.obj, data, database_url, tenant) as keys:
-        made = keys.create(_split(scopes) or (), label)
-    if as_json:
-        tables.print_json(made)
-    else:
-        tables.note(f"key {made['key_id']} of tenant {made['tenant']} for {', '.join(made['scopes'])}; shown only now:")
-        tables.done(made["secret"])
-
-
-@key_app.command("ls")
-def list_keys(
-    ctx: typer.Context,
-    data: Data = None,
-    tenant: Tenant = "default",
-    database_url: DatabaseUrl = "",
-    as_json: Json = False,
-) -> None:
-    """List the keys of a tenant."""
-    from serving.commands.keys import open_keys
-
-    with open_keys(ctx.obj, data, database_url, tenant) as keys:
-        found = keys.list()
-    if as_json:
-        tables.print_json({"items": found})
-    else:
-        tables.print_keys(found)
-
-
-@key_app.command("revoke")
-def revoke_key(
-    ctx: typer.Context,
-    key_id: Annotated[str, typer.Argument(metavar="KEY", help="The id that `chorus key ls` shows.")],
-    data: Data = None,
-    tenant: Tenant = "default",
-    database_url: DatabaseUrl = "",
-) -> None:
-    """Revoke a key; it is refused within a second."""
-    from serving.commands.keys import open_keys
-
-    with open_keys(ctx.obj, data, database_url, tenant) as keys:
-        keys.revoke(key_id)
-    tables.done(f"revoked {key_id}")
-
-
 def _size(text: str, option: str) -> int:
     try:
         return parse_size(text)
     except BadRequest as error:
         raise typer.BadParameter(error.detail, param_hint=option) from error
-
-
-def _split(text: str) -> tuple[str, ...] | None:
-    return tuple(item.strip() for item in text.split(",")) if text else None
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class Limits:
     max_package_bytes: int = 512 << 20
     max_tokenizer_bytes: int = 64 << 20  # of a JSON body that brings tokenizers
     max_tokens: int = 512
+    max_answer_items: int = 20_000  # labels, answers, fillings: what an answer may hold beside a thing per token
     default_timeout_ms: int = 30_000
     max_timeout_ms: int = 120_000
 

@@ -137,7 +137,7 @@ class DeadlineExceeded(ServiceError):
     status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
 
 
-REFUSALS: dict[str, type[ServiceError]] = {
+_KINDS: dict[str, type[ServiceError]] = {
     cls.code: cls
     for cls in (
         BadRequest,
@@ -164,10 +164,14 @@ _LIBRARY: tuple[tuple[type[library.AdapterError], type[ServiceError], str], ...]
     (library.UnsafeFile, UnsupportedMedia, "unsafe_file"),
     (library.InvalidPackage, Unprocessable, "invalid_package"),
     (library.Misfit, Unprocessable, "does_not_fit"),
+    (library.InvalidArrangement, Unprocessable, "invalid_arrangement"),
     (library.InvalidRow, Unprocessable, "invalid_row"),
     (library.OutOfRoom, DependencyFailed, "out_of_room"),
     (library.LoadFailed, DependencyFailed, "adapter_load_failed"),
 )
+
+REFUSALS: dict[str, type[ServiceError]] = {**{code: kind for _, kind, code in _LIBRARY}, **_KINDS}
+"""The kind, and so the HTTP status, of every code that a `Refusal` may carry."""
 
 
 def from_library(error: library.AdapterError, pointer: str = "") -> ServiceError:

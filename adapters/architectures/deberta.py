@@ -24,6 +24,7 @@ DEBERTA_V2 = Architecture(
     pooler=None,  # that of its classification model is a part of the head
     segment_ids=True,
     positions_after_pad=False,
+    hub_class="DebertaV2AdapterModel",
     hub_bottlenecks={"attn_junction": "attention.output", "ffn_junction": "output"},
     demands=(
         Demand(

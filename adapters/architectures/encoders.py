@@ -25,6 +25,7 @@ BERT = Architecture(
     pooler="pooler.dense",
     segment_ids=True,
     positions_after_pad=False,
+    hub_class="BertAdapterModel",
     hub_bottlenecks={"attn_junction": "attention.output", "ffn_junction": "output"},
     defaults={"type_vocab_size": 2},
     demands=(ENCODER, ABSOLUTE),
@@ -35,10 +36,12 @@ ROBERTA = replace(
     model_type="roberta",
     prefix="roberta",
     positions_after_pad=True,
+    hub_class="RobertaAdapterModel",
     defaults={"type_vocab_size": 2, "pad_token_id": 1},
 )
 
-XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta")  # its checkpoints have the prefix of RoBERTa's
+# Its checkpoints have the prefix of RoBERTa's.
+XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta", hub_class="XLMRobertaAdapterModel")
 
 # Embeddings may be narrower than the layers; the map between them comes behind `embeddings`.
 ELECTRA = replace(
@@ -46,6 +49,7 @@ ELECTRA = replace(
     model_type="electra",
     prefix="electra",
     pooler=None,
+    hub_class="ElectraAdapterModel",
     defaults={"type_vocab_size": 2, "embedding_size": 128},
 )
 
@@ -70,6 +74,7 @@ DISTILBERT = Architecture(
     pooler=None,
     segment_ids=False,
     positions_after_pad=False,
+    hub_class="DistilBertAdapterModel",
     hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output_adapters"},
     hub_prefix="self",
 )

@@ -32,6 +32,7 @@ MODERNBERT = Architecture(
     segment_ids=False,
     positions_after_pad=False,
     ffn_parts=2,
+    hub_class="ModernBertModel",
     hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output_adapters"},
     hub_prefix=None,
     defaults={"pad_token_id": 50283},

@@ -86,6 +86,7 @@ class Architecture:
     pooler: str | None  # path of the pooler's linear map; tanh of its output at the first token is the pooled state
     segment_ids: bool  # whether the family can have them; a model with `type_vocab_size` 0 has none
     positions_after_pad: bool  # RoBERTa: positions count from pad_token_id + 1, over ids that are not the pad id
+    hub_class: str  # AdapterHub's class with heads; of a family that it has no code of its own for, the base model's
     hub_bottlenecks: Mapping[str, str]  # junction -> the module of a layer in which AdapterHub holds bottlenecks
     hub_prefix: str | None = "self_prefix"  # AdapterHub's name of the place of prefixes; None: it has none there
     attention_kind: AttentionKind = "interface"

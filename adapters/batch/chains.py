@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.program import Act, Chain, Element, Fan
 from adapters.batch.rows import Fork, Member, Row, leaves
-from adapters.errors import InvalidRow
+from adapters.errors import InvalidArrangement
 from adapters.methods.dora import GAIN
 from adapters.methods.table import LINEAR, METHODS
 from adapters.weights import Block, Resident
@@ -20,7 +20,7 @@ SUMMED = "lora"  # the method whose deltas PEFT adds
 
 
 def chains_of(row: Row) -> dict[Address, Chain]:
-    """The chains of a row by address; raises `InvalidRow` where its adapters can not be arranged so."""
+    """The chains of a row by address; raises `InvalidArrangement` where its adapters can not be arranged so."""
     first = row.first
     found: dict[Address, list[Element]] = {}
     for address in dict.fromkeys(address for leaf in leaves(row.members) for address in leaf.adapter.blocks):
@@ -68,7 +68,9 @@ def _elements(member: Member, address: Address, *, enters: bool) -> list[Element
     if not held:
         return []
     if len(held) < len(arms) and member.kind in ("average", "split"):
-        raise InvalidRow(f"the adapters of an {member.kind} must act at the same places; at {address} only some do")
+        raise InvalidArrangement(
+            f"the adapters of an {member.kind} must act at the same places; at {address} only some do"
+        )
     return [Fan(member.kind, held, member.weights, member.splits, _fusion(member, address))]
 
 
@@ -77,7 +79,7 @@ def _fusion(fork: Fork, address: Address) -> Act | None:
         return None
     blocks = fork.fusion.adapter.blocks.get(address, ())
     if not blocks:
-        raise InvalidRow(f"the fusion has no layer at {address}, where its adapters act")
+        raise InvalidArrangement(f"the fusion has no layer at {address}, where its adapters act")
     return Act(fork.fusion, blocks[0])
 
 
@@ -87,7 +89,7 @@ def _alone(block: Block) -> bool:
 
 
 def _check(address: Address, chain: Chain, *, follows: bool = False) -> None:
-    """Raise `InvalidRow` for what can not be arranged so; `follows`: the chain's first element has one below it."""
+    """Raise `InvalidArrangement` for what can not be arranged so; `follows`: the chain's first element has one below it."""
     kind = SITES[address.site]
     for place, element in enumerate(chain):
         below = follows or place > 0
@@ -100,7 +102,7 @@ def _check(address: Address, chain: Chain, *, follows: bool = False) -> None:
 def _check_fan(address: Address, kind: SiteKind, fan: Fan, *, follows: bool) -> None:
     method = fan.first.block.method
     if fan.kind not in FORKS.get(kind, ()) or (fan.kind == "sum" and not all(map(_summed, _acts(fan.arms)))):
-        raise InvalidRow(f"{method} has no {fan.kind}: its adapters can not be arranged so at {address}")
+        raise InvalidArrangement(f"{method} has no {fan.kind}: its adapters can not be arranged so at {address}")
     if kind is SiteKind.LINEAR:
         for act in _acts(fan.arms):
             _chainable(address, act, first=True)  # what arms make is combined as the states of a chain are
@@ -123,7 +125,7 @@ def _summed(act: Act) -> bool:
 def _chainable(address: Address, act: Act, *, first: bool) -> None:
     if not LINEAR[act.block.method].chains(act.block, first=first):
         part = "be followed by" if first else "follow"
-        raise InvalidRow(
+        raise InvalidArrangement(
             f"{act.block.method} can not {part} another adapter at {address}: a chain passes the output on as input, "
             "which needs a square map and no factor of inputs"
         )

@@ -14,6 +14,7 @@ from adapters.batch.chains import chains_of, key_of
 from adapters.batch.program import Act, Chain, Entry, Program, Ranges, Workspace, build, operand_of, stacked
 from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens
 from adapters.batch.segments import RowLayout, layout_of, order_rows, segments_of
+from adapters.errors import InvalidRow, InvalidRows
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
 from adapters.manifest import HeadSpec
@@ -81,26 +82,45 @@ class _Unit:
 def plan_batch(
     rows: Sequence[Row], geometry: Geometry, device: torch.device, wants_head: Sequence[bool], relative: int = 0
 ) -> BatchPlan:
-    """Order the rows, find their chains, and gather programs per address; raises `InvalidRow`.
+    """Order the rows, find their chains, and gather programs per address.
+
+    Raises `InvalidRows` with every row that can not run, before anything is gathered for the others.
 
     `wants_head[i]` tells whether row i's head is to run. `relative`: tokens of the backbone's table of relative
     positions, if adapters at its queries and keys act on it too.
     """
-    for row in rows:
-        check_row(row, geometry)
-    order = order_rows([key_of(row) for row in rows])
+    keys = [key_of(row) for row in rows]
+    order = order_rows(keys)
     ordered = tuple(rows[i] for i in order)
+    units = _units(rows, order, keys, geometry)
     layout = layout_of(row.length for row in ordered)
-    units = tuple(
-        _Unit(segment.first, segment.last, chains_of(ordered[segment.first]))
-        for segment in segments_of([key_of(row) for row in ordered])
-    )
     wanted = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
     pooled = tuple(i for i in wanted if _spec(ordered[i]).pooling == "pooler")
     steps = _steps(units, layout, pooled, device)
     table = _relative(units, layout.rows, relative, device) if relative else None
     heads = _head_steps(ordered, wanted, layout, pooled, device)
     return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device)
+
+
+def _units(
+    rows: Sequence[Row], order: Sequence[int], keys: Sequence[Hashable], geometry: Geometry
+) -> tuple[_Unit, ...]:
+    """Rows of one key, side by side in plan order; raises `InvalidRows`."""
+    faults: dict[int, InvalidRow] = {}
+    for i, row in enumerate(rows):
+        try:
+            check_row(row, geometry)
+        except InvalidRow as error:
+            faults[i] = error
+    units: list[_Unit] = []
+    for segment in segments_of([keys[i] for i in order]):
+        try:
+            units.append(_Unit(segment.first, segment.last, chains_of(rows[order[segment.first]])))
+        except InvalidRow as error:
+            faults |= dict.fromkeys(order[segment.first : segment.last], error)
+    if faults:
+        raise InvalidRows(dict(sorted(faults.items())))
+    return tuple(units)
 
 
 def _steps(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import Address
 from adapters.composition import Average, Block, Composition, Fuse, Leaf, Split, Stack, Sum
 from adapters.embeddings import TokenEmbedding
-from adapters.errors import InvalidRow, UnsupportedComposition
+from adapters.errors import InvalidArrangement, InvalidRow, UnsupportedComposition
 from adapters.manifest import HeadSpec
 from adapters.methods.table import INVERSE
 from adapters.weights import Insertion, Resident
@@ -125,7 +126,7 @@ def _fork(kind: ForkKind, children: tuple[Block, ...], resident: Callable[[Any],
 
 
 def check_row(row: Row, geometry: Geometry) -> None:
-    """Raise `InvalidRow` for a row that the backbone can not run."""
+    """Raise `InvalidRow` for a row that the backbone can not run, `InvalidArrangement` for splits that are too short."""
     tokens = len(row.input_ids)
     if tokens == 0:
         raise InvalidRow("a row without tokens")
@@ -144,6 +145,25 @@ def check_row(row: Row, geometry: Geometry) -> None:
         starts = row.word_starts
         if len(starts) < 2 or starts[0] < 0 or starts[-1] > tokens or list(starts) != sorted(set(starts)):
             raise InvalidRow(f"word starts must rise within the row's {tokens} tokens; the last one ends the last word")
+    _check_splits(row.members, row.length)
+
+
+def _check_splits(members: Sequence[Member], tokens: int) -> None:
+    """Every one of the tokens must belong to an arm; an arm of a split sees its own share only."""
+    for member in members:
+        if not isinstance(member, Fork):
+            continue
+        shares = [tokens] * len(member.arms)
+        if member.splits is not None:
+            ends = list(accumulate(member.splits, initial=0))
+            if tokens > ends[-1]:
+                raise InvalidArrangement(
+                    f"the row has {tokens} tokens, but the splits {list(member.splits)} add up to {ends[-1]}"
+                )
+            shares = [min(end, tokens) - start for start, end in pairwise(ends)]
+        for arm, share in zip(member.arms, shares, strict=True):
+            if share > 0:
+                _check_splits(arm, share)
 
 
 def _check_head(row: Row, spec: HeadSpec | None, geometry: Geometry) -> None:

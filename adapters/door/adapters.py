@@ -1,7 +1,5 @@
 """AdapterHub's verbs for adapters: add, load, save, delete, train, freeze."""
 
-import ast
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from adapters.door import blocks
+from adapters.door.arguments import Names, labels_to_load, refuse
+from adapters.door.configs import Config, parts, same
 from adapters.door.owner import DEFAULT, Owner, folder_of
-from adapters.door.sources import readable
+from adapters.door.sources import below, readable
 from adapters.errors import Misfit
 from adapters.formats import files, recognise
 from adapters.formats.adapterhub import folder as adapterhub
-from adapters.manifest import Manifest, PartSpec, Provenance
-from adapters.methods.presets import parts_of
+from adapters.manifest import Manifest, Provenance
 from adapters.methods.table import METHODS
 from adapters.weights import Package
-
-_PRESET = re.compile(r"([^\[\]|]+)(?:\[([^\]]*)\])?")
 
 
 class Adapters(Owner):
@@ -28,36 +25,41 @@ class Adapters(Owner):
 
     def add_adapter(
         self,
-        name: str,
-        config: str | Sequence[PartSpec] = "seq_bn",
-        *,
+        adapter_name: str,
+        config: Config = None,
         overwrite_ok: bool = False,
         set_active: bool = False,
         **overrides: Any,
     ) -> None:
         """Add a fresh adapter, which trains until `train_adapter` says otherwise.
 
-        `config` is a preset (`adapters.methods.presets`) with AdapterHub's members as overrides, in keywords or as
-        `"lora[r=4,alpha=8]"`; several joined by `|` are a union. Or the parts of a package themselves.
-        Raises `ValueError` where the name is taken, `Misfit` with every reason.
+        `config` is a preset (`adapters.methods.presets`; seq_bn if None) with AdapterHub's members as overrides, in
+        keywords or as `"lora[r=4,alpha=8]"`; several joined by `|` are a union. Or AdapterHub's dictionary, or the
+        parts of a package. Raises `ValueError` where the name is taken, `Misfit` with every reason.
         """
-        parts = tuple(config) if not isinstance(config, str) else _union(config, overrides, self)
+        made = parts(config, overrides, self.backbone.profile)
         generator = self.generator()
         tensors: dict[str, Tensor] = {}
-        for part in parts:
-            if part.method not in METHODS:
-                raise Misfit([f"{part.method!r} is no method; there are {', '.join(METHODS)}"])
+        for part in made:
             tensors |= METHODS[part.method].initialise(part.config, self.fitting(), generator)
-        self.keep(self.adapters, name, Package(self.manifest("adapter", parts=parts), tensors), replace=overwrite_ok)
+        package = Package(self.manifest("adapter", parts=made), tensors)
+        self.keep(self.adapters, adapter_name, package, replace=overwrite_ok)
         if set_active:
-            self.set_active_adapters(name)
+            self.set_active_adapters(adapter_name)
 
     def load_adapter(
         self,
-        path: str | Path,
+        adapter_name_or_path: str | Path,
+        config: Config = None,
+        version: str | None = None,
+        model_name: str | None = None,
         load_as: str | None = None,
         with_head: bool = True,
+        custom_weights_loaders: Any = None,
+        leave_out: Any = None,
+        id2label: Names = None,
         set_active: bool = False,
+        use_safetensors: bool = True,
         *,
         labels: Sequence[str] | None = None,
         problem_type: str | None = None,
@@ -65,13 +67,26 @@ class Adapters(Owner):
         """Load an adapter and its head (AdapterHub, PEFT, native; a folder, a file or a hub id); frozen at first.
 
         Returns its name: `load_as`, else what the folder says, else what it is called. One of that name is replaced.
-        `labels` and `problem_type` are for heads of PEFT, which say neither. Raises `Misfit` with every reason.
+        `config`: what it has to be, if that matters. `id2label`, or `labels` in their order, rename the head's;
+        `problem_type` is for heads of PEFT, which do not say it. Raises `Misfit` with every reason, `InvalidName`, and
+        `TypeError` for what has no meaning here.
         """
+        refuse(
+            "load_adapter",
+            version=version,
+            model_name=model_name,
+            custom_weights_loaders=custom_weights_loaders,
+            leave_out=leave_out,
+        )
+        path, named = adapter_name_or_path, labels_to_load(id2label, labels)
         with readable(path) as source:
-            package = recognise.read(source, self.backbone.profile, labels=labels, problem_type=problem_type)
+            package = recognise.read(source, self.backbone.profile, labels=named, problem_type=problem_type)
             name = load_as or _own_name(source, Path(path))
         if package.manifest.kind != "adapter":
             raise Misfit([f"{path} holds no adapter, but a package of kind {package.manifest.kind!r}"])
+        profile = self.backbone.profile
+        if config is not None and not same(package.manifest.parts, parts(config, {}, profile), profile):
+            raise Misfit([f"{path} was made with another configuration than {config!r}: leave config out to load it"])
         alone, head = parted(package)
         self.keep(self.adapters, name, alone, replace=True, frozen=True)
         if head is not None and with_head:
@@ -81,18 +96,49 @@ class Adapters(Owner):
             self.set_active_adapters(name)
         return name
 
-    def save_adapter(self, path: str | Path, name: str, with_head: bool = True) -> None:
+    def save_adapter(
+        self,
+        save_directory: str | Path,
+        adapter_name: str,
+        with_head: bool = True,
+        meta_dict: Any = None,
+        custom_weights_loaders: Any = None,
+        use_safetensors: bool = True,
+    ) -> None:
         """Save an adapter, and the head of its name, as AdapterHub's folder (safetensors).
 
         Raises `Misfit` for what that layout has no words for; `adapter_package` has.
         """
-        package = self.adapter_package(name, with_head=with_head)
-        adapterhub.write(package, folder_of(path), name=name)
+        refuse("save_adapter", meta_dict=meta_dict, custom_weights_loaders=custom_weights_loaders)
+        package = self.adapter_package(adapter_name, with_head=with_head)
+        adapterhub.write(package, folder_of(save_directory), name=adapter_name)
 
-    def save_all_adapters(self, path: str | Path, *, with_head: bool = True) -> None:
-        """Save every adapter in a folder of its name."""
-        for name in self.adapters:
-            self.save_adapter(Path(path) / name, name, with_head=with_head)
+    def save_all_adapters(
+        self,
+        save_directory: str | Path,
+        with_head: bool = True,
+        meta_dict: Any = None,
+        custom_weights_loaders: Any = None,
+        use_safetensors: bool = True,
+    ) -> None:
+        """Save every adapter in a folder of its name; raises `InvalidName` for a name that no folder can have."""
+        places = {name: below(save_directory, name) for name in self.adapters}
+        for name, place in places.items():
+            self.save_adapter(place, name, with_head, meta_dict, custom_weights_loaders, use_safetensors)
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether there is any adapter."""
+        return len(self.adapters) > 0
+
+    def get_adapter(self, name: str) -> dict[int, dict[str, dict[str, Tensor]]]:
+        """An adapter's tensors by layer, then by site; -1 is what is of no layer."""
+        found: dict[int, dict[str, dict[str, Tensor]]] = {}
+        for key, tensor in self.adapters[name].tensors().items():
+            layer, site, tensor_name = key.split("/", 2)
+            number = int(layer) if layer.isdigit() else -1
+            found.setdefault(number, {}).setdefault(site, {})[tensor_name] = tensor
+        return found
 
     def adapter_package(self, name: str, *, with_head: bool = True) -> Package:
         """The native package of an adapter, as it is published; `adapters.formats.native.write` makes its bytes."""
@@ -100,10 +146,12 @@ class Adapters(Owner):
         head = self.heads[name].package() if with_head and name in self.heads else None
         return joined(name, held, head)
 
-    def delete_adapter(self, name: str) -> None:
-        """Forget an adapter; an active composition with it is no longer active. Its head stays."""
-        del self.adapters[name]
-        if name in blocks.names(self.active_adapters):
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Forget an adapter, if it is here; an active composition with it is no longer active. Its head stays."""
+        if adapter_name not in self.adapters:
+            return
+        del self.adapters[adapter_name]
+        if adapter_name in blocks.names(self.active_adapters):
             self.set_active_adapters(None)
 
     def train_adapter(self, adapter_setup: Any, train_embeddings: bool = False) -> None:
@@ -186,26 +234,6 @@ def renamed(manifest: Manifest, name: str) -> Manifest:
 def _own_name(source: Path, given: Path) -> str:
     config = source / "adapter_config.json"
     said = files.read_json(config).get("name") if config.is_file() else None
-    return str(said) if said else given.stem if given.is_file() else given.name
-
-
-def _union(config: str, overrides: Mapping[str, Any], owner: Owner) -> tuple[PartSpec, ...]:
-    """The parts of `a[x=1]|b`."""
-    parts: list[PartSpec] = []
-    for one in config.split("|"):
-        match = _PRESET.fullmatch(one.strip())
-        if match is None:
-            raise Misfit(
-                [f"{config!r} is no configuration: write a preset, 'preset[r=4,alpha=8]', or several with '|'"]
-            )
-        own = dict(pair.split("=", 1) for pair in (match[2] or "").split(",") if "=" in pair)
-        given = {key.strip(): _value(text.strip()) for key, text in own.items()}
-        parts += parts_of(match[1].strip(), owner.fitting(), **given, **overrides)
-    return tuple(parts)
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    name = str(said) if said else given.stem if given.is_file() else given.name or given.resolve().name
+    below(source, name)  # somebody else chose it: it must not lead where its owner would not write
+    return name

@@ -24,11 +24,12 @@ class BatchSplit:
     batch_sizes: tuple[int, ...]
 
     def __init__(self, *children: Any, batch_sizes: Sequence[int] | int) -> None:
-        sizes = (batch_sizes,) * len(children) if isinstance(batch_sizes, int) else tuple(batch_sizes)
-        if len(sizes) != len(children) or any(size < 1 for size in sizes):
+        sizes = _each(batch_sizes, children)
+        whole = isinstance(sizes, list | tuple) and all(type(size) is int and size > 0 for size in sizes)
+        if not children or not whole or len(sizes) != len(children):
             raise InvalidComposition(f"batch_sizes takes {len(children)} numbers of rows, one per child")
-        object.__setattr__(self, "children", tuple(block(child) for child in children))
-        object.__setattr__(self, "batch_sizes", sizes)
+        object.__setattr__(self, "children", _blocks(children))
+        object.__setattr__(self, "batch_sizes", tuple(sizes))
 
 
 Setup = Block | BatchSplit
@@ -41,12 +42,18 @@ def Stack(*children: Any) -> Setup:  # noqa: N802 - AdapterHub's name
 
 def Fuse(*children: Any, name: str | None = None) -> Setup:  # noqa: N802 - AdapterHub's name
     """AdapterFusion over the children; its layers are called as the children, joined by commas, unless named."""
+    if name is not None and (not isinstance(name, str) or not name):
+        raise InvalidComposition(f"the name of a Fuse is a text, not {name!r}")
     return _built(composition.Fuse(_blocks(children), None if name is None else Reference(name)))
 
 
-def Average(*children: Any, weights: Sequence[float] | None = None) -> Setup:  # noqa: N802 - AdapterHub's name
+def Average(  # noqa: N802 - AdapterHub's name
+    *children: Any, weights: Sequence[float] | None = None, normalize_weights: bool = True
+) -> Setup:
     """The weighted mean of the children's outputs, with AdapterHub's factor (see `composition.Average`)."""
-    return _built(composition.Average(_blocks(children), None if weights is None else tuple(weights)))
+    if not normalize_weights:
+        raise InvalidComposition("weights are always divided by their sum: give weights that add up to 1")
+    return _built(composition.Average(_blocks(children), weights))  # type: ignore[arg-type]  # _built reads them
 
 
 def Parallel(*children: Any) -> Setup:  # noqa: N802 - AdapterHub's name
@@ -54,9 +61,14 @@ def Parallel(*children: Any) -> Setup:  # noqa: N802 - AdapterHub's name
     return _built(composition.Parallel(_blocks(children)))
 
 
-def Split(*children: Any, splits: Sequence[int]) -> Setup:  # noqa: N802 - AdapterHub's name
-    """Children on consecutive runs of tokens, of these lengths."""
-    return _built(composition.Split(_blocks(children), tuple(splits)))
+def Split(*children: Any, splits: Sequence[int] | int | None = None) -> Setup:  # noqa: N802 - AdapterHub's name
+    """Children on consecutive runs of tokens, of these lengths; a number is the length of each."""
+    return _built(composition.Split(_blocks(children), _each(splits, children)))  # _built reads them
+
+
+def Sum(*children: Any) -> Setup:  # noqa: N802 - as its block is called
+    """The children's updates added up, as PEFT does with several active LoRAs."""
+    return _built(composition.Sum(_blocks(children)))
 
 
 def MultiTask(*children: Any) -> Setup:  # noqa: N802 - AdapterHub's name
@@ -75,7 +87,7 @@ def block(value: Any) -> Setup:
     if isinstance(value, composition.Stack):
         return block(list(value.children))
     if isinstance(value, list | tuple):
-        flat = [part for child in value for part in _elements(block(child))]
+        flat = [part for child in value for part in _elements(_inner(child))]
         return _built(composition.Stack(tuple(flat)))
     if isinstance(value, Mapping):
         return _parsed(value)
@@ -151,10 +163,11 @@ def fusion_name(fuse: composition.Fuse) -> str:
 
 
 def skipped(value: Any) -> frozenset[int]:
-    """The layers that a composition, or its JSON, says to skip."""
+    """The layers that a composition, or its JSON, says to skip; raises `InvalidComposition`."""
     if isinstance(value, Composition):
         return value.skip_layers
-    return frozenset(value.get("skip_layers", ())) if isinstance(value, Mapping) else frozenset()
+    said = isinstance(value, Mapping) and "skip_layers" in value
+    return composition.parse_layers(value["skip_layers"]) if said else frozenset()
 
 
 def _parsed(value: Mapping[str, Any]) -> Setup:
@@ -170,11 +183,23 @@ def _parsed(value: Mapping[str, Any]) -> Setup:
 
 
 def _blocks(children: Sequence[Any]) -> Any:
-    return tuple(block(child) for child in children)
+    return tuple(_inner(child) for child in children)
+
+
+def _inner(value: Any) -> Setup:
+    """A block inside of another, where layers can not be skipped."""
+    if skipped(value):
+        raise InvalidComposition("skip_layers belongs to the outermost block: it holds for a whole composition")
+    return block(value)
+
+
+def _each(value: Any, children: Sequence[Any]) -> Any:
+    """A number for every child, where one is given for all."""
+    return (value,) * len(children) if type(value) is int else value
 
 
 def _built(value: Block) -> Block:
-    """The block, once its children are what AdapterHub's table of nesting allows."""
+    """The block, once its children are what AdapterHub's table of nesting allows, and its numbers are theirs."""
     if isinstance(value, Leaf):
         return value
     kind = type(value)
@@ -183,6 +208,11 @@ def _built(value: Block) -> Block:
     for child in value.children:
         if not isinstance(child, (*NESTING[kind], BatchSplit)):
             raise InvalidComposition(f"{kind.__name__} can not hold {type(child).__name__}")
+    count = len(value.children)
+    if isinstance(value, composition.Average) and value.weights is not None:
+        return replace(value, weights=composition.parse_weights(value.weights, count, "/weights"))
+    if isinstance(value, composition.Split):
+        return replace(value, splits=composition.parse_splits(value.splits, count, "/splits"))
     return value
 
 
@@ -211,5 +241,6 @@ _MAKERS: Mapping[str, tuple[Callable[..., Setup], str | None]] = {
     "average": (Average, "weights"),
     "parallel": (Parallel, None),
     "split": (Split, "splits"),
+    "sum": (Sum, None),
     "multi_task": (MultiTask, None),
 }

@@ -7,8 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from adapters.door.adapters import parted, renamed
+from adapters.door.arguments import Names, labels_of, labels_to_load
 from adapters.door.owner import DEFAULT, Owner, folder_of
-from adapters.door.sources import readable
+from adapters.door.sources import below, readable
 from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.formats import recognise
@@ -19,76 +20,79 @@ from adapters.heads.table import initialise_head
 from adapters.manifest import HeadSpec
 from adapters.weights import Package
 
-Names = Mapping[int, str] | None
-
 
 class Heads(Owner):
     """Verbs for heads. A new head trains, and is active; dropout, which AdapterHub's heads have, is left out."""
 
     def add_classification_head(
         self,
-        name: str,
+        head_name: str,
         num_labels: int = 2,
         layers: int = 2,
         activation_function: str | None = "tanh",
-        id2label: Names = None,
-        multilabel: bool = False,
-        use_pooler: bool = False,
         overwrite_ok: bool = False,
+        multilabel: bool = False,
+        id2label: Names = None,
+        use_pooler: bool = False,
     ) -> None:
         """Classify rows; with `multilabel` each label for itself, and with one label it is a regression."""
         kind = "multilabel_classification" if multilabel else "classification"
         pooling = "pooler" if use_pooler else "first_token"
         labels = _labels(id2label, num_labels)
-        self._add(name, _spec(kind, layers, activation_function, pooling, labels), overwrite_ok)
+        self._add(head_name, _spec(kind, layers, activation_function, pooling, labels), overwrite_ok)
 
     def add_tagging_head(
         self,
-        name: str,
+        head_name: str,
         num_labels: int = 2,
         layers: int = 1,
         activation_function: str | None = "tanh",
-        id2label: Names = None,
         overwrite_ok: bool = False,
+        id2label: Names = None,
     ) -> None:
         """Classify tokens."""
         labels = _labels(id2label, num_labels)
-        self._add(name, _spec("tagging", layers, activation_function, "tokens", labels), overwrite_ok)
+        self._add(head_name, _spec("tagging", layers, activation_function, "tokens", labels), overwrite_ok)
 
     def add_qa_head(
         self,
-        name: str,
+        head_name: str,
+        num_labels: int = 2,
         layers: int = 1,
         activation_function: str | None = "tanh",
         overwrite_ok: bool = False,
+        id2label: Names = None,
     ) -> None:
         """Find the first and the last token of an answer."""
-        self._add(name, _spec("question_answering", layers, activation_function, "tokens", LABELS), overwrite_ok)
+        if num_labels != len(LABELS) or id2label is not None:
+            raise ValueError("a question answering head has two outputs, the first and the last token, without names")
+        self._add(head_name, _spec("question_answering", layers, activation_function, "tokens", LABELS), overwrite_ok)
 
     def add_multiple_choice_head(
         self,
-        name: str,
+        head_name: str,
         num_choices: int = 2,
         layers: int = 2,
         activation_function: str | None = "tanh",
+        overwrite_ok: bool = False,
         id2label: Names = None,
         use_pooler: bool = False,
-        overwrite_ok: bool = False,
     ) -> None:
         """Choose between rows of one question."""
         pooling = "pooler" if use_pooler else "first_token"
         labels = () if id2label is None else _labels(id2label, num_choices)
         spec = _spec("multiple_choice", layers, activation_function, pooling, labels)
-        self._add(name, replace(spec, choices=num_choices), overwrite_ok)
+        self._add(head_name, replace(spec, choices=num_choices), overwrite_ok)
 
     def add_masked_lm_head(
         self,
-        name: str,
-        layers: int = 2,
+        head_name: str,
         activation_function: str | None = "gelu",
+        layers: int = 2,
+        overwrite_ok: bool = False,
+        *,
         layer_norm: bool = True,
         bias: bool = True,
-        overwrite_ok: bool = False,
     ) -> None:
         """Guess words of the active vocabulary; its matrix is where the last map starts (it is tied no longer then)."""
         geometry, matrix = self.backbone.profile.geometry, self.word_vectors(self._active_embedding)
@@ -101,46 +105,78 @@ class Heads(Owner):
         )
         if layers == 1 and geometry.embedding_size != geometry.hidden_size:
             raise Misfit(["with one layer the words must be as wide as the hidden states: give the head two layers"])
-        self._add(name, spec, overwrite_ok, {f"head/{layers - 1}/weight": matrix})
+        self._add(head_name, spec, overwrite_ok, {f"head/{layers - 1}/weight": matrix})
 
     def add_dependency_parsing_head(
-        self, name: str, num_labels: int = 2, id2label: Names = None, overwrite_ok: bool = False
+        self, head_name: str, num_labels: int = 2, overwrite_ok: bool = False, id2label: Names = None
     ) -> None:
         """Find the word that each word depends on, and by which of `num_labels` relations."""
         labels = _labels(id2label, num_labels)
-        self._add(name, _spec("dependency_parsing", 1, None, "tokens", labels), overwrite_ok)
+        self._add(head_name, _spec("dependency_parsing", 1, None, "tokens", labels), overwrite_ok)
 
-    def load_head(self, path: str | Path, load_as: str | None = None) -> str:
-        """Load a head (AdapterHub, native, or the head in an adapter's folder) and make it active; frozen at first."""
+    def load_head(
+        self,
+        save_directory: str | Path,
+        load_as: str | None = None,
+        id2label: Names = None,
+        use_safetensors: bool = True,
+    ) -> str:
+        """Load a head (AdapterHub, native, or the head in an adapter's folder) and make it active; frozen at first.
+
+        `id2label` renames its labels. Raises `Misfit`, and `InvalidName` where it can not be called as it says.
+        """
+        path = save_directory
         with readable(path) as source:
-            package = recognise.read(source, self.backbone.profile)
+            package = recognise.read(source, self.backbone.profile, labels=labels_to_load(id2label, None))
         _, head = parted(package)
         if head is None:
             raise Misfit([f"{path} holds no head"])
         assert head.manifest.head is not None
         name = load_as or head.manifest.head.name or Path(path).stem
+        if load_as is None:
+            below(path, name)
         self.keep(self.heads, name, head, replace=True, frozen=True)
         self.active_head = name
         return name
 
-    def save_head(self, path: str | Path, name: str | None = None) -> None:
+    def save_head(
+        self,
+        save_directory: str | Path,
+        head_name: str | None = None,
+        use_safetensors: bool = True,
+    ) -> None:
         """Save a head (default: the active one) as AdapterHub's folder."""
-        name = self.active_head if name is None else name
+        name = self.active_head if head_name is None else head_name
         if name is None:
             raise ValueError("there is no active head: name one")
         package = self.heads[name].package()
-        adapterhub.write(Package(renamed(package.manifest, name), package.tensors), folder_of(path), name=name)
+        adapterhub.write(
+            Package(renamed(package.manifest, name), package.tensors), folder_of(save_directory), name=name
+        )
 
-    def save_all_heads(self, path: str | Path) -> None:
-        """Save every head in a folder of its name."""
-        for name in self.heads:
-            self.save_head(Path(path) / name, name)
+    def save_all_heads(self, save_directory: str | Path, use_safetensors: bool = True) -> None:
+        """Save every head in a folder of its name; raises `InvalidName` for a name that no folder can have."""
+        places = {name: below(save_directory, name) for name in self.heads}
+        for name, place in places.items():
+            self.save_head(place, name, use_safetensors)
 
-    def delete_head(self, name: str) -> None:
-        """Forget a head."""
-        del self.heads[name]
-        if self.active_head == name:
+    def delete_head(self, head_name: str) -> None:
+        """Forget a head, if it is here."""
+        if head_name in self.heads:
+            del self.heads[head_name]
+        if self.active_head == head_name:
             self.active_head = None
+
+    def get_labels_dict(self, head_name: str | None = None) -> dict[int, str]:
+        """The labels of a head (default: the active one) by their ids; raises `ValueError`."""
+        spec = self.spec(self.active_head if head_name is None else head_name)
+        if spec is None:
+            raise ValueError("there is no active head: name one")
+        return dict(enumerate(spec.labels))
+
+    def get_labels(self, head_name: str | None = None) -> list[str]:
+        """The labels of a head (default: the active one) in the order of their ids; raises `ValueError`."""
+        return list(self.get_labels_dict(head_name).values())
 
     def word_vectors(self, name: str) -> Tensor:
         """The matrix [tokens, width] of a vocabulary, `default` being the backbone's own; not differentiable."""
@@ -170,9 +206,4 @@ def _spec(kind: str, layers: int, activation: str | None, pooling: str, labels: 
 
 
 def _labels(names: Names, count: int) -> tuple[str, ...]:
-    """The names in the order of their ids; raises `ValueError` where the ids are not 0 .. count-1."""
-    if names is None:
-        return unnamed(count)
-    if sorted(names) != list(range(count)):
-        raise ValueError(f"id2label must name the labels 0 to {count - 1}, not {sorted(names)}")
-    return tuple(names[i] for i in range(count))
+    return labels_of(names, count) or unnamed(count)

@@ -47,12 +47,17 @@ def read(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tenso
     """Read a batch [rows, length] or [questions, choices, length]; padding is where the mask is 0.
 
     A row is its tokens under the mask, wherever they lie, on its own: padding on either side changes nothing. Raises
-    `InvalidRow` where shapes differ, and for masks with holes, which no row on its own has.
+    `InvalidRow` for an empty batch, for ids that are no integers, where shapes differ, and for masks with holes, which no row on its own has.
     """
     if not isinstance(input_ids, Tensor) or input_ids.dim() not in (2, 3):
         raise InvalidRow(
             "input_ids must be a tensor [rows, length] or, for multiple choice, [questions, choices, length]"
         )
+    for what, given in (("input_ids", input_ids), ("token_type_ids", token_type_ids)):
+        if given is not None and (given.is_floating_point() or given.dtype is torch.bool):
+            raise InvalidRow(f"{what} must be integers, not {given.dtype}: call .long() if they are whole")
+    if not input_ids.numel():
+        raise InvalidRow(f"input_ids are {list(input_ids.shape)}: a batch has at least one row, and a row one token")
     choices = input_ids.shape[1] if input_ids.dim() == 3 else None
     for what, other in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
         if other is not None and other.shape != input_ids.shape:

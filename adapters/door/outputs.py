@@ -1,7 +1,7 @@
 """Answers of rows as transformers' outputs: padded tensors under the names of each kind of head, and the loss."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from adapters.door.inputs import Given
 from adapters.errors import InvalidRow
-from adapters.losses import loss
+from adapters.losses import IGNORED, loss
 from adapters.manifest import HeadSpec
 from adapters.passes import Answers
 
@@ -76,6 +76,16 @@ def output(group: Group, answers: Answers, given: Given, goals: Goals, *, states
     return _KINDS[group.spec.problem_type](group, logits, given, {"loss": value, **extra})
 
 
+def check(groups: Sequence[Group], goals: Goals) -> None:
+    """Raise `InvalidRow` for a goal that no head of the pass looks at: it would not train what the caller means."""
+    problems = {group.spec.problem_type for group in groups if group.spec is not None}
+    asked = {name for problem in problems for name in _PAIRS.get(problem, ("labels",))}
+    for field in fields(goals):
+        if getattr(goals, field.name) is not None and field.name not in asked:
+            remedy = f"give it {', '.join(sorted(asked))}" if asked else "add a head, or name one"
+            raise InvalidRow(f"{field.name} mean nothing to what answers here: {remedy}")
+
+
 def together(outputs: Sequence[Any]) -> Any:
     """One output of several groups: itself if there is one, else all of them with the sum of their losses."""
     if len(outputs) == 1:
@@ -89,36 +99,84 @@ def _goals(group: Group, given: Given, goals: Goals, logits: Sequence[Tensor]) -
     """A goal for every answer, as `losses.loss` wants them; None where the caller gives none."""
     assert group.spec is not None
     problem, device = group.spec.problem_type, logits[0].device
-    if problem == "span":
-        pair = _pair(goals.start_positions, goals.end_positions, "start_positions", "end_positions")
-        own = given.own.long().argmax(dim=1).to(device)  # where a row's own tokens begin
-        return (
-            None
-            if pair is None
-            else [torch.stack([side.to(device).reshape(-1)[row] - own[row] for side in pair]) for row in group.rows]
-        )
-    if problem == "tree":
-        pair = _pair(goals.labels_arcs, goals.labels_rels, "labels_arcs", "labels_rels")
-        return (
-            None
-            if pair is None
-            else [
-                torch.stack([side[row].to(device)[: len(words)] for side in pair])
-                for row, words in zip(group.rows, logits, strict=True)
-            ]
-        )
+    if problem in _PAIRS:
+        pair = _pair(goals, *_PAIRS[problem])
+        if pair is None:
+            return None
+        for name, side in zip(_PAIRS[problem], pair, strict=True):
+            _whole(name, side, given.questions)
+        sides = [side.to(device).long() for side in pair]
+        return _places(group, given, sides) if problem == "span" else _arcs(group, sides, logits)
     if goals.labels is None:
         return None
     labels = goals.labels.to(device)
     if problem in ("token", "vocabulary"):
-        own_labels = given.goals(labels)
-        return [own_labels[row] for row in group.rows]
+        _whole("labels", labels)
+        found = [given.goals(labels.long())[row] for row in group.rows]
+        return [_within("labels", entry, logits[0].shape[-1]) for entry in found]
     step = _count(group, given) if problem == "choice" else 1
+    _sized("labels", labels, given.questions if given.choices else len(given.ids) // step)
     entries = [labels[row // step] for row in group.rows[::step]]
-    return [entry if problem == "multi_label" else entry.reshape(()) for entry in entries]
+    if problem == "multi_label":
+        if any(entry.shape != logits[0].shape for entry in entries):
+            raise InvalidRow(f"labels are {list(labels.shape)}, but each row takes {len(logits[0])} of 0 and 1")
+        return entries
+    if any(entry.numel() != 1 for entry in entries):
+        raise InvalidRow(f"labels are {list(labels.shape)}, but each row takes one")
+    if problem == "regression":
+        return [entry.reshape(()) for entry in entries]
+    _whole("labels", labels)
+    count = step if problem == "choice" else logits[0].shape[-1]
+    return [_within("labels", entry.reshape(()).long(), count) for entry in entries]
 
 
-def _pair(first: Tensor | None, second: Tensor | None, *names: str) -> tuple[Tensor, Tensor] | None:
+def _places(group: Group, given: Given, sides: Sequence[Tensor]) -> list[Tensor]:
+    """First and last token of each row, counted from where its own tokens begin."""
+    if any(side.numel() != given.questions for side in sides):
+        raise InvalidRow("start_positions and end_positions take one place per row")
+    own = given.own.long().argmax(dim=1).to(sides[0].device)
+    return [torch.stack([side.reshape(-1)[row] - own[row] for side in sides]) for row in group.rows]
+
+
+def _arcs(group: Group, sides: Sequence[Tensor], logits: Sequence[Tensor]) -> list[Tensor]:
+    """Head and relation of each word of each row."""
+    made = []
+    for row, answer in zip(group.rows, logits, strict=True):
+        words = len(answer)
+        if any(side.dim() != 2 or side.shape[1] < words for side in sides):
+            raise InvalidRow(f"labels_arcs and labels_rels take one number per word: a row has {words}")
+        arcs, relations = (side[row][:words] for side in sides)
+        _within("labels_arcs", arcs, words + 1, ignored=arcs < 0)
+        _within("labels_rels", relations, answer.shape[-1] - 1, ignored=arcs < 0)
+        made.append(torch.stack([arcs, relations]))
+    return made
+
+
+def _sized(name: str, values: Any, rows: int) -> None:
+    if not isinstance(values, Tensor) or values.dim() == 0 or len(values) != rows:
+        shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise InvalidRow(f"{name} must be a tensor with an entry for each of the {rows} rows, not {shape}")
+
+
+def _whole(name: str, values: Tensor, rows: int | None = None) -> None:
+    """Raise `InvalidRow` for goals that are no whole numbers, or not as many as there are rows."""
+    if rows is not None:
+        _sized(name, values, rows)
+    if values.is_floating_point() or values.dtype is torch.bool:
+        raise InvalidRow(f"{name} must be integers, not {values.dtype}: numbers are for a head of regression")
+
+
+def _within(name: str, values: Tensor, count: int, ignored: Tensor | None = None) -> Tensor:
+    """The goals, if each that counts is one of so many; raises `InvalidRow`."""
+    left_out = values == IGNORED if ignored is None else ignored
+    wrong = values[~left_out & ((values < 0) | (values >= count))]
+    if wrong.numel():
+        raise InvalidRow(f"{name} have {int(wrong.flatten()[0])}, but the head knows 0 to {count - 1}")
+    return values
+
+
+def _pair(goals: Goals, *names: str) -> tuple[Tensor, Tensor] | None:
+    first, second = (getattr(goals, name) for name in names)
     if first is None and second is None:
         return None
     if first is None or second is None:
@@ -164,6 +222,10 @@ def _trees(group: Group, logits: Sequence[Tensor], given: Given, extra: Mapping[
     return DependencyParsingOutput(arc_preds=scores[..., 0], rel_preds=scores[..., 1:], **extra)
 
 
+_PAIRS: Mapping[str, tuple[str, str]] = {  # goals that are two tensors; all others are `labels`
+    "span": ("start_positions", "end_positions"),
+    "tree": ("labels_arcs", "labels_rels"),
+}
 _KINDS: Mapping[str, Callable[[Group, Sequence[Tensor], Given, Mapping[str, Any]], Any]] = {
     "single_label": _pooled,
     "regression": _pooled,

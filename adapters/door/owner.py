@@ -1,7 +1,7 @@
 """What one user holds: a frozen backbone, and packages of four kinds under names; what is active of them."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from torch import nn
 from adapters.backbone import Backbone
 from adapters.door import blocks
 from adapters.door.blocks import Setup
+from adapters.errors import InvalidComposition
 from adapters.formats import check
 from adapters.held import Held, Shelf
 from adapters.manifest import HeadSpec, Manifest, Requires
@@ -25,6 +26,7 @@ class Owner(nn.Module):
     """The state behind the verbs. The backbone is no module of it: it is in no state, and nothing ever trains it."""
 
     accepts_loss_kwargs = False  # tells transformers' Trainer that losses are means of a batch
+    _keys_to_ignore_on_save = None  # the Trainer asks for it where a checkpoint lacks what the model has
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -57,10 +59,16 @@ class Owner(nn.Module):
         self.set_active_adapters(setup)
 
     def set_active_adapters(self, adapter_setup: Any, skip_layers: Iterable[int] | None = None) -> None:
-        """Use a composition wherever a call names none, and its last adapter's head; None is the bare backbone."""
+        """Use a composition wherever a call names none, and its last adapter's head; None is the bare backbone.
+
+        `skip_layers`: where no adapter acts; else what the composition says. Raises `ValueError` for what is not here,
+        `InvalidComposition`.
+        """
         setup = None if adapter_setup is None else self.known(blocks.block(adapter_setup))
-        self._setup = setup
-        self._skip_layers = blocks.skipped(adapter_setup) if skip_layers is None else frozenset(skip_layers)
+        if skip_layers is not None and isinstance(adapter_setup, Mapping) and "skip_layers" in adapter_setup:
+            raise InvalidComposition("give skip_layers once: as an argument, or in the composition")
+        wanted = adapter_setup if skip_layers is None else {"skip_layers": _listed(skip_layers)}
+        self._setup, self._skip_layers = setup, self.skipped(wanted)
         found = list(blocks.names(setup))
         if found and found[-1] in self.heads:
             self._active_head = found[-1]
@@ -83,6 +91,13 @@ class Owner(nn.Module):
         for name in blocks.fusions(setup):
             self.fusions[name]
         return setup
+
+    def skipped(self, setup: Any) -> frozenset[int]:
+        """The layers of this backbone that a composition, or its JSON, skips; raises `InvalidComposition`."""
+        found, layers = blocks.skipped(setup), self._backbone.profile.geometry.layers
+        if strange := sorted(layer for layer in found if layer >= layers):
+            raise InvalidComposition(f"skip_layers has {strange[0]}, but the layers are 0 to {layers - 1}")
+        return found
 
     def fitting(self) -> Fitting:
         """The backbone as methods see it."""
@@ -126,6 +141,10 @@ class Owner(nn.Module):
             self._backbone.model.to(moved.device)
             self._backbone.device = moved.device
         return self
+
+
+def _listed(layers: Any) -> Any:
+    return list(layers) if isinstance(layers, Iterable) else layers
 
 
 def folder_of(path: str | Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
+from adapters.errors import InvalidName
 from adapters.formats import converter
 
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "pytorch_*.bin", "adapter_model.bin", "*.pt")
@@ -27,6 +28,14 @@ def readable(name: str | Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="chorus-") as scratch:
         yield converter.convert(source, Path(scratch) / source.name)
+
+
+def below(folder: str | Path, name: str) -> Path:
+    """The place of a name's folder inside of another; raises `InvalidName` for a name that leads anywhere else."""
+    inside = Path(name)
+    if not inside.parts or inside.is_absolute() or ".." in inside.parts or "\0" in name:
+        raise InvalidName(f"{name!r} names no place inside of a folder: load or add it under another name (load_as)")
+    return Path(folder) / inside
 
 
 def _fetched(name: str | Path, patterns: tuple[str, ...]) -> Path:

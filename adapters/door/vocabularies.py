@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from adapters.door.heads import Heads
 from adapters.door.owner import DEFAULT, Owner, folder_of
@@ -59,6 +60,11 @@ class Vocabularies(Heads, Owner):
         self.keep(self.embeddings, name, package, frozen=True)
         self._active_embedding = name
 
+    @property
+    def loaded_embeddings(self) -> dict[str, Tensor]:
+        """The matrices [tokens, width] of all vocabularies by name, the backbone's own among them."""
+        return {name: self.word_vectors(name) for name in (DEFAULT, *self.embeddings)}
+
     def load_embeddings(self, path: str | Path, name: str) -> Any:
         """Load a matrix (AdapterHub's folder, or a native package) and make it active; returns its tokenizer, or None.
 
@@ -75,7 +81,10 @@ class Vocabularies(Heads, Owner):
         return tokenizer
 
     def save_embeddings(self, path: str | Path, name: str, tokenizer: Any = None) -> None:
-        """Save a matrix as `embedding.safetensors`, and a tokenizer only if it is given, as AdapterHub lays them out."""
+        """Save a matrix, and a tokenizer only if it is given, as AdapterHub lays them out: its `load_embeddings` reads it.
+
+        `embedding.safetensors` is what is loaded here, `embedding.pt` the same for AdapterHub, which knows no other.
+        """
         matrix = self.word_vectors(name).clone()
         spec = EmbeddingSpec(matrix.shape[0], matrix.shape[1], tokenizer=False)
         folder = folder_of(path)
@@ -104,10 +113,12 @@ class Vocabularies(Heads, Owner):
         return self._active_embedding
 
     def set_active_embeddings(self, name: str) -> None:
-        """Read token ids by a vocabulary from now on."""
-        if name != DEFAULT:
-            self.embeddings[name]
+        """Read token ids by a vocabulary from now on; raises `KeyError`."""
+        if name != DEFAULT and name not in self.embeddings:
+            raise KeyError(f"there is no embedding {name!r}; there are: {', '.join((DEFAULT, *self.embeddings))}")
         self._active_embedding = name
+
+    set_active_embedding = set_active_embeddings  # as AdapterHub's page on embeddings calls it
 
     def _free(self, name: str) -> None:
         if name == DEFAULT or name in self.embeddings:
@@ -129,7 +140,11 @@ def _tokenizer(folder: Path, package: Package) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: PLC0415 - slow to import, seldom needed
 
     if (folder / "tokenizer_config.json").is_file():
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except ValueError as error:
+            remedy = "code that comes with a tokenizer is never run: load such a one yourself, without its folder here"
+            raise Misfit([f"transformers makes no tokenizer of the folder tokenizer/; {remedy}"]) from error
     if TOKENIZER not in package.tensors:
         return None
     text = package.tensors[TOKENIZER].numpy().tobytes().decode()

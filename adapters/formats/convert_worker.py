@@ -10,16 +10,17 @@ every other file goes through torch.
 import json
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from adapters.formats import torch_zip
-from adapters.formats.torch_zip import NotPlain, Plain
+from adapters.formats.torch_zip import MAX_TENSORS, NotPlain, Plain
 
-MAX_TENSORS = 100_000
 MAX_BYTES = 8 << 30  # of one file that is written
 POOL = ".prefix_tuning.pool."
+MAX_KEY = 1000  # characters
+_PREFIX = "prefix_tuning."
 
 
 def main(arguments: list[str], jobs: BinaryIO) -> int:
@@ -57,8 +58,8 @@ def copy_plain(source: Path, target: Path) -> None:
         def equal(a: str, b: str) -> bool:
             return tensors[a] == tensors[b] or torch_zip.same(archive, tensors[a], tensors[b])
 
-        kept = {key: tensors[key] for key in tensors if not _is_copy(key, tensors, equal)}
-        if len(tensors) > MAX_TENSORS or sum(t.end - t.start for t in kept.values()) > MAX_BYTES:
+        kept = {key: tensors[key] for key in _without_copies(tensors, equal)}
+        if sum(t.end - t.start for t in kept.values()) > MAX_BYTES:
             raise NotPlain
         text = _header(kept)
         with target.open("wb") as file:
@@ -72,6 +73,7 @@ def load_with_torch(source: Path, target: Path) -> None:
     import torch  # noqa: PLC0415 - after the memory limit is set, and only where it is needed
     from safetensors.torch import save_file  # noqa: PLC0415 - as above
 
+    torch_zip.refuse_packed(source)
     value = torch.load(source, map_location="cpu", weights_only=True)
     if isinstance(value, torch.Tensor):
         value = {"embedding": value}  # an embedding.pt is one bare parameter
@@ -82,7 +84,7 @@ def load_with_torch(source: Path, target: Path) -> None:
             raise TypeError(f"{str(key)[:100]!r} is no tensor but {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             raise ValueError(f"{key[:100]!r} is no plain dense tensor")
-    kept = [key for key in value if not _is_copy(key, value, lambda a, b: torch.equal(value[a], value[b]))]
+    kept = _without_copies(value, lambda a, b: torch.equal(value[a], value[b]))
     save_file({key: value[key].detach().clone().contiguous() for key in kept}, target)
 
 
@@ -97,17 +99,36 @@ def _header(tensors: Mapping[str, Plain]) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
-def _is_copy(key: str, names: Iterable[str], equal: Callable[[str, str], bool]) -> bool:
-    """Whether a key is a layer's second name for the prefix of the whole model, which is kept."""
-    if POOL not in key:
-        return False
-    tail = "prefix_tuning." + key.partition(POOL)[2]
-    owners = [name for name in names if POOL not in name and (name == tail or name.endswith(f".{tail}"))]
-    if len(owners) != 1:
-        return False
-    if not equal(key, owners[0]):
-        raise ValueError(f"{key!r} and {owners[0]!r} should be one tensor, but differ")
-    return True
+def _without_copies(names: Collection[str], equal: Callable[[str, str], bool]) -> list[str]:
+    """The keys but for a layer's second names of the prefix of the whole model, which is kept.
+
+    A copy belongs to the one key outside of the pool that ends as it does; where several do, none of them owns it.
+    """
+    if any(len(name) > MAX_KEY for name in names):
+        raise ValueError(f"the name of a tensor has more than {MAX_KEY} characters")
+    owners: dict[str, list[str]] = {}
+    for name in names:
+        if POOL in name:
+            continue
+        for at in _starts(name):
+            owners.setdefault(name[at:], []).append(name)
+    kept = []
+    for name in names:
+        owning = owners.get(_PREFIX + name.partition(POOL)[2], []) if POOL in name else []
+        if len(owning) != 1:
+            kept.append(name)
+        elif not equal(name, owning[0]):
+            raise ValueError(f"{name!r} and {owning[0]!r} should be one tensor, but differ")
+    return kept
+
+
+def _starts(name: str) -> Iterator[int]:
+    """Where `prefix_tuning.` begins in a key, at its start or behind a dot."""
+    at = name.find(_PREFIX)
+    while at >= 0:
+        if at == 0 or name[at - 1] == ".":
+            yield at
+        at = name.find(_PREFIX, at + 1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ reads nothing of what the subprocess made.
 """
 
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ MEMORY_BYTES = 8 << 30
 MAX_FOLDERS = 1000
 MAX_DEPTH = 4
 _TOKENIZER = "tokenizer"
+_REMEDY = "links and pipes are not copied; give a folder of real files (`cp -rL` makes one of links)"
 
 
 def needs_conversion(folder: Path) -> bool:
@@ -38,18 +41,18 @@ def convert(
     """The same folders with safetensors in place of pickles, in `destination` (default: a new temporary folder).
 
     Copied are weights, JSON files and tokenizers. Raises `UnsafeFile` where a pickle holds more than tensors or goes
-    over a limit, `InvalidPackage` where there is nothing to convert.
+    over a limit and for a link among the files, `InvalidPackage` where there is nothing to convert.
     """
     places = list(_folders(folder))
     if not any(_holds_weights(place) for place in places):
         raise InvalidPackage(f"{folder.name} holds no weights: none of {', '.join(PICKLED.values())}")
     made = destination or Path(tempfile.mkdtemp(prefix="chorus-convert-"))
     jobs: dict[Path, Path] = {}
-    for place in places:
-        target = made / place.relative_to(folder)
-        _copy(place, target)
-        jobs |= {source: target / name for source, name in _pickled(place).items()}
     try:
+        for place in places:
+            target = made / place.relative_to(folder)
+            _copy(place, target)
+            jobs |= {source: target / name for source, name in _pickled(place).items()}
         if jobs:
             _run(jobs, timeout_s, memory_bytes)
     except UnsafeFile:
@@ -88,12 +91,42 @@ def _pickled(folder: Path) -> dict[Path, str]:
 
 
 def _copy(folder: Path, target: Path) -> None:
-    """Copy what is no pickle."""
+    """Copy what is no pickle; raises `UnsafeFile` for a link, or whatever else is no file."""
     target.mkdir(parents=True, exist_ok=True)
-    for source in sorted(folder.glob("*.json")) + [folder / name for name in PICKLED if (folder / name).is_file()]:
-        shutil.copyfile(source, target / source.name)
-    if (folder / _TOKENIZER).is_dir():
-        shutil.copytree(folder / _TOKENIZER, target / _TOKENIZER, dirs_exist_ok=True)
+    sources = sorted(folder.glob("*.json")) + [folder / name for name in PICKLED if _is_there(folder / name)]
+    for source in sources:
+        _copy_file(source, target / source.name)
+    if _is_there(folder / _TOKENIZER):
+        _copy_tokenizer(folder / _TOKENIZER, target / _TOKENIZER)
+
+
+def _copy_tokenizer(folder: Path, target: Path, depth: int = 0) -> None:
+    """Copy a folder of plain files and such folders."""
+    if folder.is_symlink() or not folder.is_dir() or depth > MAX_DEPTH:
+        raise UnsafeFile(f"{folder.name} is no plain folder: {_REMEDY}")
+    target.mkdir(exist_ok=True)
+    for source in sorted(folder.iterdir()):
+        if source.is_dir():
+            _copy_tokenizer(source, target / source.name, depth + 1)
+        else:
+            _copy_file(source, target / source.name)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy one regular file. It is opened without following a link or waiting for a pipe, and judged when open."""
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnsafeFile(f"{source.name} is no plain file ({error.strerror}): {_REMEDY}") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UnsafeFile(f"{source.name} is no plain file: {_REMEDY}")
+    with os.fdopen(handle, "rb") as opened, target.open("wb") as made:
+        shutil.copyfileobj(opened, made)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _run(jobs: Mapping[Path, Path], timeout_s: float, memory_bytes: int) -> None:

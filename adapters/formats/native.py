@@ -145,10 +145,11 @@ def _header(file: BinaryIO, size: int) -> Header:
 
 def _json(text: bytes) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            _refuse(f"the header names {next(n for n in names if names.count(n) > 1)!r} twice")
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                _refuse(f"the header names {name[:200]!r} twice")
+            found[name] = value
         return found
 
     if not text.startswith(b"{"):

@@ -51,10 +51,18 @@ def read(
         if kind == ADAPTERHUB:
             return relabel(adapterhub.read(path, profile, name=name), labels, problem_type)
     except Misfit as misfit:  # `check` would say it of a package, which there is none of now
-        raise Misfit([*misfit.reasons, *files.not_finite(path)]) from misfit
+        raise Misfit([*misfit.reasons, *_not_finite(path)]) from misfit
     if labels is not None or problem_type is not None:
         raise Misfit(["a native package says its own labels and problem type"])
     return native.read(path)
+
+
+def _not_finite(path: Path) -> list[str]:
+    """What is not finite in a folder that is refused already; a file that can not be read is one reason more."""
+    try:
+        return files.not_finite(path)
+    except InvalidPackage as error:
+        return [str(error)]
 
 
 def warnings(package: Package) -> tuple[str, ...]:

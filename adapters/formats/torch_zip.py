@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_PICKLE_BYTES = 64 << 20
+MAX_DIMENSIONS = 64  # torch's own limit
+MAX_TENSORS = 100_000
 # torch's storage classes: dtype code of safetensors, and bytes of an item.
 STORAGES: Mapping[str, tuple[str, int]] = {
     "FloatStorage": ("F32", 4),
@@ -29,6 +31,7 @@ STORAGES: Mapping[str, tuple[str, int]] = {
     "ByteStorage": ("U8", 1),
     "BoolStorage": ("BOOL", 1),
 }
+_LITTLE = b"little"
 _PIECE = 1 << 20
 _KEY = re.compile(r"[0-9]{1,9}")
 
@@ -76,17 +79,16 @@ def describe(archive: zipfile.ZipFile) -> dict[str, Plain]:
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1 or len(set(names)) != len(names):
         raise NotPlain
-    info, root = archive.getinfo(pickles[0]), pickles[0].removesuffix("data.pkl")
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size > MAX_PICKLE_BYTES:
+    root = pickles[0].removesuffix("data.pkl")
+    if f"{root}byteorder" in names and _member(archive, f"{root}byteorder", len(_LITTLE)) != _LITTLE:
         raise NotPlain
-    if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-        raise NotPlain
+    program = _member(archive, pickles[0], MAX_PICKLE_BYTES)
     try:
-        value = _Machine(lambda storage: _entry(archive, root, storage)).run(archive.read(pickles[0]))
+        value = _Machine(lambda storage: _entry(archive, root, storage)).run(program)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise NotPlain from error
     table = {"embedding": value} if isinstance(value, Plain) else value
-    if type(table) is not dict or "__metadata__" in table:
+    if type(table) is not dict or "__metadata__" in table or len(table) > MAX_TENSORS:
         raise NotPlain
     if not all(isinstance(tensor, Plain) for tensor in table.values()):
         raise NotPlain
@@ -101,6 +103,19 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # NotImplementedError is one of these
         raise NotPlain from error
+
+
+def refuse_packed(path: Path) -> None:
+    """Raise `ValueError` for an archive whose entries say that they unpack to more than the file; torch packs none."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = sum(info.file_size for info in archive.infolist())
+    except (zipfile.BadZipFile, RuntimeError) as error:
+        raise ValueError(f"its archive can not be read: {error}") from error
+    if held > path.stat().st_size:
+        raise ValueError(f"its archive unpacks to {held} bytes, but torch packs nothing")
 
 
 def copy(archive: zipfile.ZipFile, tensor: Plain, target: BinaryIO) -> None:
@@ -125,6 +140,14 @@ def _pieces(archive: zipfile.ZipFile, tensor: Plain) -> Iterator[bytes]:
                 raise NotPlain
             yield data
             left -= len(data)
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """An entry of at most so many bytes, as they are: one that would unpack to more is never read."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
+        raise NotPlain
+    return archive.read(name)
 
 
 def _entry(archive: zipfile.ZipFile, root: str, storage: _Storage) -> str:
@@ -229,7 +252,9 @@ class _Machine:
     def _tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> Plain:
         if not isinstance(storage, _Storage) or type(shape) is not tuple or type(stride) is not tuple:
             raise NotPlain
-        if not all(map(_count, (offset, *shape, *stride))) or len(shape) != len(stride):
+        if len(shape) > MAX_DIMENSIONS or len(shape) != len(stride):
+            raise NotPlain
+        if not all(map(_count, (offset, *shape, *stride))):
             raise NotPlain
         items, extent = prod(shape), 1
         for size, step in zip(reversed(shape), reversed(stride), strict=True):

@@ -1,22 +1,24 @@
 """Replies to an answer: every input's rows worded by its task, with what really ran; or the refusal of the first row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from adapters.architectures.profile import BackboneProfile
 from serving.api.preparing import Part
 from serving.api.rows import Rows
 from serving.api.schemas import PredictRequest
 from serving.api.selection import Selection
-from serving.errors import REFUSALS, EngineFailed, Fault, ServiceError
+from serving.errors import REFUSALS, EngineFailed, Fault, ServiceError, Unprocessable
 from serving.registry.records import Resolved
 from serving.request import Reduced, Refusal, Reply, Result, Ticket
 from serving.tasks.task import Options
 
 TIERS = ("disk", "host", "device")  # slowest first: a package shared by rows is told where the unluckiest row found it
 PARALLEL = "parallel"  # the task of an answer whose branches have different ones
+_OF_COMPOSITION = "invalid_arrangement"  # a refusal of how adapters are put together, whatever the input
 
 
 def finished(
@@ -52,6 +54,15 @@ def word(selection: Selection, rows: Rows, results: Sequence[Result], options: O
     return outputs
 
 
+def serialised(answer: Mapping[str, Any]) -> bytes:
+    """The answer as JSON, each output by itself: other threads come to their turn between two of them."""
+    members = (
+        to_json(name) + b":" + (b"[" + b",".join(map(to_json, value)) + b"]" if name == "outputs" else to_json(value))
+        for name, value in answer.items()
+    )
+    return b"{" + b",".join(members) + b"}"
+
+
 def task_name(selection: Selection) -> str:
     """The task of the answer."""
     tasks = selection.tasks
@@ -65,7 +76,8 @@ def target(selection: Selection, profile: BackboneProfile) -> dict[str, Any]:
         "base": {"id": profile.id, "digest": profile.digest},
         "adapters": [_pinned(package) for package in selection.adapters],
         "embedding": None if selection.embedding is None else _pinned(selection.embedding),
-        "head": heads[0].version.ref.name if heads and not selection.parallel else None,
+        "head": heads[0].version.ref.name if len(heads) == 1 and not selection.parallel else None,
+        "heads": [_pinned(head) for head in heads],
         "stood_for": None if selection.target is None else _pinned(selection.target),
     }
 
@@ -125,7 +137,12 @@ def _pinned(package: Resolved) -> dict[str, Any]:
 
 def _refusal(request: PredictRequest, refused: Sequence[tuple[int, Refusal]]) -> ServiceError:
     first = refused[0][1]
-    faults = tuple(dict.fromkeys(Fault(request.pointer(i), refusal.detail) for i, refusal in refused))
-    kind = REFUSALS.get(first.code, EngineFailed)
+    faults = tuple(
+        dict.fromkeys(
+            Fault("/adapters" if refusal.code == _OF_COMPOSITION else request.pointer(i), refusal.detail)
+            for i, refusal in refused
+        )
+    )
+    kind = Unprocessable if first.code == _OF_COMPOSITION else REFUSALS.get(first.code, EngineFailed)
     waits = [refusal.retry_after for _, refusal in refused if refusal.retry_after is not None]
     return kind(first.detail, code=first.code, faults=faults, retry_after=max(waits, default=None))

@@ -2,27 +2,31 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from serving.api.auth import require
 from serving.api.body import StrictRoute
-from serving.api.outcome import PARALLEL, finished, residency, target, task_name, timing, word
-from serving.api.rows import RowMaker
+from serving.api.outcome import finished, residency, serialised, target, task_name, timing, word
+from serving.api.rows import RowMaker, Rows
 from serving.api.schemas import PredictAnswer, PredictRequest
-from serving.api.selection import select
+from serving.api.selection import Selection, select
 from serving.api.services import Services
 from serving.api.wording import options_of
 from serving.errors import DeadlineExceeded, Unprocessable
-from serving.tasks.table import FEATURES
+from serving.request import Result
+from serving.tasks.task import Options
 from serving.tenancy.keys import Caller
 
-LONG = (FEATURES.name, PARALLEL)  # tasks whose answers may hold many numbers
+LARGE = 4096  # numbers in the rows' outputs
+LARGE_AT_ONCE = 2
 
 
 def routes(services: Services) -> APIRouter:
@@ -34,15 +38,21 @@ def routes(services: Services) -> APIRouter:
     async def predict(
         request: Request, body: PredictRequest, caller: Annotated[Caller, Depends(require("predict"))]
     ) -> Response:
-        answer = await _unless_gone(request, predictor.predict(body, caller.tenant))
         request_id = request.state.request_id
-        answer["id"] = request_id if request_id.startswith("req_") else f"req_{request_id}"
-        numbers = answer["task"] in LONG or body.parameters.function_to_apply == "none"  # many: not on the event loop
-        content = await asyncio.to_thread(to_json, answer) if numbers else to_json(answer)
-        spent = ", ".join(f"{name};dur={ms:.1f}" for name, ms in answer["timing_ms"].items())
-        return Response(content, media_type="application/json", headers={"server-timing": spent})
+        name = request_id if request_id.startswith("req_") else f"req_{request_id}"
+        answered = await _unless_gone(request, predictor.predict(body, caller.tenant, name))
+        spent = ", ".join(f"{name};dur={ms:.1f}" for name, ms in answered.timing.items())
+        return Response(answered.content, media_type="application/json", headers={"server-timing": spent})
 
     return router
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answer as JSON, and its milliseconds."""
+
+    content: bytes
+    timing: dict[str, float]
 
 
 class Predictor:
@@ -51,18 +61,21 @@ class Predictor:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._rows = RowMaker(services)
+        self._large = ThreadPoolExecutor(LARGE_AT_ONCE, "large-answer")  # small ones do not wait behind them
 
-    async def predict(self, request: PredictRequest, tenant: str) -> dict[str, Any]:
-        """The answer without its id; raises `ServiceError`, `DeadlineExceeded` when the request's time is over."""
+    async def predict(self, request: PredictRequest, tenant: str, name: str) -> Answered:
+        """The answer, whose id is `name`; raises `ServiceError`, `DeadlineExceeded` when the request's time is over."""
         begun = time.perf_counter()
         timeout_s = self._timeout(request)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._answer(request, tenant, begun, timeout_s)
+                return await self._answer(request, tenant, name, begun, timeout_s)
         except TimeoutError as error:
             raise DeadlineExceeded(f"no answer within {timeout_s * 1000:.0f} ms") from error
 
-    async def _answer(self, request: PredictRequest, tenant: str, begun: float, timeout_s: float) -> dict[str, Any]:
+    async def _answer(
+        self, request: PredictRequest, tenant: str, name: str, begun: float, timeout_s: float
+    ) -> Answered:
         services = self._services
         self._rows.inputs(request)  # the caps come before any look-up
         selection = await select(request, tenant, services.directory, services.profile.geometry)
@@ -72,24 +85,36 @@ class Predictor:
         left_s = timeout_s - (time.perf_counter() - begun)
         if left_s <= 0:
             raise TimeoutError
-        tickets = rows.tickets(tenant, selection, options, left_s)
+        tickets = rows.tickets(tenant, selection, left_s)
         services.metrics.rows.inc(len(tickets))
         services.metrics.tokens.inc(rows.tokens)
         results = finished(request, rows, tickets, await services.submit.submit(tickets, left_s))
-        if FEATURES in selection.tasks or options.function == "none":  # long lists of numbers
-            outputs = await asyncio.to_thread(word, selection, rows, results, options)
-        else:
-            outputs = word(selection, rows, results, options)
-        return {
-            "id": "",
+        pool = self._large if sum(result.output.size for result in results) > LARGE else None
+        wording = partial(self._worded, name, selection, rows, results, options, begun)
+        return await asyncio.get_running_loop().run_in_executor(pool, wording)
+
+    def _worded(
+        self,
+        name: str,
+        selection: Selection,
+        rows: Rows,
+        results: Sequence[Result],
+        options: Options,
+        begun: float,
+    ) -> Answered:
+        """In a thread of its own: an answer may hold megabytes, and others wait on the event loop."""
+        outputs = word(selection, rows, results, options)
+        answer: dict[str, Any] = {
+            "id": name,
             "task": task_name(selection),
-            "target": target(selection, services.profile),
+            "target": target(selection, self._services.profile),
             "outputs": outputs,
             "usage": {"prompt_tokens": rows.tokens, "truncated": rows.truncated},
             "timing_ms": timing(rows, results, time.perf_counter() - begun),
             "residency": residency(selection, results),
             "replica": ",".join(sorted({result.replica for result in results})),
         }
+        return Answered(serialised(answer), answer["timing_ms"])
 
     def _timeout(self, request: PredictRequest) -> float:
         limits = self._services.limits
@@ -100,7 +125,7 @@ class Predictor:
         return asked / 1000
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Answered]) -> Answered:
     """The result of `work`, which is cancelled when the client hangs up; raises `ClientDisconnect` then."""
     working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request))
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from adapters.composition import Block, Leaf, Split
 from serving.api.selection import Branch, Selection
 from serving.errors import Fault, ServiceError, TooLarge, Unprocessable
+from serving.request import Reduction
 from serving.tasks.inputs import Input
 from serving.tasks.task import Options, Prepared, Room, Task, form_fault
 from serving.tasks.tokenization import Text, Tokenizer
@@ -16,10 +17,17 @@ _Way = tuple[Task, int]  # branches of one task and one prompt length have their
 
 @dataclass(frozen=True)
 class Part:
-    """One input as one branch answers it."""
+    """One input as one branch answers it, and what is wanted of each of its rows."""
 
     branch: Branch
     prepared: Prepared
+    reductions: tuple[Reduction, ...]
+
+    @classmethod
+    def of(cls, branch: Branch, prepared: Prepared, options: Options) -> "Part":
+        """With the reductions of the branch's task."""
+        wanted = (branch.task.reduction(prepared, piece, options) for piece in prepared.pieces)
+        return cls(branch, prepared, tuple(wanted))
 
 
 @dataclass(frozen=True)
@@ -31,13 +39,18 @@ class Preparation:
     tokenizer: Tokenizer
     max_tokens: int
     max_rows: int
+    max_items: int
 
     def parts(self, inputs: Sequence[Input], pointer: Pointer) -> tuple[tuple[Part, ...], ...]:
         """A part per branch of every input; raises `Unprocessable` or `TooLarge` naming every input at fault."""
         made: dict[tuple[_Way, int], Prepared] = {}
         refusals: dict[int, ServiceError] = {}
         rows = 0
+        settled: dict[Task, Options] = {}
         for way, wanted in self._ways(len(inputs)).items():
+            if way[0] not in settled:
+                settled[way[0]] = way[0].settle(self.options, self.tokenizer)
+            options = settled[way[0]]
             texts = {i: self._texts(way[0], inputs[i]) for i in wanted}
             sound = {i: found for i, found in texts.items() if not isinstance(found, ServiceError)}
             refusals |= {i: found for i, found in texts.items() if isinstance(found, ServiceError)}
@@ -46,7 +59,7 @@ class Preparation:
                 room = Room(self.max_tokens - way[1], way[1], (self.max_rows - rows) // wanted[i])
                 mine = [next(encoded) for _ in found]
                 try:
-                    made[way, i] = prepared = way[0].prepare(inputs[i], mine, self.tokenizer, room, self.options)
+                    made[way, i] = prepared = way[0].prepare(inputs[i], mine, self.tokenizer, room, options)
                     _check_readable(prepared)
                 except TooLarge as error:
                     raise refusal({i: error}, pointer) from error  # after this one, no other has room either
@@ -57,11 +70,30 @@ class Preparation:
         if refusals:
             raise refusal(refusals, pointer)
         parts = tuple(
-            tuple(Part(branch, made[(branch.task, branch.inserted), i]) for branch in self.selection.of(i))
+            tuple(
+                Part.of(branch, made[(branch.task, branch.inserted), i], settled[branch.task])
+                for branch in self.selection.of(i)
+            )
             for i in range(len(inputs))
         )
         _check_splits(parts, pointer)
+        self._check_items(parts, settled)
         return parts
+
+    def _check_items(self, parts: Sequence[Sequence[Part]], settled: Mapping[Task, Options]) -> None:
+        """Raise `TooLarge` for an answer that would hold too much, before anything runs for it."""
+        held = [
+            part.branch.task.items(part.prepared, part.branch.head_spec, settled[part.branch.task])
+            for found in parts
+            for part in found
+        ]
+        total = sum(items.count for items in held)
+        if total > self.max_items:
+            name = max(held, key=lambda items: items.count).parameter
+            detail = f"the answer would hold {total} items; at most {self.max_items} in one request"
+            remedy = f"make {name} less, or send fewer inputs" if name else "send fewer inputs"
+            pointer = f"/parameters/{name}" if name else "/inputs"
+            raise TooLarge(f"{detail}: {remedy}", code="too_many_items", pointer=pointer)
 
     def _ways(self, count: int) -> Mapping[_Way, dict[int, int]]:
         """What has to be prepared: by task and prompt, the inputs, and for how many branches each."""

@@ -1,6 +1,7 @@
 """`GET /v1/residency`: what the engine replicas hold of the caller's tenant, and how full they are.
 
-Budgets, bytes used and counters are those of the whole replica; entries and their names are the caller's alone.
+Budgets, bytes used, counters (loads among them) and the queue are those of the whole replica, with all of its tenants:
+the scope `operate` shows how busy the service is, and never with whose packages. Entries and names are the caller's alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/v1/residency", operation_id="residency", summary="What lies in which tier of which replica")
     async def residency(caller: Operator) -> answers.ResidencyAnswer:
-        """Per replica: budgets, bytes used, counters, and each of the tenant's packages with its tier."""
+        """Per replica, of all tenants: budgets, bytes used, counters, queue; and the tenant's own packages by tier."""
         names = _references(services, caller.tenant)
         reports = sorted(await services.fleet.reports(), key=lambda report: report.replica)
         return {"replicas": [_replica(report, caller.tenant, names) for report in reports]}

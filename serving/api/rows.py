@@ -46,10 +46,11 @@ class Rows:
         """Of every input, whether something of it was cut off."""
         return [any(part.prepared.truncated for part in parts) for parts in self.inputs]
 
-    def tickets(self, tenant: str, selection: Selection, options: Options, timeout_s: float) -> tuple[Ticket, ...]:
+    def tickets(self, tenant: str, selection: Selection, timeout_s: float) -> tuple[Ticket, ...]:
         """One ticket per row; ids are fresh, so that no client can make two alike."""
         request = uuid.uuid4().hex
         embedding = selection.embedding
+        wanted = (reduction for parts in self.inputs for part in parts for reduction in part.reductions)
         return tuple(
             Ticket(
                 id=f"{request}-{number}",
@@ -59,12 +60,12 @@ class Rows:
                 embedding=None if embedding is None else embedding.version.ref,
                 input_ids=piece.encoded.input_ids,
                 type_ids=piece.encoded.type_ids,
-                reduction=part.branch.task.reduction(part.prepared, piece, options),
+                reduction=reduction,
                 deadline_ms=timeout_s * 1000,
                 inserted=part.branch.inserted,
                 word_starts=piece.word_starts,
             )
-            for number, (_, part, piece) in enumerate(self.pieces)
+            for number, ((_, part, piece), reduction) in enumerate(zip(self.pieces, wanted, strict=True))
         )
 
 
@@ -107,7 +108,8 @@ class RowMaker:
         check_forms(inputs, selection, request.pointer)
         begun = time.perf_counter()
         tokenizer = await self._tokenizer(selection)
-        prepare = Preparation(selection, options, tokenizer, self._max_tokens, self._limits.max_rows)
+        limits = self._limits
+        prepare = Preparation(selection, options, tokenizer, self._max_tokens, limits.max_rows, limits.max_answer_items)
         async with self._slots:
             parts = await asyncio.to_thread(prepare.parts, inputs, request.pointer)
         return Rows(parts, time.perf_counter() - begun)

@@ -61,7 +61,8 @@ class Parameters(Strict):
     top_k: int | None = Field(
         default=None,
         ge=1,
-        description="The best k: labels and choices (all, sorted, without it), answers (1), or tokens at a mask (5).",
+        description="The best k: labels and choices (all, sorted, without it), answers (1, at most 100), or tokens at a "
+        "mask (5, at most 1000).",
     )
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = Field(
         default=None,
@@ -84,7 +85,9 @@ class Parameters(Strict):
     doc_stride: int | None = Field(
         default=None, ge=0, description="Question answering: tokens that the windows of a long context share (128)."
     )
-    max_answer_len: int | None = Field(default=None, ge=1, description="Question answering: tokens of an answer (15).")
+    max_answer_len: int | None = Field(
+        default=None, ge=1, description="Question answering: tokens of an answer (15, at most 1000)."
+    )
     max_question_len: int | None = Field(
         default=None, ge=1, description="Question answering: cut the question to so many tokens; whole without it."
     )
@@ -98,7 +101,7 @@ class Parameters(Strict):
         default=None, description="Question answering: answers are whole words (true), or end where tokens do."
     )
     targets: list[str] | None = Field(
-        default=None, min_length=1, description="Fill-mask: score these tokens instead of the best ones."
+        default=None, min_length=1, description="Fill-mask: score these tokens (at most 1000) instead of the best ones."
     )
     pooling: Literal["mean", "cls", "max", "last"] | None = Field(
         default=None, description="Sentence embedding: how token vectors become one (mean)."
@@ -161,14 +164,17 @@ class BaseAnswer(BaseModel):
 class TargetAnswer(BaseModel):
     """What really ran: adapters and fusions in the order written.
 
-    `embedding` null is the backbone's own vocabulary. `head` is null where there is none, or one per branch. `stood_for`
-    is the published target by whose name all of this was asked for.
+    `embedding` null is the backbone's own vocabulary. `heads` are all packages whose heads answered, by the order of
+    the branches or tasks, without repeats; `head` is the name of the only one, and null where there is none, where there
+    are several, and in parallel compositions, whose outputs name the head of each branch. `stood_for` is the published
+    target by whose name all of this was asked for.
     """
 
     base: BaseAnswer
     adapters: list[PinnedAnswer]
     embedding: PinnedAnswer | None
     head: str | None
+    heads: list[PinnedAnswer]
     stood_for: PinnedAnswer | None
 
 
@@ -251,6 +257,9 @@ class LimitsAnswer(BaseModel):
     max_package_bytes: int
     max_tokenizer_bytes: int
     max_tokens: int
+    max_answer_items: int = Field(
+        description="Fillings (masks x tokens), answers (windows x top_k) and labels of all inputs together."
+    )
     default_timeout_ms: int
     max_timeout_ms: int
     tasks: list[TaskName]

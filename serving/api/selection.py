@@ -99,7 +99,7 @@ async def select(request: PredictRequest, tenant: str, directory: Directory, geo
         detail = "a parallel composition answers with the head of each branch's last adapter: leave `head` out"
         raise Unprocessable(detail, code="ambiguous_head", pointer="/head")
     branches = tuple(
-        tuple(_branch(composition, held, head, request) for composition in names.branches(task))
+        tuple(_branch(composition, held, head, request, names) for composition in names.branches(task))
         for task in range(names.tasks or 1)
     )
     task_ids = _task_ids(request, names)
@@ -157,7 +157,11 @@ async def _held(names: Named, resolver: Resolver) -> dict[Reference, Resolved]:
 
 
 def _branch(
-    composition: Composition, held: Mapping[Reference, Resolved], head: Resolved | None, request: PredictRequest
+    composition: Composition,
+    held: Mapping[Reference, Resolved],
+    head: Resolved | None,
+    request: PredictRequest,
+    names: Named,
 ) -> Branch:
     """One branch with versions for names; raises `Unprocessable` where head and task do not agree."""
     leaf = last(composition.block)
@@ -166,7 +170,7 @@ def _branch(
         head = top
     first = next(composition.leaves(), None)
     parts = () if first is None else held[_reference(first.ref)].version.manifest.parts
-    task = _task(request, head, top)
+    task = _task(request, head, top, names)
     return Branch(
         composition=composition.map(lambda ref: held[_reference(ref)].version.ref),
         task=task,
@@ -175,18 +179,21 @@ def _branch(
     )
 
 
-def _task(request: PredictRequest, head: Resolved | None, top: Resolved | None) -> Task:
+def _task(request: PredictRequest, head: Resolved | None, top: Resolved | None, names: Named) -> Task:
     spec = None if head is None else head.version.manifest.head
+    remedy, at = "name one as `head`", "/head"
+    if names.parallel:  # takes no `head`
+        remedy, at = "end every branch with an adapter that has one", "/adapters"
     if request.task is None:
         if spec is None and top is not None:
-            detail = f"{top.version.ref.name} has no head: name one as `head`, or ask for {FEATURES.name}"
-            raise Unprocessable(detail, code="no_head", pointer="/head")
+            detail = f"{top.version.ref.name} has no head: {remedy}, or ask for {FEATURES.name}"
+            raise Unprocessable(detail, code="no_head", pointer=at)
         return FEATURES if spec is None else task_of(spec)
     task = TASKS[request.task]
     if task in HEADLESS:
         return task
     if spec is None:
-        raise Unprocessable(f"{task.name} needs a head: name one as `head`", code="no_head", pointer="/head")
+        raise Unprocessable(f"{task.name} needs a head: {remedy}", code="no_head", pointer=at)
     if task is not task_of(spec):
         detail = f"the head answers {task_of(spec).name}, not {task.name}"
         raise Unprocessable(detail, code="wrong_task", pointer="/task")

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from adapters.composition import BLOCKS
 from adapters.refs import parse_name
 from serving.api import answers, target_answers
+from serving.api.assembling import TargetWish, assemble
 from serving.api.packages import (
     PUBLISHED,
     AliasBody,
@@ -25,11 +26,12 @@ from serving.api.packages import (
     Surface,
     package_router,
 )
+from serving.api.resolving import Resolver
 from serving.api.services import Services
 from serving.api.target_answers import CompositionAnswer
 from serving.errors import NotFound
 from serving.registry.records import NameRecord, Resolved
-from serving.registry.targets import TargetWish, assemble, members_of
+from serving.registry.targets import members_of
 from serving.tenancy.keys import Caller
 
 ROOT = "/v1/targets"
@@ -107,7 +109,8 @@ class _Targets:
         parse_name(name)
         wish = TargetWish(body.adapters, body.embedding, body.head)
         services = self._services
-        target = await assemble(wish, caller.tenant, services.directory, services.profile.geometry)
+        resolver = Resolver(caller.tenant, services.directory)
+        target = await assemble(wish, resolver, services.profile.geometry)
         published = await services.control.publish_target(caller, name, target, promote=query.promote)
         ref = published.version.ref
         response.status_code = 201 if published.created else 200

@@ -1,12 +1,17 @@
-"""Keys: over HTTP for an operator of a running service, or straight in its data folder, as the first one is made."""
+"""`chorus key create ls revoke`: over HTTP for an operator, or straight in a data folder, as the first key is made."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
+
+import typer
 
 from serving.api.answers import KeyAnswer, NewKeyAnswer
-from serving.commands.options import Connection
+from serving.commands import tables
+from serving.commands.options import Connection, Data, DatabaseUrl, Json, Tenant, split
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke keys.")
 
 
 class Keys(Protocol):
@@ -36,3 +41,55 @@ def open_keys(connection: Connection, data: Path | None, database_url: str, tena
 
         with open_store(data, database_url) as store:
             yield StoredKeys(store, tenant)
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    *,
+    scopes: Annotated[str, typer.Option(metavar="A,B", help="Of predict, publish, operate.")] = "predict",
+    label: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    data: Data = None,
+    tenant: Tenant = "default",
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Make a key: with --data without HTTP (the first key), else for the tenant of the caller's key."""
+    with open_keys(ctx.obj, data, database_url, tenant) as keys:
+        made = keys.create(split(scopes) or (), label)
+    if as_json:
+        tables.print_json(made)
+    else:
+        tables.note(f"key {made['key_id']} of tenant {made['tenant']} for {', '.join(made['scopes'])}; shown only now:")
+        tables.done(made["secret"])
+
+
+@app.command()
+def ls(
+    ctx: typer.Context,
+    data: Data = None,
+    tenant: Tenant = "default",
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """List the keys of a tenant."""
+    with open_keys(ctx.obj, data, database_url, tenant) as keys:
+        found = keys.list()
+    if as_json:
+        tables.print_json({"items": found})
+    else:
+        tables.print_keys(found)
+
+
+@app.command()
+def revoke(
+    ctx: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="The id that `chorus key ls` shows.")],
+    data: Data = None,
+    tenant: Tenant = "default",
+    database_url: DatabaseUrl = "",
+) -> None:
+    """Revoke a key; it is refused within a second."""
+    with open_keys(ctx.obj, data, database_url, tenant) as keys:
+        keys.revoke(key_id)
+    tables.done(f"revoked {key_id}")

@@ -1,8 +1,9 @@
 """Arguments that several commands share, and the service that they talk to."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +14,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 InEmbeddings = Annotated[bool, typer.Option("--embedding", help="A token embedding, not an adapter.")]
 Reference = Annotated[str, typer.Argument(metavar="NAME[@SELECTOR]", help="A name, and a version, alias or digest.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR|FILE|hf:ORG/REPO[@REV]",
+        help="AdapterHub or PEFT folder, saved setup, native package, or a repository of the hub.",
+    ),
+]
+Convertible = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SRC",
+        help="AdapterHub or PEFT folder, native package, or hf:ORG/REPO[@REV]; of a saved setup, one of its folders.",
+    ),
+]
+Data = Annotated[Path | None, typer.Option(help="Work on this data folder, without HTTP.")]
+Tenant = Annotated[str, typer.Option(help="Whose keys, with --data.")]
+DatabaseUrl = Annotated[str, typer.Option(help="PostgreSQL URL; default: SQLite in the data folder.")]
 Fitting = Annotated[Path | None, typer.Option("--backbone", help="Backbone folder; default: ask the service.")]
 Labels = Annotated[str, typer.Option(metavar="A,B,...", help="Label names, for PEFT folders, which carry none.")]
 ProblemType = Annotated[Literal["", "single_label", "multi_label", "regression", "token"], typer.Option()]
@@ -41,3 +59,21 @@ def connect(ctx: typer.Context) -> Client:
 def space_of(client: Client, *, embedding: bool) -> Packages:
     """The namespace that a command is about."""
     return client.token_embeddings if embedding else client.adapters
+
+
+def composition_of(text: str) -> Any:
+    """A composition of the command line: the short form as it is; what starts like a JSON list or object is one."""
+    return from_json(text, "--adapters") if text.lstrip().startswith(("{", "[")) else text
+
+
+def from_json(text: str, hint: str) -> Any:
+    """A JSON value; raises `typer.BadParameter`."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not JSON: {error}", param_hint=hint) from error
+
+
+def split(text: str) -> tuple[str, ...] | None:
+    """The items of `A,B`; None without any."""
+    return tuple(item.strip() for item in text.split(",")) if text else None

@@ -6,13 +6,14 @@ safetensors travel.
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from adapters.architectures.profile import BackboneProfile, read_profile
+from adapters.door import sources
 from adapters.formats import converter, native, peft, recognise
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.check import check
@@ -22,6 +23,8 @@ from serving.client import Client
 from serving.commands import tables
 from serving.commands.options import space_of
 from serving.errors import Conflict, NotReady, Unprocessable
+
+_HUB = "hf:"
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,24 @@ class Ready:
 
 @contextmanager
 def opened(reading: Reading, client: Client) -> Iterator[tuple[Path, BackboneProfile]]:
-    """The source, its pickles converted to safetensors in a folder that goes away, and the backbone's profile."""
-    if not reading.source.exists():
+    """The source, its pickles converted to safetensors in a folder that goes away, and the backbone's profile.
+
+    `hf:org/repo[@rev]` is fetched from the Hugging Face hub; raises `FileNotFoundError` where that gives nothing.
+    """
+    wanted, there = str(reading.source), reading.source.exists()
+    if not there and not wanted.startswith(_HUB):
         raise FileNotFoundError(f"there is no {reading.source}")
     profile = _profile(reading.backbone, client)
-    with tempfile.TemporaryDirectory(prefix="chorus-") as scratch:
-        source = reading.source
-        if source.is_dir() and converter.needs_conversion(source):
-            tables.note(f"{source} holds pickles: converting them to safetensors in a subprocess")
-            source = converter.convert(source, Path(scratch) / source.name)
+    if not there:
+        tables.note(f"fetching {wanted.removeprefix(_HUB)} from the hub")
+    elif reading.source.is_dir() and converter.needs_conversion(reading.source):
+        tables.note(f"{reading.source} holds pickles: converting them to safetensors in a subprocess")
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(sources.readable(wanted))
+        except FileNotFoundError as error:
+            remedy = "download it where the hub can be reached, and name the folder"
+            raise FileNotFoundError(f"{wanted} could not be fetched ({error}): {remedy}") from error
         yield source, profile
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from serving.commands import tables
-from serving.commands.options import Json, connect
+from serving.commands.options import Json, composition_of, connect, from_json
 
 app = typer.Typer()
 TaskChoice = Literal[  # as the service names them
@@ -57,7 +57,7 @@ def predict(
     with connect(ctx) as client:
         answer = client.predict(
             [input_of(line, context=context, choices=choice, as_json=json_lines) for line in lines],
-            composition(adapters),
+            None if adapters is None else composition_of(adapters),
             embedding=embedding,
             head=head,
             task=task,
@@ -86,11 +86,6 @@ def input_of(line: str, *, context: str | None, choices: list[str] | None, as_js
     return {"text": line, "choices": choices} if choices else line
 
 
-def composition(adapters: str | None) -> Any:
-    """The short form as it is; what starts like a JSON list or object is one."""
-    return from_json(adapters, "--adapters") if adapters is not None and adapters[:1] in ("[", "{") else adapters
-
-
 def named(parameters: list[str] | tuple[str, ...]) -> dict[str, Any]:
     """`NAME=VALUE`, in JSON where that reads, else as text."""
     found: dict[str, Any] = {}
@@ -103,11 +98,3 @@ def named(parameters: list[str] | tuple[str, ...]) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
-
-
-def from_json(text: str, hint: str) -> Any:
-    """A JSON value; raises `typer.BadParameter`."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not JSON: {error}", param_hint=hint) from error

@@ -3,9 +3,10 @@
 The library's names are free text (`a,b` is a fusion); names here are not, so each part gets one below the target's.
 """
 
+import asyncio
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,18 @@ from adapters.errors import Misfit
 from adapters.formats import native
 from adapters.formats.adapterhub.setup import Setup
 from adapters.formats.check import check
-from adapters.refs import RESERVED_SECOND_SEGMENTS, parse_name
+from adapters.manifest import Manifest
+from adapters.refs import RESERVED_SECOND_SEGMENTS, AdapterRef, Reference, parse_name
 from adapters.weights import Package
 from serving.api.answers import PublishedAnswer
+from serving.api.assembling import TargetWish, assemble
+from serving.api.resolving import Resolver
 from serving.client import Client
 from serving.commands import tables
 from serving.commands.packages import Ready, publish
+from serving.errors import Conflict, NotFound
+from serving.registry.absence import missing_name
+from serving.registry.records import NameRecord, Resolved, Space, Version
 
 _LONGEST = 40  # characters of a part's own name: the target's may stand before it in the same segment
 _INVALID = re.compile(r"[^a-z0-9._]+")
@@ -36,11 +43,21 @@ class Part:
 
 
 def push_setup(client: Client, setup: Setup, name: str, profile: BackboneProfile, *, promote: bool) -> dict[str, Any]:
-    """Publish every part, then the target; the same setup again changes nothing. Nothing is sent before all fits."""
+    """Publish every part, then the target; the same setup again changes nothing.
+
+    Nothing is sent before all fits, the target can be made of its parts, and every name is free for its kind: raises
+    `Misfit`, `Unprocessable` or `Conflict`.
+    """
     found = parts(setup, parse_name(name))
     reasons = [f"{part.library_name}: {reason}" for part in found for reason in _reasons(part.package, profile)]
     if reasons:
         raise Misfit(reasons)
+    composition, head = arranged(setup, {(part.kind, part.library_name): part.name for part in found})
+    resolver = Resolver("", _Parts({part.name: part.package.manifest for part in found}))
+    asyncio.run(assemble(TargetWish(composition, None, head), resolver, profile.geometry))
+    _refuse_taken(client, name, "target")
+    for part in found:
+        _refuse_taken(client, part.name, "package")
     for warning in setup.warnings:
         tables.note(f"warning: {warning}")
     published: dict[tuple[str, str], PublishedAnswer] = {}
@@ -49,8 +66,8 @@ def push_setup(client: Client, setup: Setup, name: str, profile: BackboneProfile
         ready = Ready(part.package, native.write(part.package))
         published[part.kind, part.library_name] = publish(client, ready, part.name, promote=False, embedding=False)
     words = {key: f"{answer['name']}@{answer['version']}" for key, answer in published.items()}
-    head = None if setup.head is None else words.get(("head", setup.head), words.get(("adapter", setup.head)))
-    answer = client.targets.put(name, renamed(setup.composition, words), head=head, promote=promote)
+    composition, head = arranged(setup, words)
+    answer = client.targets.put(name, composition, head=head, promote=promote)
     tables.note(tables.published(answer))
     return {
         **answer,
@@ -68,6 +85,12 @@ def parts(setup: Setup, name: str) -> list[Part]:
     ]
 
 
+def arranged(setup: Setup, words: Mapping[tuple[str, str], str]) -> tuple[Any, str | None]:
+    """A setup's composition and head in the words for its (kind, library's name)s."""
+    head = None if setup.head is None else words.get(("head", setup.head), words.get(("adapter", setup.head)))
+    return renamed(setup.composition, words), head
+
+
 def renamed(value: Any, words: Mapping[tuple[str, str], str]) -> Any:
     """A setup's composition with the published references in place of the library's names."""
     if isinstance(value, str):
@@ -80,6 +103,44 @@ def renamed(value: Any, words: Mapping[tuple[str, str], str]) -> Any:
         key: words["fusion", item] if key == "name" else item if key in ("weights", "splits") else renamed(item, words)
         for key, item in value.items()
     }
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts as a directory of names, before any is published: what the service will find is judged here first."""
+
+    held: Mapping[str, Manifest]
+
+    async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
+        """The part of a name."""
+        if space != "adapter" or reference.name not in self.held:
+            raise missing_name(space, reference.name, self.held)
+        ref = AdapterRef(tenant, reference.name, 1, f"sha256:{0:064}")
+        return Resolved(Version(ref, space, self.held[reference.name], 0, 0.0, ""), None)
+
+    def names(self, tenant: str, space: Space) -> Sequence[NameRecord]:
+        """None is published."""
+        return ()
+
+    def active_embedding(self, tenant: str) -> str | None:
+        """The backbone's own vocabulary."""
+        return None
+
+    def ready(self) -> bool:
+        """Always."""
+        return True
+
+
+def _refuse_taken(client: Client, name: str, kind: str) -> None:
+    """Raise `Conflict` where a name that is to be a target's is a package's, or the other way round."""
+    try:
+        versions = client.adapters.show(name)["versions"]
+    except NotFound:
+        return
+    held = "target" if any(version["kind"] == "target" for version in versions) else "package"
+    if versions and held != kind:
+        detail = f"{name!r} is the name of a {held}, and the setup needs it for a {kind}"
+        raise Conflict(f"{detail}: push the setup under another name", code="other_kind")
 
 
 def _members(setup: Setup) -> Iterator[tuple[str, Mapping[str, Package]]]:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from serving.api import answers, target_answers
 from serving.client import PredictAnswer
+from serving.commands.outcomes import outcome
 from serving.errors import ServiceError
 
 _PIPE_WIDTH = 2000
@@ -211,20 +212,6 @@ def print_prediction(inputs: Sequence[str], answer: PredictAnswer) -> None:
     members = [f"{item['name']}@{item['version']}" for item in answer["target"].get("adapters", ())]
     total = answer["timing_ms"].get("total")
     note(f"{'+'.join(members) or 'base'}  {answer['task']}" + ("" if total is None else f"  {total:.1f} ms"))
-
-
-def outcome(output: Any) -> str:
-    """One input's output in a line: labels with scores, tagged words, or the shape of a matrix."""
-    if not isinstance(output, list) or not output:
-        return json.dumps(output, ensure_ascii=False)
-    first = output[0]
-    if isinstance(first, dict) and "entity" in first:
-        return "  ".join(f"{token['word']}/{token['entity']}" for token in output)
-    if isinstance(first, dict) and "label" in first:
-        return "  ".join(f"{item['label']} {item['score']:.4f}" for item in output)
-    if isinstance(first, list):
-        return f"[{len(output)} tokens x {len(first)}] (the numbers: --json)"
-    return json.dumps(output, ensure_ascii=False)
 
 
 def size(nbytes: int) -> str:

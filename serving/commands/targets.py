@@ -1,12 +1,11 @@
 """`chorus target put ls show rm`: stacks with their vocabulary and head under one versioned name."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from serving.commands import tables
-from serving.commands.options import Json, Name, Reference, connect
+from serving.commands.options import Json, Name, Reference, composition_of, connect
 
 app = typer.Typer(no_args_is_help=True, help="Put a stack, an embedding and a head under one versioned name.")
 
@@ -65,13 +64,3 @@ def rm(ctx: typer.Context, reference: Reference) -> None:
     with connect(ctx) as client:
         client.targets.delete(reference)
     tables.done(f"retired {reference}")
-
-
-def composition_of(text: str) -> Any:
-    """A composition of the command line: JSON, or the short form as it is."""
-    if not text.lstrip().startswith(("{", "[")):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--adapters") from error

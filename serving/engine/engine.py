@@ -23,6 +23,7 @@ from serving.metrics import CacheCounts, EngineMetrics, render
 from serving.request import Reduced, Refusal, ReplicaReport, Reply, ResidencyEntry, Result, Ticket, Timing
 from serving.scheduler.loop import Loop
 from serving.scheduler.queue import FairQueue
+from serving.scheduler.replies import refusal
 from serving.scheduler.waiting import Picked, Sink
 
 LOAD_SECONDS = 30.0  # how long an operator's preload waits
@@ -77,7 +78,8 @@ class Engine:
             meanwhile()
             work = [Work(row.waiting.ticket, lease.resident) for row, lease in leased if lease is not None]
             began = self._clock()
-            outputs = iter(self._parts.forward.run(work) if work else ())
+            shares = self._parts.forward.run(work) if work else []
+            ran, outputs = sum(isinstance(share, Reduced) for share in shares), iter(shares)
             forward_ms = (self._clock() - began) * 1000
             replies: list[Reply | None] = []
             for row, lease in leased:
@@ -85,7 +87,7 @@ class Engine:
                     replies.append(None)
                     continue
                 timing = Timing(row.queue_s * 1000, row.load_s * 1000, forward_ms)
-                replies.append(self._reply(row.waiting.ticket, next(outputs), lease, timing, len(work)))
+                replies.append(self._reply(row.waiting.ticket, next(outputs), lease, timing, ran))
             return replies
 
     def ready(self, refs: tuple[AdapterRef, ...]) -> Mapping[AdapterRef, int] | None:
@@ -175,7 +177,9 @@ class Engine:
             return None
         return None if lease is None else held.enter_context(lease)
 
-    def _reply(self, ticket: Ticket, share: Reduced, lease: Lease, timing: Timing, rows: int) -> Reply:
+    def _reply(self, ticket: Ticket, share: Reduced | AdapterError, lease: Lease, timing: Timing, rows: int) -> Reply:
+        if isinstance(share, AdapterError):
+            return refusal(ticket, share, self.replica)
         if not np.isfinite(share.output).all():
             detail = "the output of this row is not finite: its adapter's weights are damaged or overflow"
             return Refusal(ticket.id, EngineFailed.code, detail, self.replica)

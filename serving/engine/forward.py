@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
-from adapters.backbone import Backbone
+from adapters.backbone import Backbone, Want
 from adapters.batch.rows import Row, members_of, own_tokens
 from adapters.cache.host import Entry
 from adapters.embeddings import TokenEmbedding
-from adapters.errors import InvalidRow
+from adapters.errors import AdapterError, InvalidRow, InvalidRows
 from adapters.refs import AdapterRef
 from adapters.weights import Resident
 from serving.engine.reduce import reduce
@@ -28,8 +29,8 @@ class Work:
 class Forward(Protocol):
     """One pass for many rows."""
 
-    def run(self, rows: Sequence[Work]) -> list[Reduced]:
-        """Each row's reduced output, in order. Raises `InvalidRow` where a row of the batch can not run."""
+    def run(self, rows: Sequence[Work]) -> list[Reduced | AdapterError]:
+        """Each row's reduced output, in order, or why this row has none: it costs the others nothing."""
         ...
 
 
@@ -39,14 +40,35 @@ class BackboneForward:
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
 
-    def run(self, rows: Sequence[Work]) -> list[Reduced]:
+    def run(self, rows: Sequence[Work]) -> list[Reduced | AdapterError]:
         """See `Forward.run`."""
-        made = [_row(work) for work in rows]
-        outputs = self._backbone.run(made, [work.ticket.reduction.output for work in rows])
-        return [
-            reduce(output.numpy(), work.ticket.reduction, own_tokens(row))
-            for output, work, row in zip(outputs, rows, made, strict=True)
-        ]
+        made: dict[int, Row] = {}
+        found: dict[int, Reduced | AdapterError] = {}
+        for i, work in enumerate(rows):
+            try:
+                made[i] = _row(work)
+            except AdapterError as error:
+                found[i] = error
+        wants: dict[int, Want] = {i: rows[i].ticket.reduction.output for i in made}
+        try:
+            outputs = self._pass(made, wants)
+        except InvalidRows as error:  # found before the model ran
+            places = list(made)
+            found |= {places[at]: fault for at, fault in error.faults.items()}
+            outputs = self._pass({i: row for i, row in made.items() if i not in found}, wants)
+        for i, output in outputs.items():
+            try:
+                found[i] = reduce(output.numpy(), rows[i].ticket.reduction, own_tokens(made[i]))
+            except InvalidRow as error:
+                found[i] = error
+        return [found[i] for i in range(len(rows))]
+
+    def _pass(self, rows: Mapping[int, Row], wants: Mapping[int, Want]) -> dict[int, Tensor]:
+        """Outputs by the row's place in the batch; raises `InvalidRows` in terms of the rows given."""
+        if not rows:
+            return {}
+        outputs = self._backbone.run(list(rows.values()), [wants[i] for i in rows])
+        return dict(zip(rows, outputs, strict=True))
 
 
 def _row(work: Work) -> Row:

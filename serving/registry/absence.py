@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 
 from adapters.refs import Reference
 from serving.errors import NotFound
 from serving.registry.records import NameRecord, Space
 
+COMPARED = 500  # names; a refusal must stay cheap, however many a tenant has
+COMPARED_CHARACTERS = 40  # of each
+
 
 def missing_name(space: Space, name: str, known: Iterable[str] = ()) -> NotFound:
-    """`NotFound` for a name; `known` are the caller's own names, for a suggestion."""
-    near = get_close_matches(name, list(known), n=3)
+    """`NotFound` for a name; `known` are the caller's own names, for a suggestion among the first of them."""
+    heads = {other[:COMPARED_CHARACTERS]: other for other in islice(known, COMPARED)}
+    near = [heads[head] for head in get_close_matches(name[:COMPARED_CHARACTERS], heads, n=3)]
     hint = f"; did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
     return NotFound(f"no {_noun(space)} {name!r}{hint}", code=f"{space}_not_found")
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import NotReady
+from serving.logs import log
 
 _CHUNK = 1 << 20
-_log = logging.getLogger(__name__)
 
 
 class Upload:
@@ -73,7 +73,7 @@ class Upload:
             try:
                 self.path.unlink(missing_ok=True)
             except OSError as error:  # the next sweep removes it; what was published stays published
-                _log.warning("an upload stays behind: %s", error.strerror)
+                log("registry", "an upload stays behind", level=logging.WARNING, why=error.strerror)
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -18,6 +18,7 @@ from adapters import errors as library
 from adapters.architectures.profile import BackboneProfile
 from adapters.manifest import from_json
 from serving.errors import NotReady, ServiceError, Unprocessable, from_library
+from serving.logs import log
 from serving.registry.records import CheckReport, MatrixJob
 
 _MODULE = "serving.registry.check_worker"
@@ -26,7 +27,6 @@ _LINE = 16 << 20  # bytes of an answer: a manifest is at most 1 MiB, escaped twi
 # No key and no setting of the service reaches the worker; one thread keeps it from crowding the engines.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"}
 _CHUNK = 1 << 20
-_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -149,7 +149,7 @@ class Checker:
         if process is None:
             return
         if process.returncode is None:
-            _log.warning("killing the checker, process %d", process.pid)
+            log("registry", "killing the checker", level=logging.WARNING, process=process.pid)
             process.kill()
         await process.communicate()  # reads what is left, else a full pipe would never end
 

@@ -19,14 +19,13 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text, update
 
 from serving.errors import Conflict, NotReady
+from serving.logs import log
 from serving.registry.tables import META
 
 _BUSY_MS = 5_000  # how long a statement waits for another process's lock
 _OPEN_S = 10.0  # how long several starting processes may stand in each other's way
 _MIGRATION_LOCK = 0x43484F52  # PostgreSQL advisory lock: any number that all processes agree on
 _OWN_FAULTS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError)  # bugs, not an absent database
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _answering() -> Iterator[None]:
     except _OWN_FAULTS:
         raise
     except (exc.DBAPIError, exc.TimeoutError) as error:
-        _log.warning("the registry's database does not answer: %s", type(error).__name__)
+        log("registry", "the database does not answer", level=logging.WARNING, why=type(error).__name__)
         raise NotReady(
             "the registry's database does not answer now", code="registry_unavailable", retry_after=1.0
         ) from error

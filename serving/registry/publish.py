@@ -15,6 +15,7 @@ from adapters.errors import InvalidName
 from adapters.refs import parse_alias, parse_name
 from serving.config import Limits
 from serving.errors import DependencyFailed, TooLarge, Unprocessable, from_library
+from serving.logs import log
 from serving.registry.absence import missing_name
 from serving.registry.blobs import BlobStore, Upload
 from serving.registry.catalog import Actor, Catalog, Committed
@@ -37,7 +38,6 @@ from serving.registry.targets import package_bytes, pinned
 Nudge = Callable[[int], Awaitable[object]]  # tell every gateway a revision; returns when all heard or 1.5 s passed
 _TELL_S = 1.5  # a gateway that has not answered by then reads the delta within 0.5 s of its own clock
 _BUFFER = 1 << 20  # bytes that are written to disk at once
-_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -228,7 +228,13 @@ class Publisher:
         telling = [self._directory.refresh(committed.revision), self._told(committed.revision)]
         for outcome in await asyncio.gather(*telling, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                _log.warning("revision %d: not everyone heard of it: %r", committed.revision, outcome)
+                log(
+                    "registry",
+                    "not everyone heard of a revision",
+                    level=logging.WARNING,
+                    revision=committed.revision,
+                    why=repr(outcome),
+                )
         return committed.value
 
     async def _told(self, revision: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from adapters.refs import AdapterRef, Reference
 from serving.errors import NotReady
+from serving.logs import log
 from serving.registry.absence import missing_name, missing_selector
 from serving.registry.catalog import Catalog
 from serving.registry.lookup import Delta
@@ -19,7 +20,6 @@ from serving.registry.targets import members_of
 from serving.request import Pins
 
 _Names = Mapping[tuple[str, Space], Mapping[str, NameRecord]]  # (tenant, space) -> name -> record
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Directory:
         try:
             await self.refresh()
         except NotReady as error:
-            _log.warning("serving revision %d: %s", self.revision, error.detail)
+            log("registry", error.detail, level=logging.WARNING, serving_revision=self.revision)
 
     async def _follow(self) -> None:
         while self._task is not None:  # ended by `stop`, which cancels it
@@ -163,7 +163,7 @@ class Directory:
             try:
                 await self._try_refresh()
             except Exception:  # one bad row must not end the following of all others
-                _log.exception("could not read the registry after revision %d", self.revision)
+                log("registry", "could not read what followed", level=logging.ERROR, error=True, revision=self.revision)
 
 
 def select(record: NameRecord, reference: Reference) -> Resolved | None:

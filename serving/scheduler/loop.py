@@ -1,10 +1,10 @@
 """The loop: take, step, reply. It owns the forward thread, and answers every ticket exactly once.
 
-A step that raises is run again in halves, so that only the row at fault fails. The thread sleeps on a condition until
+A step refuses the rows that can not run and answers the others. One that raises all the same is run again in halves,
+so that only the row at fault fails. The thread sleeps on a condition until
 a ticket, a deadline or the end of a load gives it something to look at.
 """
 
-import logging
 import sys
 import threading
 import time
@@ -13,10 +13,10 @@ from typing import Protocol
 
 from adapters.refs import AdapterRef
 from serving.errors import Conflict, DeadlineExceeded, NotReady, Overloaded, ServiceError
-from serving.logs import log
 from serving.metrics import EngineMetrics
-from serving.request import Refusal, Reply, Ticket
+from serving.request import Refusal, Reply, Result, Ticket
 from serving.scheduler.batcher import Budget
+from serving.scheduler.complaints import Complaints
 from serving.scheduler.prefetch import Prefetcher, Store
 from serving.scheduler.queue import FairQueue
 from serving.scheduler.replies import Answer, failed, refused, send
@@ -36,7 +36,7 @@ class Machine(Store, Protocol):
         ...
 
     def step(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> Sequence[Reply | None]:
-        """One reply per row, in order; None where the row's adapters left between the look and the lease.
+        """One reply per row, in order, refusals of rows that can not run among them; None where the row's adapters left between the look and the lease.
 
         `meanwhile` is called once the batch holds its leases: what it starts can not take the batch's adapters away.
         """
@@ -63,6 +63,7 @@ class Loop:
         self._replica = replica
         self._clock = clock
         self._prefetcher = Prefetcher(machine, LOOK_AHEAD_LOADS)
+        self._complaints = Complaints(clock)
         self._guard = threading.Lock()  # queue, prefetcher and running; never held while a sink or a step runs
         self._wake = threading.Condition()  # the two flags below and nothing else: any thread may poke at any time
         self._dirty = False
@@ -202,10 +203,11 @@ class Loop:
         except Exception as error:  # a row's weights, or a bug: either way the other rows must be answered
             if len(rows) == 1:
                 return [(rows[0], failed(rows[0].waiting, error, self._replica))]
-            log("scheduler", "a step failed: trying halves", level=logging.WARNING, error=True, rows=len(rows))
+            self._complaints.step_failed(error, len(rows))
             half = len(rows) // 2
             return self._step(rows[:half], _nothing) + self._step(rows[half:], _nothing)
-        ran = [picked for picked, reply in zip(rows, replies, strict=True) if reply is not None]
+        self._complaints.rows_refused([reply for reply in replies if isinstance(reply, Refusal)])
+        ran = [picked for picked, reply in zip(rows, replies, strict=True) if isinstance(reply, Result)]
         self._measure(ran, self._clock() - began)
         return [
             (picked, None if reply is None else Answer(picked.waiting, reply))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from adapters.errors import AdapterError
 from serving.errors import REFUSALS, EngineFailed, ServiceError, from_library
 from serving.logs import log
-from serving.request import Refusal, Reply
+from serving.request import Refusal, Reply, Ticket
 from serving.scheduler.waiting import Waiting
 
 
@@ -19,17 +19,22 @@ class Answer:
     reply: Reply
 
 
-def refused(row: Waiting, error: ServiceError, replica: str) -> Answer:
-    """The answer to a row that gets no result; a code that is finer than the table falls back to its kind."""
+def refusal(ticket: Ticket, error: ServiceError | AdapterError, replica: str) -> Refusal:
+    """The reply to a ticket that gets no result; a code that is not in the table falls back to its kind."""
+    if isinstance(error, AdapterError):
+        error = from_library(error)
     code = error.code if error.code in REFUSALS else type(error).code
-    return Answer(row, Refusal(row.ticket.id, code, error.detail, replica, error.retry_after))
+    return Refusal(ticket.id, code, error.detail, replica, error.retry_after)
+
+
+def refused(row: Waiting, error: ServiceError | AdapterError, replica: str) -> Answer:
+    """The answer to a row that gets no result; see `refusal`."""
+    return Answer(row, refusal(row.ticket, error, replica))
 
 
 def failed(row: Waiting, error: Exception, replica: str) -> Answer:
     """The answer to a row whose own step raised; the reason of a bug goes to the log and not to the caller."""
-    if isinstance(error, AdapterError):
-        error = from_library(error)
-    if isinstance(error, ServiceError):
+    if isinstance(error, ServiceError | AdapterError):
         return refused(row, error, replica)
     log("scheduler", "a row failed alone", level=logging.ERROR, error=True, ticket=row.ticket.id)
     return refused(row, EngineFailed("the engine failed on this input alone"), replica)

@@ -1,6 +1,7 @@
 """Fill-mask: the likeliest tokens at every mask of a text; only those, and one sum, leave the engine."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ from adapters.manifest import HeadSpec
 from serving.errors import EngineFailed, Unprocessable
 from serving.request import Reduced, Reduction
 from serving.tasks.inputs import Input
-from serving.tasks.task import ONE_OF_ALL, OneText, Options, Piece, Prepared, Room
+from serving.tasks.task import ONE_OF_ALL, Items, OneText, Options, Piece, Prepared, Room
 from serving.tasks.tokenization import Encoded, Tokenizer
 
 TOP_K = 5
 MAX_TOP_K = 1000
+MAX_TARGETS = 1000
 
 
 class FillMask(OneText):
@@ -26,10 +28,17 @@ class FillMask(OneText):
     pairs = True
 
     def check(self, options: Options) -> None:
-        """Bounds `top_k`: what is asked for must stay small beside the vocabulary."""
+        """Bounds `top_k` and `targets`: what is asked for must stay small beside the vocabulary."""
         if options.top_k is not None and options.top_k > MAX_TOP_K:
             detail = f"{self.name} gives at most {MAX_TOP_K} tokens"
             raise Unprocessable(detail, code="invalid_value", pointer="/parameters/top_k")
+        if len(options.targets) > MAX_TARGETS:
+            detail = f"{self.name} scores at most {MAX_TARGETS} targets"
+            raise Unprocessable(detail, code="invalid_value", pointer="/parameters/targets")
+
+    def settle(self, options: Options, tokenizer: Tokenizer) -> Options:
+        """The ids of the targets."""
+        return replace(options, target_ids=target_ids(tokenizer, options)) if options.targets else options
 
     def prepare(
         self, item: Input, encoded: Sequence[Encoded], tokenizer: Tokenizer, room: Room, options: Options
@@ -37,7 +46,6 @@ class FillMask(OneText):
         """One row, which must hold a mask when it has been cut to its room."""
         if tokenizer.mask is None:
             raise Unprocessable("this vocabulary has no mask token: nothing can be filled", code="no_mask", pointer="")
-        target_ids(tokenizer, options)
         prepared = super().prepare(item, encoded, tokenizer, room, options)
         if not _masks(prepared, prepared.pieces[0]):
             where = "what is left of the text after the cut" if prepared.truncated else "the text"
@@ -45,9 +53,16 @@ class FillMask(OneText):
             raise Unprocessable(detail, code="no_mask", pointer="")
         return prepared
 
+    def items(self, prepared: Prepared, head: HeadSpec | None, options: Options) -> Items:
+        """As many tokens at every mask as are asked for or targets."""
+        masks = len(_masks(prepared, prepared.pieces[0]))
+        if options.target_ids:
+            return Items(masks * len(options.target_ids), "targets")
+        return Items(masks * (options.top_k or TOP_K), "top_k")
+
     def reduction(self, prepared: Prepared, piece: Piece, options: Options) -> Reduction:
         """The best tokens at the masks, or the targets'."""
-        chosen = target_ids(prepared.tokenizer, options) or None
+        chosen = options.target_ids or None
         top = None if chosen else options.top_k or TOP_K
         return Reduction("logits", _masks(prepared, piece), top=top, chosen=chosen)
 
@@ -67,7 +82,7 @@ class FillMask(OneText):
         found = []
         for position, ids, row in zip(masks, share.indices, values, strict=True):
             order = np.argsort(-row, kind="stable")[: options.top_k or TOP_K]
-            found.append([_filled(prepared, piece, position, int(ids[i]), float(row[i])) for i in order])
+            found.append(_filled(prepared, position, ids[order].tolist(), row[order].tolist()))
         return found[0] if len(found) == 1 else found
 
 
@@ -76,7 +91,7 @@ def target_ids(tokenizer: Tokenizer, options: Options) -> tuple[int, ...]:
     found = []
     for i, target in enumerate(options.targets):
         ids = tokenizer.ids(target)
-        if len(ids) != 1:
+        if len(ids) != 1 or (ids[0] == tokenizer.unknown and target != tokenizer.token(ids[0])):
             pieces = " ".join(repr(tokenizer.token(token)) for token in ids) or "nothing"
             detail = f"{target!r} is no token of the vocabulary (it would be {pieces}): name single tokens"
             raise Unprocessable(detail, code="unknown_target", pointer=f"/parameters/targets/{i}")
@@ -89,14 +104,15 @@ def _masks(prepared: Prepared, piece: Piece) -> tuple[int, ...]:
     return tuple(np.flatnonzero(piece.encoded.input_ids == prepared.tokenizer.mask[1]).tolist())
 
 
-def _filled(prepared: Prepared, piece: Piece, position: int, token: int, score: float) -> dict[str, Any]:
-    """One filling; with several masks the others, and so all special tokens, stay to be seen."""
+def _filled(prepared: Prepared, position: int, tokens: Sequence[int], values: Sequence[float]) -> list[dict[str, Any]]:
+    """The fillings of one mask; with several masks the others, and so all special tokens, stay to be seen."""
+    (piece,), tokenizer = prepared.pieces, prepared.tokenizer
     ids = piece.encoded.input_ids.tolist()
-    ids[position] = token
+    before, after = ids[:position], ids[position + 1 :]
     single = len(_masks(prepared, piece)) == 1
-    return {
-        "score": score,
-        "token": token,
-        "token_str": prepared.tokenizer.text_of([token]),
-        "sequence": prepared.tokenizer.text_of(ids, special=not single),
-    }
+    spelled = tokenizer.texts_of([[token] for token in tokens])
+    sequences = tokenizer.texts_of([[*before, token, *after] for token in tokens], special=not single)
+    return [
+        {"score": score, "token": token, "token_str": text, "sequence": sequence}
+        for score, token, text, sequence in zip(values, tokens, spelled, sequences, strict=True)
+    ]

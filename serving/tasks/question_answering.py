@@ -14,12 +14,14 @@ from serving.errors import Unprocessable
 from serving.request import Reduced, Reduction
 from serving.tasks.inputs import FORMS, Input, Question
 from serving.tasks.spans import Span, best_spans
-from serving.tasks.task import ONE_OF_ALL, OneText, Options, Piece, Prepared, Room
+from serving.tasks.task import ONE_OF_ALL, Items, OneText, Options, Piece, Prepared, Room
 from serving.tasks.tokenization import Encoded, Text, Tokenizer
 from serving.tasks.windows import window_count
 
 MAX_SEQ_LEN = 384  # tokens of a window unless told otherwise, as in transformers
 DOC_STRIDE = 128
+MAX_TOP_K = 100
+MAX_ANSWER_LEN = 1000
 
 
 class QuestionAnswering(OneText):
@@ -47,6 +49,16 @@ class QuestionAnswering(OneText):
     functions = ONE_OF_ALL
     reads: tuple[type[Input], ...] = (Question, Text)
     pairs = True
+
+    def check(self, options: Options) -> None:
+        """Bounds how many answers each window is searched for, and how long they may be."""
+        for name, asked, most in (
+            ("top_k", options.top_k or 1, MAX_TOP_K),
+            ("max_answer_len", options.max_answer_len, MAX_ANSWER_LEN),
+        ):
+            if asked > most:
+                detail = f"{self.name}: {name} is at most {most}"
+                raise Unprocessable(detail, code="invalid_value", pointer=f"/parameters/{name}")
 
     def texts(self, item: Input, options: Options) -> tuple[Text, ...]:
         """The question and its context as a pair; and, if the question may be cut, the question alone."""
@@ -77,6 +89,12 @@ class QuestionAnswering(OneText):
         if 1 not in row.parts:
             raise Unprocessable("the context has no tokens", code="unreadable_input", pointer="/context")
         return Prepared(item, _windows(item, row, tokenizer, room, options), tokenizer, cut)
+
+    def items(self, prepared: Prepared, head: HeadSpec | None, options: Options) -> Items:
+        """The best answers of every window; raw logits are bounded by the tokens that run."""
+        if options.function == "none":
+            return Items(1)
+        return Items(len(prepared.pieces) * (options.top_k or 1), "top_k")
 
     def reduction(self, prepared: Prepared, piece: Piece, options: Options) -> Reduction:
         """Start and end logits of every token."""
@@ -114,24 +132,32 @@ class QuestionAnswering(OneText):
 def _windows(item: Question, row: Encoded, tokenizer: Tokenizer, room: Room, options: Options) -> tuple[Piece, ...]:
     longest = min(room.tokens, options.max_seq_len or MAX_SEQ_LEN)
     context = row.parts.count(1)
+    fit = longest - (row.tokens - context)
+    if fit < 1:
+        raise _without_context(row, longest, room)
+    if options.doc_stride is not None and options.doc_stride >= fit:  # short contexts too: parameters stay as sound
+        detail = f"a window has {fit} tokens of the context beside this question: doc_stride must be less"
+        raise Unprocessable(detail, code="invalid_value", pointer="/parameters/doc_stride")
     if row.tokens <= longest:
         room.check(1)
         return (Piece(row),)
-    fit = longest - (row.tokens - context)
-    if fit < 1:
-        detail = (
-            f"the question has {row.parts.count(0)} tokens, which leaves a window of {longest} none for the context"
-        )
-        remedy = 'max_question_len cuts it (nothing else does, "truncate" neither)'
-        raise Unprocessable(f"{detail}; {remedy}", code="too_long", pointer="/question")
     usual = min(longest // 2, DOC_STRIDE)
     stride = (usual if usual < fit else fit // 2) if options.doc_stride is None else options.doc_stride
     count = window_count(context, fit, stride)
-    if count is None:
-        detail = f"a window has {fit} tokens of the context beside this question: doc_stride must be less"
-        raise Unprocessable(detail, code="invalid_value", pointer="/parameters/doc_stride")
+    assert count is not None, "the stride leaves room for new tokens"
     room.check(count)
     return tuple(Piece(window) for window in tokenizer.windows(Text(item.question, item.context), longest, stride))
+
+
+def _without_context(row: Encoded, longest: int, room: Room) -> Unprocessable:
+    """The refusal of a window that the question fills; of `max_seq_len` where a longer window would have room."""
+    needed = row.tokens - row.parts.count(1) + 1
+    detail = f"the question has {row.parts.count(0)} tokens, which leaves a window of {longest} none for the context"
+    if longest < needed <= room.tokens:
+        remedy = f"max_seq_len must be {needed} or more, or max_question_len cuts the question"
+        return Unprocessable(f"{detail}; {remedy}", code="invalid_value", pointer="/parameters/max_seq_len")
+    remedy = 'max_question_len cuts it (nothing else does, "truncate" neither)'
+    return Unprocessable(f"{detail}; {remedy}", code="too_long", pointer="/question")
 
 
 def _shortened(question: str, row: Encoded, tokens: int) -> str:

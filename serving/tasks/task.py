@@ -41,6 +41,7 @@ class Options:
     handle_impossible_answer: bool = False
     align_to_words: bool = True
     targets: tuple[str, ...] = ()
+    target_ids: tuple[int, ...] = ()  # the targets in the chosen vocabulary, see `Task.settle`
     pooling: Pooling = "mean"
     normalize: bool = False
 
@@ -64,6 +65,14 @@ class Room:
         if rows > self.rows:
             detail = f"this input makes {rows} rows (windows, choices), and the request has room for {self.rows} more"
             raise TooLarge(detail, code="too_many_rows", pointer="")
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """How much an answer holds beside a thing per token, and the parameter that makes it less ("" where none does)."""
+
+    count: int
+    parameter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,10 @@ class Task(Protocol):
         """Raise `Unprocessable` for parameters that contradict one another."""
         ...
 
+    def settle(self, options: Options, tokenizer: Tokenizer) -> Options:
+        """The parameters with what depends on the vocabulary, once per request; raises `Unprocessable`."""
+        ...
+
     def texts(self, item: Input, options: Options) -> tuple[Text, ...]:
         """What of an input is to be tokenized before `prepare`, so that a request is tokenized at once."""
         ...
@@ -129,6 +142,10 @@ class Task(Protocol):
         self, item: Input, encoded: Sequence[Encoded], tokenizer: Tokenizer, room: Room, options: Options
     ) -> Prepared:
         """The rows of an input from its `texts`; raises `Unprocessable` or `TooLarge` with a pointer within the input."""
+        ...
+
+    def items(self, prepared: Prepared, head: HeadSpec | None, options: Options) -> Items:
+        """How much the answer for one input may hold; told before anything runs."""
         ...
 
     def reduction(self, prepared: Prepared, piece: Piece, options: Options) -> Reduction:
@@ -153,6 +170,10 @@ class OneText:
     def check(self, options: Options) -> None:
         """Nothing contradicts."""
 
+    def settle(self, options: Options, tokenizer: Tokenizer) -> Options:
+        """Nothing depends on the vocabulary."""
+        return options
+
     def texts(self, item: Input, options: Options) -> tuple[Text, ...]:
         """The input itself."""
         assert isinstance(item, Text)
@@ -166,6 +187,10 @@ class OneText:
         room.check(1)
         row, cut = fitted(item, encoded[0], tokenizer, room, options)
         return Prepared(item, (Piece(row),), tokenizer, cut)
+
+    def items(self, prepared: Prepared, head: HeadSpec | None, options: Options) -> Items:
+        """One: what else it holds is bounded by the tokens that run."""
+        return Items(1)
 
 
 def fitted(

@@ -7,7 +7,7 @@ import numpy as np
 
 from adapters.manifest import HeadSpec
 from serving.request import Reduced, Reduction
-from serving.tasks.task import ALL, Function, OneText, Options, Piece, Prepared, scores
+from serving.tasks.task import ALL, Function, Items, OneText, Options, Piece, Prepared, scores
 
 
 class TextClassification(OneText):
@@ -18,6 +18,11 @@ class TextClassification(OneText):
     parameters = frozenset({"truncate", "top_k", "function_to_apply"})
     functions = ALL
     pairs = True
+
+    def items(self, prepared: Prepared, head: HeadSpec | None, options: Options) -> Items:
+        """The labels, or the best of them."""
+        assert head is not None
+        return Items(min(len(head.labels), options.top_k or len(head.labels)), "top_k")
 
     def reduction(self, prepared: Prepared, piece: Piece, options: Options) -> Reduction:
         """The head's logits."""

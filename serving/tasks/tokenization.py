@@ -160,9 +160,9 @@ class Tokenizer:
         decoder = self._whole.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 
-    def text_of(self, ids: Sequence[int], *, special: bool = True) -> str:
-        """Token ids as text, with or without special tokens."""
-        return str(self._whole.decode(list(ids), skip_special_tokens=not special))
+    def texts_of(self, rows: Sequence[Sequence[int]], *, special: bool = True) -> list[str]:
+        """Rows of token ids as texts, with or without special tokens; other threads run meanwhile."""
+        return list(self._whole.decode_batch([list(ids) for ids in rows], skip_special_tokens=not special))
 
     def token(self, index: int) -> str:
         """One id as the vocabulary spells it."""

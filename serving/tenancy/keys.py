@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from adapters.errors import InvalidName
 from adapters.refs import parse_name
 from serving.errors import NotReady, Unauthenticated, Unprocessable
+from serving.logs import log
 from serving.registry.database import Database
 from serving.tenancy.store import KeyStore, StoredKey
 
@@ -29,7 +30,6 @@ _UNKNOWN_S = 0.05  # the same for a key that is not held: a key made elsewhere w
 _PATIENCE_S = 0.25  # how long a request with a known key waits for SQL that does not answer
 _STALE_S = 600.0  # how long known keys are good while SQL is away
 _MAX_LABEL = 200
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Keyring:
         try:
             revision, changed = await asyncio.to_thread(self._store.since, self._revision)
         except NotReady as error:
-            _log.warning("going on with the keys of revision %d: %s", self._revision, error.detail)
+            log("tenancy", error.detail, level=logging.WARNING, serving_revision=self._revision)
         else:
             self._held.update((key.key_id, key) for key in changed)
             self._revision, self._as_of = revision, began

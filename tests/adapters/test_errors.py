@@ -20,6 +20,14 @@ def test_every_error_is_an_adapter_error_and_says_when_it_is_raised():
     assert all(issubclass(c, errors.AdapterError) and c.__doc__ for c in classes())
 
 
+def test_the_rows_of_a_batch_carry_a_reason_each_and_name_every_reason_once():
+    long, odd = errors.InvalidRow("too long"), errors.InvalidArrangement("no sum")
+    batch = errors.InvalidRows({1: long, 3: odd, 4: errors.InvalidRow("too long")})
+    assert isinstance(batch, errors.InvalidRow)
+    assert (batch.faults[1], batch.faults[3]) == (long, odd)
+    assert str(batch) == "too long; no sum"
+
+
 def test_a_misfit_carries_every_reason():
     misfit = errors.Misfit(["one", "two"])
     assert misfit.reasons == ("one", "two")

@@ -149,6 +149,7 @@ def test_a_multi_task_chooses_by_the_rows_task(model):
     [
         Fuse("seq_bn", "headless"),
         Average("seq_bn", "headless", weights=[1, 2]),
+        {"sum": ["lora_qv", "lora_qv"]},
         Split("seq_bn", "headless", splits=[2, 6]),
         ["lora_qv", {"fuse": ["seq_bn", "headless"]}],
     ],
@@ -223,6 +224,9 @@ def test_answers_come_as_tuples_on_demand(model):
 def test_nothing_that_was_given_is_left_out_silently(model):
     with pytest.raises(TypeError, match="forward takes no 'position_ids'"):
         model(**batch(), position_ids=torch.zeros(3, 8))
+    with pytest.raises(TypeError, match="forward takes no 'output_attentions'"):
+        model(**batch(), output_attentions=True)
+    assert model(**batch(), head="tags", position_ids=None, output_attentions=False).logits.shape == (3, 8, 2)
     with pytest.raises(ValueError, match="no adapter 'x'"):
         model(**batch(), adapter_names=["x"])
     with pytest.raises(InvalidRow, match="equally many branches"):
@@ -230,6 +234,14 @@ def test_nothing_that_was_given_is_left_out_silently(model):
         model(**batch(), adapter_names=split)
     with pytest.raises(InvalidRow, match="outside of the vocabulary"):
         model(torch.tensor([[1, builders.VOCABULARY]]), head="tags")
+
+
+def test_goals_need_a_head_that_looks_at_them(model):
+    model.active_head = None
+    with pytest.raises(InvalidRow, match="labels mean nothing"):
+        model(**batch(), adapter_names=[], labels=torch.tensor([0, 1, 0]))
+    with pytest.raises(InvalidRow, match="start_positions mean nothing"):
+        model(**batch(), adapter_names="seq_bn", start_positions=torch.tensor([0, 1, 0]))
 
 
 def test_two_passes_do_not_mix_after_one_failed(model):

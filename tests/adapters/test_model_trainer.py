@@ -113,6 +113,20 @@ def test_a_checkpoint_is_small_and_training_resumes_from_it_to_the_bit(tmp_path)
     assert changed(state(model), other) == set()
 
 
+def test_training_resumes_from_a_checkpoint_with_fewer_adapters(tmp_path):
+    steps = {"max_steps": 8, "save_strategy": "steps", "save_steps": 4}
+    Trainer(fresh(), arguments(tmp_path, **steps), train_dataset=data()).train()
+    more = fresh(seed=2)
+    more.add_adapter("other")
+    more.train_adapter("task")
+    before = {name: tensor for name, tensor in state(more).items() if name.startswith("adapters.other")}
+    resumed = Trainer(more, arguments(tmp_path / "resumed", **steps), train_dataset=data())
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    ended = load_file(tmp_path / "checkpoint-8" / "model.safetensors")
+    now = state(more)
+    assert all(torch.equal(now[name], tensor) for name, tensor in (ended | before).items())
+
+
 def test_an_orthogonal_reft_stays_orthogonal_even_under_weight_decay(tmp_path):
     model = fresh("loreft[r=3]")
     before = model.adapters["task"].package().tensors

@@ -1,12 +1,17 @@
 """Log lines: their shape, their scope, and what never gets into them."""
 
+import ast
 import io
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
+import serving
+from serving.errors import NotReady
 from serving.logs import configure, log, request_scope
+from serving.registry.database import Database
 
 
 @pytest.fixture
@@ -69,3 +74,27 @@ def test_below_the_level_nothing_is_written(lines):
 def test_values_that_json_lacks_are_written_as_text(lines):
     log("engine", "odd", where=object)
     assert "object" in lines()[0]["where"]
+
+
+def test_the_registrys_warnings_are_lines_like_all_others(lines, tmp_path):
+    database = Database.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    database.close()
+    (tmp_path / "registry.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(NotReady), database.read():
+        pass
+    (line,) = lines()
+    assert (line["part"], line["level"], line["why"]) == ("registry", "warning", "DatabaseError")
+
+
+def test_no_module_has_a_logger_of_its_own_name():
+    """What `configure` sets up is `chorus.*`; a logger called after its module would reach no log file."""
+    package = Path(serving.__file__).parent
+    wrong = [
+        path.name
+        for path in sorted(package.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("getLogger")
+        and "__name__" in ast.unparse(node)
+    ]
+    assert wrong == []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.architectures.families import ARCHITECTURES
+from adapters.architectures.families import ARCHITECTURES, architecture_of
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import Misfit
 from adapters.manifest import Manifest, Provenance, Requires
@@ -40,10 +40,12 @@ def origin(saved: Mapping[str, Any]) -> Provenance:
 
 
 def envelope(manifest: Manifest, name: str) -> dict[str, Any]:
-    """The members around a configuration that is written."""
+    """The members around a configuration that is written; raises `UnknownArchitecture`."""
+    family = architecture_of(manifest.requires.model_type)
     return {
         "hidden_size": manifest.requires.hidden_size,
-        "model_class": None,
+        # AdapterHub gives a head to a model of just this class.
+        "model_class": family.hub_class,
         "model_name": None,
         "model_type": manifest.requires.model_type,
         "name": name,

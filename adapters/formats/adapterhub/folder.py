@@ -3,12 +3,13 @@
 adapter    adapter_config.json, adapter.safetensors [, head_config.json, model_head.safetensors]
 fusion     adapter_fusion_config.json, model_adapter_fusion.safetensors
 head       head_config.json, model_head.safetensors
-embedding  embedding.safetensors (the converter makes it from embedding.pt) [, tokenizer/tokenizer.json]
+embedding  embedding.safetensors (the converter makes it from embedding.pt), written as both [, tokenizer/tokenizer.json]
 
 A whole setup (adapter_setup.json, and a folder for each of its members) is read by `setup`.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _UNSHARED = (
     "a base model's own save leaves out what modules share: save the adapter from a model with a head "
     "(AutoAdapterModel), which keeps it"
 )
+_NATIVE = "AdapterHub's layout can not hold this: keep it as a native package"
 
 
 def read(folder: Path, profile: BackboneProfile, *, name: str | None = None) -> Package:
@@ -173,8 +175,12 @@ def _words(package: Package, name: str, member: str) -> tuple[dict[str, Any], di
     """(configuration, tensors by key) of an adapter or a fusion.
 
     The configuration is the one that the package came with, if it still says the same; else one that is made for it.
+    Raises `Misfit` where AdapterHub would compute something else, or what is made could not be read again.
     """
     manifest = package.manifest
+    refused = parts.unwritable(manifest.parts)
+    if refused:
+        raise Misfit(refused)
     half = package.tensors.get("model/embed_out/F.0.weight")
     width = manifest.requires.hidden_size if half is None else 2 * half.shape[1]
     inner = manifest.source.get("inner_layers")
@@ -183,24 +189,30 @@ def _words(package: Package, name: str, member: str) -> tuple[dict[str, Any], di
     if manifest.provenance.library == LIBRARY and isinstance(saved, Mapping):
         called = str(saved.get("name"))
         stored = _to_keys(package, called, host)
-        if _says(saved, called, stored, host) == (manifest.parts, manifest.children):
-            return dict(saved), stored
-    config: dict[str, Any] = {"config": parts.write_config(manifest.parts, host)}
+        with suppress(Misfit):
+            if _says(saved, called, stored, host) == (manifest.parts, manifest.children):
+                return dict(saved), stored
+    config = parts.write_config(manifest.parts, host)
+    made, stored = envelope(manifest, name) | {"config": config}, _to_keys(package, name, host)
     if manifest.kind == "fusion":
-        config["adapter_names"] = list(manifest.children)
-    return envelope(manifest, name) | config, _to_keys(package, name, host)
+        made["adapter_names"] = list(manifest.children)
+    try:
+        specs, children = _says(made, name, stored, host)
+    except Misfit as misfit:
+        raise Misfit([*misfit.reasons, _NATIVE]) from misfit
+    # Native parts may spell out defaults, so what is compared is their wording.
+    if (parts.write_config(specs, host), children) != (config, manifest.children):
+        raise Misfit(["the configuration would read as something else", _NATIVE])
+    return made, stored
 
 
 def _says(
     saved: Mapping[str, Any], name: str, stored: Mapping[str, Tensor], host: Host
-) -> tuple[tuple[PartSpec, ...], tuple[str, ...]] | None:
-    """(parts, children) that a configuration says; None where it can not be read."""
-    try:
-        if "adapter_names" in saved:
-            return (fusion.read(saved, name, stored, host),), fusion.children(saved, name)
-        return parts.read_parts(saved, host), ()
-    except Misfit:
-        return None
+) -> tuple[tuple[PartSpec, ...], tuple[str, ...]]:
+    """(parts, children) that a configuration says; raises `Misfit`."""
+    if "adapter_names" in saved:
+        return (fusion.read(saved, name, stored, host),), fusion.children(saved, name)
+    return parts.read_parts(saved, host), ()
 
 
 def _to_keys(package: Package, name: str, host: Host) -> dict[str, Tensor]:

@@ -116,6 +116,11 @@ def write_config(parts: Sequence[PartSpec], host: Host) -> dict[str, Any]:
     return configs[0] if len(configs) == 1 else {"architecture": "union", "configs": configs}
 
 
+def unwritable(parts: Iterable[PartSpec]) -> list[str]:
+    """Why AdapterHub would compute something else than the parts, whatever a configuration says of them."""
+    return [reason for part in parts if part.method == "reft" for reason in reft.unsaved(part.config)]
+
+
 def _layout(part: PartSpec) -> Layout:
     layout = LAYOUTS.get(part.method)
     if layout is None:

@@ -1,7 +1,8 @@
 """ReFT: one or two units behind each layer.
 
-AdapterHub does not store whether a unit subtracts its projection, so that a DiReFT comes back as a NoReFT (and computes
-as one: adapters 1.3.0). It takes the member from a configuration that has it; what is written here says it.
+AdapterHub (adapters 1.3.0) neither stores whether a unit subtracts its projection, nor takes that from a configuration
+that says it: what it loads always subtracts. A DiReFT that it saved comes back as a NoReFT, and computes as one. Here the
+member is read where somebody wrote it, and a part that does not subtract is not written.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,11 @@ from adapters.manifest import PartSpec
 UNSAID = (
     "AdapterHub does not store whether a ReFT without orthogonality subtracts its projection: it is read as one that "
     "does (NoReFT), which is what AdapterHub itself computes after loading; a DiReFT was trained as one that does not"
+)
+
+UNSAVED = (
+    "AdapterHub loads every ReFT as one that subtracts its projection, so that a DiReFT would compute something else "
+    "there: keep it as a native package"
 )
 
 
@@ -42,6 +48,11 @@ def read(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
 def unsaid(config: Mapping[str, Any]) -> Iterable[str]:
     """What the operator should know of a configuration of ReFT."""
     return [] if config.get("orthogonality") or "subtract_projection" in config else [UNSAID]
+
+
+def unsaved(config: Mapping[str, Any]) -> Iterable[str]:
+    """Why AdapterHub would compute something else than a part, whatever a configuration says of it."""
+    return [] if config["subtract_projection"] else [UNSAVED]
 
 
 def keys(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:

@@ -15,5 +15,18 @@ def test_an_unknown_family_is_refused_naming_those_that_exist():
         architecture_of("gpt2")
 
 
+def test_heads_are_written_for_the_class_that_adapterhub_loads_them_into():
+    assert {name: record.hub_class for name, record in ARCHITECTURES.items()} == {
+        "bert": "BertAdapterModel",
+        "roberta": "RobertaAdapterModel",
+        "xlm-roberta": "XLMRobertaAdapterModel",
+        "electra": "ElectraAdapterModel",
+        "distilbert": "DistilBertAdapterModel",
+        "albert": "AlbertAdapterModel",
+        "deberta-v2": "DebertaV2AdapterModel",
+        "modernbert": "ModernBertModel",
+    }
+
+
 def test_no_two_records_are_for_one_model_type():
     assert len(FAMILIES) == len(ARCHITECTURES) == 8

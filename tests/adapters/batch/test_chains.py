@@ -4,7 +4,7 @@ from adapters.architectures.sites import Address
 from adapters.batch.chains import chains_of, key_of
 from adapters.batch.program import Act, Fan
 from adapters.batch.rows import Row
-from adapters.errors import InvalidRow
+from adapters.errors import InvalidArrangement
 from adapters.manifest import PartSpec
 from tests.adapters import builders
 from tests.adapters.batch.arrangements import average, split
@@ -63,13 +63,13 @@ def test_arms_that_are_chains_enter_and_arms_of_one_adapter_do_not():
 def test_averages_and_splits_must_have_every_arm_at_a_place():
     everywhere, below = residents(PARTS["seq_bn"], PARTS["one_layer_bn"])
     for fork in (average((everywhere,), (below,), weights=[1, 1]), split((everywhere,), (below,), splits=[2, 2])):
-        with pytest.raises(InvalidRow, match="must act at the same places; at 0/ffn_junction"):
+        with pytest.raises(InvalidArrangement, match="must act at the same places; at 0/ffn_junction"):
             chains_of(row(fork))
 
 
 def test_prefixes_can_not_be_forked():
     a, b = residents(PARTS["prefix_flat"], PARTS["prefix_flat"])
-    with pytest.raises(InvalidRow, match="prefix_tuning has no average"):
+    with pytest.raises(InvalidArrangement, match="prefix_tuning has no average"):
         chains_of(row(average((a,), (b,), weights=[1, 1])))
 
 
@@ -77,7 +77,7 @@ def test_a_sum_adds_loras_alone():
     from tests.adapters.batch.arrangements import add
 
     a, b = residents(PARTS["lora_qv"], PARTS["ia3"])
-    with pytest.raises(InvalidRow, match="sum"):
+    with pytest.raises(InvalidArrangement, match="sum"):
         chains_of(row(add((a,), (b,))))
 
 
@@ -96,7 +96,7 @@ def test_equal_trees_have_equal_keys_and_other_trees_have_others():
 def test_a_factor_of_inputs_can_not_chain():
     sides = [PartSpec("ia3", {"sites": builders.sites(["ffn_out"], at=side)}) for side in ("input", "output")]
     inner, outer = residents(*sides)
-    with pytest.raises(InvalidRow, match="be followed by"):
+    with pytest.raises(InvalidArrangement, match="be followed by"):
         chains_of(row(inner, outer))
-    with pytest.raises(InvalidRow, match="can not follow"):
+    with pytest.raises(InvalidArrangement, match="can not follow"):
         chains_of(row(outer, inner))

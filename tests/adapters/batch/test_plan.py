@@ -3,8 +3,8 @@ import torch
 
 from adapters.architectures.sites import Address
 from adapters.batch.plan import plan_batch
-from adapters.batch.rows import Row
-from adapters.errors import InvalidRow
+from adapters.batch.rows import Fork, Row
+from adapters.errors import InvalidArrangement, InvalidRow, InvalidRows
 from adapters.manifest import PartSpec
 from adapters.weights import alone
 from tests.adapters import builders
@@ -134,3 +134,17 @@ def test_adapters_of_two_arenas_are_never_read_from_one():
 
 def test_rows_without_adapters_have_no_operands():
     assert not plan([row(), row()]).steps
+
+
+def test_every_row_that_can_not_run_is_told_by_its_place_in_the_batch():
+    lora, bn = residents("lora_qv", "seq_bn")
+    odd = Fork("sum", ((bn,), (bn,)), (False, False))
+    batch = [row(odd), row(lora), row(lora, length=41), row(odd, length=2), row(bn), row(odd, skip=frozenset({0}))]
+    with pytest.raises(InvalidRows) as caught:
+        plan(batch)
+    faults = caught.value.faults
+    assert list(faults) == [0, 2, 3, 5]
+    assert [type(fault) for fault in faults.values()] == [InvalidArrangement, InvalidRow] + [InvalidArrangement] * 2
+    assert "no sum" in str(faults[0])
+    assert "41 tokens" in str(faults[2])
+    assert plan([one for i, one in enumerate(batch) if i not in faults]).layout.rows == 2

@@ -3,10 +3,11 @@ import pytest
 
 from adapters.batch.rows import Row, check_row, leaves, members_of, own_tokens, positions, segment_ids
 from adapters.composition import parse
-from adapters.errors import InvalidRow, UnsupportedComposition
+from adapters.errors import InvalidArrangement, InvalidRow, UnsupportedComposition
 from adapters.manifest import HeadSpec
 from adapters.weights import Resident
 from tests.adapters import builders
+from tests.adapters.batch.arrangements import average, split
 
 GEOMETRY = builders.profile("bert").geometry
 ROBERTA = builders.profile("roberta").geometry
@@ -117,3 +118,24 @@ def test_heads_that_need_more_of_the_row_are_refused_without_it():
     with pytest.raises(InvalidRow, match="undoes the row's invertible adapter"):
         check_row(Row((speller,), speller, None, np.arange(5, 9)), GEOMETRY)
     check_row(Row((), speller, None, np.arange(5, 9)), GEOMETRY)
+
+
+def test_splits_must_hold_all_tokens_of_a_row_and_of_an_arms_share():
+    member = builders.in_one_arena([builders.adapter("bert", [builders.PARTS["seq_bn"]])])[0]
+    prompt = builders.in_one_arena([builders.adapter("bert", [builders.PARTS["prompt"]])])[0]
+
+    def row(*members, length):
+        return Row(members, None, None, builders.ids(1, length))
+
+    inner = split((member,), (member,), splits=[1, 1])
+    outer = split((member,), [inner], splits=[3, 4])
+    for fine in (row(inner, length=2), row(outer, length=5), row(outer, length=2)):  # the last gives `inner` nothing
+        check_row(fine, GEOMETRY)
+    for bad, reason in (
+        (row(inner, length=3), r"3 tokens, but the splits \[1, 1\] add up to 2"),
+        (row(outer, length=6), r"3 tokens, but the splits \[1, 1\] add up to 2"),
+        (row(prompt, inner, length=1), "4 tokens"),  # three are the prompt's
+        (row(average([outer], (member,), weights=[1, 1]), length=8), r"8 tokens, but the splits \[3, 4\]"),
+    ):
+        with pytest.raises(InvalidArrangement, match=reason):
+            check_row(bad, GEOMETRY)

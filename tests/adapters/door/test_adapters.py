@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import set_seed
 
-from adapters.door.blocks import Fuse
-from adapters.errors import Misfit
+from adapters.door import blocks
+from adapters.door.blocks import Fuse, Stack
+from adapters.errors import InvalidName, Misfit
 from adapters.formats import native, peft
 from adapters.manifest import PartSpec
 from adapters.methods.presets import PRESETS
@@ -102,7 +103,7 @@ def test_an_adapter_and_its_head_are_saved_and_loaded_in_adapterhubs_layout(mode
 def test_an_adapter_loaded_under_another_name_is_saved_under_that(model, tmp_path):
     put(model, "a", head="one_layer")
     model.save_adapter(tmp_path / "a", "a")
-    assert model.load_adapter(tmp_path / "a", "b") == "b"
+    assert model.load_adapter(tmp_path / "a", load_as="b") == "b"
     model.save_adapter(tmp_path / "b", "b")
     assert fresh().load_adapter(tmp_path / "b") == "b"
     assert equal(model.adapter_package("a", with_head=False), model.adapter_package("b", with_head=False))
@@ -113,7 +114,8 @@ def test_an_adapter_loaded_under_another_name_is_saved_under_that(model, tmp_pat
 
 LARGER = {"compacter", "compacter++"}  # than the tests' backbone, as they come
 SMALLER = ("compacter[reduction_factor=8]", "compacter++[reduction_factor=8]")
-CONFIGS = (*sorted({*PRESETS} - LARGER), *SMALLER)
+UNSAVED = {"direft"}  # AdapterHub loads it as a noreft
+CONFIGS = (*sorted({*PRESETS} - LARGER - UNSAVED), *SMALLER)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -127,8 +129,9 @@ def test_every_configuration_survives_saving_and_loading(model, config, tmp_path
     assert torch.equal(model(IDS, adapter_names="a").last_hidden_state, other(IDS, adapter_names="a").last_hidden_state)
 
 
-def test_what_adapterhubs_layout_has_no_words_for_travels_as_a_native_package(model, tmp_path):
-    put(model, "a", "ia3_input")
+@pytest.mark.parametrize("kind", ["ia3_input", "direft"])
+def test_what_adapterhubs_layout_has_no_words_for_travels_as_a_native_package(model, kind, tmp_path):
+    put(model, "a", kind)
     with pytest.raises(Misfit):
         model.save_adapter(tmp_path / "a", "a")
     (tmp_path / "a.safetensors").write_bytes(native.write(model.adapter_package("a")))
@@ -160,7 +163,7 @@ def test_a_pickled_adapter_is_read_through_the_converter(model, tmp_path):
 
     torch.save(load_file(tmp_path / "a" / "adapter.safetensors"), tmp_path / "a" / "pytorch_adapter.bin")
     (tmp_path / "a" / "adapter.safetensors").unlink()
-    model.load_adapter(tmp_path / "a", "b")
+    model.load_adapter(tmp_path / "a", load_as="b")
     assert equal(model.adapter_package("a"), model.adapter_package("b"))
 
 
@@ -173,15 +176,66 @@ def test_what_is_no_adapter_is_not_loaded(model, tmp_path):
         model.load_adapter(tmp_path / "nowhere")
 
 
+def test_arguments_have_adapterhubs_names_and_order(model, tmp_path):
+    model.add_adapter("a", "lora", False, True)
+    assert model.active_adapters == Stack("a").children[0]
+    model.add_adapter(adapter_name="a", config=None, overwrite_ok=True)
+    assert model.adapters["a"].manifest.method == "bottleneck"
+    model.keep(model.heads, "a", builders.package("bert", [], builders.HEADS["two_layers"]))
+    model.save_adapter(save_directory=tmp_path / "a", adapter_name="a", use_safetensors=True)
+    names = {0: "x", 1: "y", 2: "z"}
+    loaded = model.load_adapter(tmp_path / "a", "pfeiffer", None, None, "b", True, None, None, names, True, False)
+    assert loaded == "b"
+    assert model.heads["b"].manifest.head.labels == ("x", "y", "z")
+    assert list(blocks.names(model.active_adapters)) == ["b"]
+    assert set(model.get_adapter("b")) == {0, 1}
+    assert "down.weight" in model.get_adapter("b")[1]["ffn_junction"]
+
+
+@pytest.mark.parametrize("given", ["version", "model_name", "custom_weights_loaders", "leave_out"])
+def test_arguments_that_mean_nothing_here_are_refused_with_a_remedy(model, given, tmp_path):
+    put(model, "a")
+    model.save_adapter(tmp_path / "a", "a")
+    with pytest.raises(TypeError, match=f"load_adapter takes no {given}: "):
+        model.load_adapter(tmp_path / "a", load_as="b", **{given: [1]})
+    with pytest.raises(TypeError, match="save_adapter takes no meta_dict: "):
+        model.save_adapter(tmp_path / "b", "a", meta_dict={})
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_configuration_that_is_asked_for_is_checked(model, tmp_path):
+    model.add_adapter("a", "lora[r=4]")
+    model.save_adapter(tmp_path / "a", "a")
+    model.load_adapter(tmp_path / "a", "lora[r=4]")
+    for wrong in ("lora", "seq_bn"):
+        with pytest.raises(Misfit, match="made with another configuration"):
+            model.load_adapter(tmp_path / "a", wrong, load_as="b")
+    assert "b" not in model.adapters
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "..", "."])
+def test_no_name_leads_out_of_the_folder(model, name, tmp_path):
+    put(model, "fine")
+    put(model, name)
+    model.save_adapter(tmp_path / "one", name)
+    with pytest.raises(InvalidName, match="names no place inside"):
+        model.save_all_adapters(tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+    with pytest.raises(InvalidName, match="load_as"):
+        model.load_adapter(tmp_path / "one")
+    assert model.load_adapter(tmp_path / "one", load_as="safe") == "safe"
+
+
 def test_deleting_what_is_active_leaves_nothing_active(model):
+    assert not model.has_adapters
     put(model, "a")
     put(model, "b")
+    assert model.has_adapters
     model.set_active_adapters(["a", "b"])
     model.delete_adapter("a")
     assert model.active_adapters is None
     assert list(model.adapters) == ["b"]
-    with pytest.raises(ValueError, match="no adapter 'a'"):
-        model.delete_adapter("a")
+    model.delete_adapter("a")  # as in AdapterHub, what is not here needs no deleting
 
 
 def test_training_an_adapter_freezes_the_others_and_makes_it_active(model):

@@ -3,7 +3,7 @@ import pytest
 from adapters import composition
 from adapters.composition import Leaf
 from adapters.door import blocks
-from adapters.door.blocks import Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack, block, for_rows
+from adapters.door.blocks import Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack, Sum, block, for_rows
 from adapters.errors import InvalidComposition
 from adapters.refs import Reference
 
@@ -31,6 +31,8 @@ def test_every_kind_of_block_has_its_json():
         (Parallel("a", ["b", "c"]), {"parallel": ["a", ["b", "c"]]}),
         (Split("a", "b", splits=[2, 3]), {"split": ["a", "b"], "splits": [2, 3]}),
         (MultiTask("a", "b"), {"multi_task": ["a", "b"]}),
+        (Sum("a", "b"), {"sum": ["a", "b"]}),
+        (Split("a", "b", splits=[3, 3]), Split("a", "b", splits=3)),
         (Stack("a", Fuse("b", "c")), ["a", {"fuse": ["b", "c"]}]),
     ]
     for made, written in pairs:
@@ -54,6 +56,19 @@ def test_names_may_be_any_text():
         ({"fuse": []}, "Fuse is empty"),
         ({"fuse": [{"fuse": ["a"]}]}, "Fuse can not hold Fuse"),
         ({"average": [{"parallel": ["a"]}]}, "Average can not hold Parallel"),
+        ({"sum": [["a"]]}, "Sum can not hold Stack"),
+        ({"fuse": ["a"], "name": 3}, "name of a Fuse is a text"),
+        *(({"average": ["a", "b"], "weights": w}, "weights takes 2 numbers") for w in ([1], [1, 2, 3], "ab", 1.5)),
+        ({"average": ["a", "b"], "weights": [float("nan"), 1]}, "finite"),
+        ({"average": ["a", "b"], "weights": [1, -1]}, "sum, which is zero"),
+        (composition.Average((leaf("a"),), (1.0, 2.0)), "weights takes 1 numbers"),
+        ({"split": ["a", "b"]}, "splits takes 2 lengths"),
+        ({"split": ["a", "b"], "splits": [7]}, "splits takes 2 lengths"),
+        *(({"split": ["a", "b"], "splits": s}, "positive integers") for s in ([-1, 8], [0, 7], [3.5, 3.5], [True, 1])),
+        (composition.Split((leaf("a"),), (0,)), "positive integers"),
+        (["b", {"stack": ["a"], "skip_layers": [0]}], "belongs to the outermost block"),
+        ({"average": ["b", {"stack": ["a"], "skip_layers": [0]}]}, "belongs to the outermost block"),
+        ([composition.Composition(composition.Stack((leaf("a"),)), frozenset([1]))], "belongs to the outermost block"),
     ],
 )
 def test_what_is_no_composition_is_refused(value, reason):
@@ -67,8 +82,13 @@ def test_a_batch_split_gives_every_row_its_own_block():
     assert for_rows(BatchSplit("a", "b", batch_sizes=1), 2) == [leaf("a"), leaf("b")]
     with pytest.raises(InvalidComposition, match="add up to no batch of 4 rows"):
         for_rows(made, 4)
-    with pytest.raises(InvalidComposition, match="2 numbers of rows"):
-        BatchSplit("a", "b", batch_sizes=[1])
+    for wrong in ([1], [1, 0], [1.5, 1], [True, 1], True, "ab", None):
+        with pytest.raises(InvalidComposition, match="2 numbers of rows"):
+            BatchSplit("a", "b", batch_sizes=wrong)
+    with pytest.raises(InvalidComposition, match="0 numbers of rows"):
+        BatchSplit(batch_sizes=1)
+    with pytest.raises(InvalidComposition, match="add up to 1"):
+        Average("a", "b", weights=[1, 2], normalize_weights=False)
 
 
 def test_a_batch_split_inside_of_a_block_is_taken_out_row_by_row():
@@ -114,4 +134,7 @@ def test_rows_carry_named_fusions_stacks_and_skipped_layers():
     assert made.block.name == Reference("a,b", alias=blocks.FUSION)
     assert blocks.composed(leaf("a"), frozenset()).block == composition.Stack((leaf("a"),))
     assert blocks.skipped({"stack": ["a"], "skip_layers": [0, 2]}) == {0, 2}
+    for wrong in ([-1], "x", 3, [1.0], None):
+        with pytest.raises(InvalidComposition, match="layer numbers from 0"):
+            blocks.skipped({"stack": ["a"], "skip_layers": wrong})
     assert blocks.skipped("a") == blocks.skipped(None) == frozenset()

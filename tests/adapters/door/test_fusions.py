@@ -3,7 +3,7 @@ import torch
 from transformers import set_seed
 
 from adapters.door.blocks import Fuse, Stack
-from adapters.errors import Misfit
+from adapters.errors import InvalidName, Misfit
 from adapters.model import AdapterModel
 from tests.adapters import builders
 
@@ -81,12 +81,64 @@ def test_a_fusion_loaded_under_another_name_is_used_and_saved_by_that(model, tmp
     assert model.load_adapter_fusion(tmp_path / "g") == "g"
 
 
+def test_dictionaries_say_what_differs_from_the_dynamic_configuration(model):
+    model.add_adapter_fusion(["a", "b"], {"value": False, "residual_before": True}, "mine", True, True)
+    config = model.fusions["mine"].manifest.parts[0].config
+    assert (config["query"], config["value"], config["residual_before"]) == (True, False, True)
+    with pytest.raises(Misfit, match="temperature"):
+        model.add_adapter_fusion(["a", "b"], {"temperature": True})
+    with pytest.raises(Misfit, match="and dictionaries"):
+        model.add_adapter_fusion(["a", "b"], ["query"])
+    with pytest.raises(TypeError, match="skip some when it is active"):
+        model.add_adapter_fusion({"fuse": ["a", "b"], "skip_layers": [0]})
+
+
+def test_a_fusion_is_active_with_its_adapters_or_not_loaded_at_all(model, tmp_path):
+    model.add_adapter_fusion(["a", "b"])
+    model.save_adapter_fusion(tmp_path / "f", ["a", "b"])
+    bare = AdapterModel.from_pretrained(builders.folder("bert"))
+    with pytest.raises(ValueError, match="no adapter 'a'"):
+        bare.load_adapter_fusion(tmp_path / "f", set_active=True)
+    assert len(bare.fusions) == 0
+    bare.load_adapter_fusion(tmp_path / "f")
+    assert list(bare.fusions) == ["a,b"]
+
+
+@pytest.mark.parametrize(("with_head", "name"), [(True, "a,b"), ("tags", "tags")])
+def test_a_head_travels_in_a_fusions_folder(model, with_head, name, tmp_path):
+    model.add_adapter_fusion(["a", "b"])
+    model.add_tagging_head(name)
+    model.save_adapter_fusion(tmp_path / "f", ["a", "b"], with_head=with_head)
+    bare = AdapterModel.from_pretrained(builders.folder("bert"))
+    bare.load_adapter_fusion(tmp_path / "f", with_head=False)
+    assert len(bare.heads) == 0
+    bare.load_adapter_fusion(tmp_path / "f")
+    assert bare.active_head == name
+    one, two = (made.heads[name].package().tensors for made in (model, bare))
+    assert all(torch.equal(tensor, two[key]) for key, tensor in one.items())
+
+
+def test_all_fusions_are_saved_in_folders_of_their_names(model, tmp_path):
+    model.add_adapter_fusion(["a", "b"])
+    model.add_adapter_fusion(["a", "b"], name="mine")
+    model.save_all_adapter_fusions(tmp_path / "all")
+    assert model.load_adapter_fusion(tmp_path / "all" / "mine", "again") == "again"
+    assert (tmp_path / "all" / "a,b" / "adapter_fusion_config.json").is_file()
+    model.add_adapter_fusion(["a", "b"], name="../out")
+    with pytest.raises(InvalidName, match="names no place inside"):
+        model.save_all_adapter_fusions(tmp_path / "all")
+    model.save_adapter_fusion(tmp_path / "out", "../out")
+    with pytest.raises(InvalidName, match="names no place inside"):
+        model.load_adapter_fusion(tmp_path / "out")
+    with pytest.raises(TypeError, match="takes no custom_weights_loaders"):
+        model.load_adapter_fusion(tmp_path / "out", "x", ["loader"])
+
+
 def test_deleting_an_active_fusion_leaves_nothing_active(model, tmp_path):
     model.add_adapter_fusion(["a", "b"], set_active=True)
     model.delete_adapter_fusion(["a", "b"])
     assert model.active_adapters is None
-    with pytest.raises(ValueError, match="no fusion 'a,b'"):
-        model.delete_adapter_fusion(["a", "b"])
+    model.delete_adapter_fusion(["a", "b"])  # as in AdapterHub, what is not here needs no deleting
     model.save_adapter(tmp_path / "a", "a")
     with pytest.raises(Misfit, match="no fusion, but a package of kind 'adapter'"):
         model.load_adapter_fusion(tmp_path / "a")

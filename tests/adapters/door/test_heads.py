@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import set_seed
 
-from adapters.errors import Misfit
+from adapters.errors import InvalidName, Misfit
 from adapters.formats import native
 from adapters.heads.question_answering import LABELS
 from adapters.model import AdapterModel
@@ -121,5 +121,51 @@ def test_deleting_the_active_head_leaves_none_active(model, tmp_path):
     assert "last_hidden_state" in model(IDS)
     with pytest.raises(ValueError, match="no active head"):
         model.save_head(tmp_path)
-    with pytest.raises(ValueError, match="no head 'a'"):
-        model.delete_head("a")
+    model.delete_head("a")  # as in AdapterHub, what is not here needs no deleting
+
+
+def test_arguments_have_adapterhubs_order(model):
+    model.add_classification_head("c", 3, 1, None, True, True, {0: "a", 1: "b", 2: "c"}, True)
+    spec = model.heads["c"].manifest.head
+    assert (spec.type, spec.layers, spec.pooling) == ("multilabel_classification", 1, "pooler")
+    assert model.get_labels() == ["a", "b", "c"]
+    model.add_tagging_head("t", 2, 2, "relu", True, {0: "o", 1: "x"})
+    assert model.get_labels_dict("t") == {0: "o", 1: "x"}
+    model.add_multiple_choice_head("m", 3, 1, None, True, {0: "a", 1: "b", 2: "c"}, True)
+    assert model.heads["m"].manifest.head.choices == 3
+    model.add_dependency_parsing_head("d", 2, True, {0: "r", 1: "s"})
+    assert model.get_labels("d") == ["r", "s"]
+    model.add_masked_lm_head("l", "relu", 3, True)
+    spec = model.heads["l"].manifest.head
+    assert (spec.activation, spec.layers) == ("relu", 3)
+    model.add_qa_head("q", 2, 2, "relu", True)
+    assert model.heads["q"].manifest.head.layers == 2
+    with pytest.raises(ValueError, match="two outputs"):
+        model.add_qa_head("q", 3)
+    with pytest.raises(ValueError, match="two outputs"):
+        model.add_qa_head("q", id2label={0: "a", 1: "b"})
+    model.active_head = None
+    with pytest.raises(ValueError, match="no active head"):
+        model.get_labels()
+
+
+def test_a_loaded_head_takes_other_labels(model, tmp_path):
+    model.add_tagging_head("t", id2label={0: "o", 1: "x"})
+    model.save_head(save_directory=tmp_path / "t", head_name="t", use_safetensors=True)
+    model.load_head(tmp_path / "t", "renamed", {1: "new", 0: "old"})
+    assert model.get_labels() == ["old", "new"]
+    with pytest.raises(ValueError, match="labels 0 to 1"):
+        model.load_head(tmp_path / "t", "renamed", {1: "new", 2: "old"})
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "..", "."])
+def test_heads_are_saved_below_the_folder_and_nowhere_else(model, name, tmp_path):
+    model.add_tagging_head("fine")
+    model.add_tagging_head(name)
+    with pytest.raises(InvalidName, match="names no place inside"):
+        model.save_all_heads(tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+    model.save_head(tmp_path / "one", name)
+    with pytest.raises(InvalidName, match="names no place inside"):
+        model.load_head(tmp_path / "one")
+    assert model.load_head(tmp_path / "one", load_as="safe") == "safe"

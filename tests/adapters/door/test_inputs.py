@@ -54,6 +54,11 @@ def test_padding_carries_gradients():
         ([[1, 2]], None, None, "input_ids must be a tensor"),
         (IDS, MASK[:1], None, "attention_mask is"),
         (IDS, None, IDS[:, :2], "token_type_ids is"),
+        (IDS.float(), None, None, "input_ids must be integers, not torch.float32"),
+        (IDS > 0, None, None, "input_ids must be integers"),
+        (IDS, None, IDS.float(), "token_type_ids must be integers"),
+        (IDS[:0], None, None, "at least one row"),
+        (IDS[:, :0], None, None, "a row one token"),
         (IDS, torch.tensor([[1, 0, 1, 0], [1, 1, 1, 1]]), None, "attention_mask has holes"),
     ],
 )

@@ -89,6 +89,78 @@ def test_half_of_a_goal_is_refused(problem, goals, reason):
         of(problem, [torch.zeros(3, 4, 2), torch.zeros(2, 3, 2)], goals)
 
 
+TWO = [torch.zeros(2)] * 2
+TOKENS = [torch.zeros(3, 2), torch.zeros(2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("problem", "logits", "labels", "reason"),
+    [
+        ("single_label", TWO, [0, 1, 0, 1], "an entry for each of the 2 rows, not \\[4\\]"),
+        ("single_label", TWO, [0], "each of the 2 rows"),
+        ("single_label", TWO, 1, "each of the 2 rows"),
+        ("single_label", TWO, [0, 2], "labels have 2, but the head knows 0 to 1"),
+        ("single_label", TWO, [0, -1], "labels have -1"),
+        ("single_label", TWO, [0.0, 1.0], "must be integers"),
+        ("single_label", TWO, [[0, 1], [1, 0]], "each row takes one"),
+        ("multi_label", TWO, [[1.0], [0.0]], "each row takes 2 of 0 and 1"),
+        ("multi_label", TWO, [1, 0], "each row takes 2 of 0 and 1"),
+        ("regression", TWO, [1.0, 2.0, 3.0], "each of the 2 rows"),
+        ("token", TOKENS, [[0, 1, 2, 0], [0, 0, 1, 1]], "labels have 2"),
+        ("token", TOKENS, [[0.0, 1, 1, 0], [0, 0, 1, 1]], "must be integers"),
+        ("token", TOKENS, [0, 1], "labels are"),
+        ("vocabulary", TOKENS, [[0, -1, 1, 0], [0, 0, 1, 1]], "labels have -1"),
+    ],
+)
+def test_labels_that_do_not_fit_the_head_are_refused(problem, logits, labels, reason):
+    with pytest.raises(InvalidRow, match=reason):
+        of(problem, logits, Goals(torch.tensor(labels)))
+
+
+def test_labels_that_do_not_count_are_no_fault():
+    assert float(of("single_label", TWO, Goals(torch.tensor([0, -100]))).loss) == pytest.approx(0.6931, abs=1e-4)
+    padded = torch.tensor([[0, 1, -100, 77], [77, 77, 1, 0]])  # padding is not the row's own
+    assert float(of("token", TOKENS, Goals(padded)).loss) == pytest.approx(0.6931, abs=1e-4)
+    small = Goals(torch.tensor([0, 1], dtype=torch.int32))
+    assert float(of("single_label", TWO, small).loss) == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_choices_places_and_trees_that_are_not_there_are_refused():
+    given = inputs.read(torch.ones(2, 3, 4, dtype=torch.long), None, None)
+    logits = [torch.tensor([float(i)]) for i in range(6)]
+    with pytest.raises(InvalidRow, match="labels have 3, but the head knows 0 to 2"):
+        of("choice", logits, Goals(torch.tensor([3, 0])), given=given)
+    with pytest.raises(InvalidRow, match="each of the 2 rows"):
+        of("choice", logits, Goals(torch.tensor([1] * 6)), given=given)
+    for side in (torch.tensor([0, 1, 2]), torch.tensor([0.0, 1.0])):
+        with pytest.raises(InvalidRow, match="start_positions must be"):
+            of("span", TOKENS, Goals(start_positions=side, end_positions=torch.tensor([0, 1])))
+    answers, fine = [torch.ones(2, 3, 4), torch.ones(2, 3, 4)], torch.zeros(2, 2, dtype=torch.long)
+    for name, value in (("labels_arcs", 3), ("labels_rels", 3), ("labels_rels", -1)):
+        goals = {"labels_arcs": fine, "labels_rels": fine, name: torch.tensor([[0, 0], [value, 0]])}
+        with pytest.raises(InvalidRow, match=f"{name} have {value}, but the head knows 0 to 2"):
+            of("tree", answers, Goals(**goals))
+    with pytest.raises(InvalidRow, match="one number per word: a row has 2"):
+        of("tree", answers, Goals(labels_arcs=fine[:, :1], labels_rels=fine))
+
+
+@pytest.mark.parametrize(
+    ("problems", "goals", "reason"),
+    [
+        ((None,), Goals(torch.tensor([0])), "labels mean nothing .*: add a head"),
+        (("span",), Goals(torch.tensor([0])), "labels mean nothing .*: give it end_positions, start_positions"),
+        (("token",), Goals(end_positions=torch.tensor([0])), "end_positions mean nothing .*: give it labels"),
+        (("tree", "span"), Goals(torch.tensor([0])), "give it end_positions, labels_arcs"),
+    ],
+)
+def test_goals_that_no_head_looks_at_are_refused(problems, goals, reason):
+    groups = [Group(None if problem is None else spec(problem), (0,), (0,)) for problem in problems]
+    with pytest.raises(InvalidRow, match=reason):
+        outputs.check(groups, goals)
+    outputs.check(groups, NOTHING)
+    outputs.check([*groups, Group(spec("token"), (1,), (1,)), Group(spec("span"), (1,), (1,))], goals)
+
+
 def test_several_outputs_are_one_with_the_sum_of_their_losses():
     one = of("single_label", [torch.zeros(2)] * 2, Goals(torch.tensor([0, 1])))
     assert outputs.together([one]) is one

@@ -4,7 +4,7 @@ from transformers import set_seed
 
 from adapters.door.blocks import Fuse, Parallel, Stack
 from adapters.door.owner import folder_of
-from adapters.errors import Misfit
+from adapters.errors import InvalidComposition, Misfit
 from adapters.model import AdapterModel
 from tests.adapters import builders
 
@@ -69,6 +69,18 @@ def test_skipped_layers_hold_for_the_active_composition(model):
     assert not torch.allclose(half, all_layers)
     model.set_active_adapters("a")
     assert torch.equal(model(ids).last_hidden_state, all_layers)
+
+
+@pytest.mark.parametrize("layers", [[99], [2], [-1], "x", 1, [0.0]])
+def test_layers_that_are_not_there_can_not_be_skipped(model, layers):
+    model.set_active_adapters("a")
+    with pytest.raises(InvalidComposition, match="skip_layers"):
+        model.set_active_adapters("b", skip_layers=layers)
+    with pytest.raises(InvalidComposition, match="skip_layers"):
+        model(torch.from_numpy(builders.ids(1, 6))[None], adapter_names={"stack": ["a"], "skip_layers": layers})
+    assert model.active_adapters == Stack("a").children[0]
+    with pytest.raises(InvalidComposition, match="give skip_layers once"):
+        model.set_active_adapters({"stack": ["a"], "skip_layers": [0]}, skip_layers=[1])
 
 
 def test_a_package_for_another_backbone_is_refused_with_every_reason(model):

@@ -5,7 +5,7 @@ import torch
 from transformers import set_seed
 
 from adapters.door.blocks import Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack
-from adapters.errors import Misfit
+from adapters.errors import InvalidName, Misfit
 from adapters.model import AdapterModel
 from tests.adapters import builders
 
@@ -96,13 +96,50 @@ def test_an_average_is_an_adapter_of_its_own(model):
 def test_averages_that_mean_nothing_are_refused(model):
     with pytest.raises(ValueError, match="a weight for each"):
         model.average_adapter("x", ["a", "b"], weights=[1])
-    with pytest.raises(ValueError, match="takes adapters"):
+    with pytest.raises(ValueError, match="takes names"):
         model.average_adapter("x", [])
     with pytest.raises(ValueError, match="sum, which is zero"):
         model.average_adapter("x", {"a": 1.0, "b": -1.0})
+    with pytest.raises(ValueError, match="must be finite"):
+        model.average_adapter("x", ["a", "b"], weights=[float("nan"), 1], normalize_weights=False)
+    with pytest.raises(TypeError, match="a list of names, not 'ab'"):
+        model.average_adapter("x", "ab")
     with pytest.raises(ValueError, match="already"):
         model.average_adapter("a", ["a", "b"])
     model.average_adapter("a", ["a", "b"], overwrite_ok=True)
+
+
+def test_heads_are_averaged_if_only_their_parameters_differ(model):
+    model.keep(model.heads, "other", builders.package("bert", [], builders.HEADS["one_layer"], seed=5))
+    model.average_head("mean", ["c", "other"], weights=[1, 3])
+    one, two, mean = (model.heads[name].package() for name in ("c", "other", "mean"))
+    for name, tensor in mean.tensors.items():
+        assert torch.allclose(tensor, one.tensors[name] / 4 + 3 * two.tensors[name] / 4, atol=1e-6)
+    assert mean.manifest.head.name == "mean"
+    assert model.active_head == "tags"
+    model.average_head("mean", {"c": 1.0, "other": 0.0}, overwrite_ok=True, set_active=True)
+    assert model.active_head == "mean"
+    with pytest.raises(Misfit, match="differ in their configurations"):
+        model.average_head("wrong", ["c", "tags"])
+
+
+def test_a_setup_is_saved_below_its_folder_whole_or_not_at_all(model, tmp_path):
+    for name in ("../out", "/out"):
+        model.keep(model.adapters, name, builders.package("bert", [builders.PARTS["seq_bn"]]))
+        with pytest.raises(InvalidName, match="names no place inside"):
+            model.save_adapter_setup(tmp_path / "setup", ["a", name])
+    with pytest.raises(ValueError, match="no head 'x'"):
+        model.save_adapter_setup(tmp_path / "setup", "a", "x")
+    with pytest.raises(TypeError, match="head_setup is the name of a head, not bool"):
+        model.save_adapter_setup(tmp_path / "setup", "a", True)
+    with pytest.raises(Misfit, match="can not say skip_layers"):
+        model.save_adapter_setup(tmp_path / "setup", {"stack": ["a"], "skip_layers": [0]})
+    with pytest.raises(TypeError, match="takes no meta_dict"):
+        model.save_adapter_setup(tmp_path / "setup", "a", meta_dict={"a": 1})
+    with pytest.raises(TypeError, match="takes no version"):
+        model.load_adapter_setup(tmp_path / "setup", "1")
+    assert not (tmp_path / "setup").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_summary_lists_what_is_here_active_and_trained(model):

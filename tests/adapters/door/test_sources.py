@@ -5,6 +5,7 @@ import torch
 
 from adapters.door import sources
 from adapters.door.sources import model_folder, readable
+from adapters.errors import InvalidName
 from adapters.formats import files
 from tests.adapters import builders
 
@@ -55,3 +56,11 @@ def test_pickles_are_converted_for_as_long_as_they_are_read(tmp_path):
         assert source != tmp_path
         assert torch.equal(files.read_tensors(source, "adapter.safetensors")["a"], torch.ones(2))
     assert not source.exists()
+
+
+def test_a_name_has_its_place_below_a_folder(tmp_path):
+    assert sources.below(tmp_path, "sentiment/sst-2@ukp") == tmp_path / "sentiment" / "sst-2@ukp"
+    assert sources.below(tmp_path, "..a") == tmp_path / "..a"
+    for name in ("", ".", "..", "../a", "a/../../b", "/a", "a\0b"):
+        with pytest.raises(InvalidName, match="names no place inside"):
+            sources.below(tmp_path, name)

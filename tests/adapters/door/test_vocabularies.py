@@ -1,5 +1,7 @@
 """AdapterHub's page on embeddings, its own lines with `adapters.model` in the place of its library."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoTokenizer
@@ -30,9 +32,10 @@ def test_the_page_line_by_line(model, folder):
     embedding_name = model.active_embeddings
     assert embedding_name == "name"
 
-    model.set_active_embeddings("default")
+    model.set_active_embedding("default")
     assert model.active_embeddings == "default"
-    model.set_active_embeddings("name")
+    model.set_active_embedding("name")
+    assert list(model.loaded_embeddings) == ["default", "name"]
 
     path = "path/to/dir"
     model.save_embeddings(path, "name")
@@ -46,7 +49,8 @@ def test_the_page_line_by_line(model, folder):
         model.delete_embeddings("default")
 
     model.save_embeddings(path, "name", own)
-    loaded_tokenizer = model.load_embeddings(path, "again")
+    model = AdapterModel.from_pretrained("bert-base-uncased")
+    loaded_tokenizer = model.load_embeddings(path, "name")
     assert loaded_tokenizer("film nuqneh plot")["input_ids"] == own("film nuqneh plot")["input_ids"]
 
 
@@ -91,7 +95,7 @@ def test_what_can_not_be_is_refused(model, folder):
         model.add_embeddings("a", own)
     with pytest.raises(ValueError, match="already"):
         model.load_embeddings("nowhere", "default")
-    with pytest.raises(ValueError, match="no embedding 'b'; there are: a"):
+    with pytest.raises(KeyError, match="no embedding 'b'; there are: default, a"):
         model.set_active_embeddings("b")
     with pytest.raises(ValueError, match="no embedding 'b'"):
         model.delete_embeddings("b")
@@ -123,6 +127,21 @@ def test_a_pickled_embedding_of_the_library_is_read_through_the_converter(model,
     loaded = model.load_embeddings("pickled", "k")
     assert torch.equal(model.word_vectors("k"), matrix.detach())
     assert loaded.get_vocab() == own.get_vocab()
+
+
+def test_code_that_comes_with_a_tokenizer_never_runs(model, folder):
+    own = tokenizer(["nuqneh"], folder / "own")
+    model.add_embeddings("own", own)
+    model.save_embeddings("saved", "own", own)
+    place = folder / "saved" / "tokenizer"
+    config = json.loads((place / "tokenizer_config.json").read_text())
+    config |= {"auto_map": {"AutoTokenizer": ["theirs.Theirs", None]}, "tokenizer_class": "Theirs"}
+    (place / "tokenizer_config.json").write_text(json.dumps(config))
+    (place / "theirs.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nclass Theirs: pass\n")
+    with pytest.raises(Misfit, match="code that comes with a tokenizer is never run"):
+        model.load_embeddings("saved", "theirs")
+    assert not (folder / "ran").exists()
+    assert "theirs" not in model.embeddings
 
 
 def test_a_language_head_starts_as_the_active_vocabulary(model, folder):

@@ -126,3 +126,40 @@ def test_jobs_that_are_none_are_an_answer_as_well(capsys, monkeypatch):
     monkeypatch.setattr(convert_worker.resource, "setrlimit", lambda *_: None)
     assert convert_worker.main([str(1 << 30)], io.BytesIO(b"nonsense")) == 1
     assert "JSONDecodeError" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_what_was_begun_of_the_failing_file_is_removed(tmp_path, monkeypatch, capsys):
+    def half(_, target):
+        target.write_bytes(b"half")
+        raise ValueError("broken in the middle")
+
+    monkeypatch.setattr(convert_worker.resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(convert_worker, "convert_file", half)
+    jobs = json.dumps([["in.bin", str(tmp_path / "out")]]).encode()
+    assert convert_worker.main([str(1 << 30)], io.BytesIO(jobs)) == 1
+    assert "broken in the middle" in json.loads(capsys.readouterr().out)["error"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_copy_that_several_keys_could_own_is_kept(tmp_path, how):
+    x = torch.randn(6)
+    held = {OWN: x, OWN.replace("bert.", "teacher."): x + 1, POOL: x}
+    assert set(converted(tmp_path, held, **how)) == set(held)
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path, how):
+    with pytest.raises(ValueError, match="more than 1000 characters"):
+        converted(tmp_path, {"x" * 1001: torch.zeros(1)}, **how)
+
+
+def test_keys_of_the_pool_are_not_compared_with_every_other_key():
+    class Names(dict):
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+
+    names = Names.fromkeys(f"x.prefix_tuning.pool.q{i}" for i in range(100))
+    assert convert_worker._without_copies(names, lambda *_: pytest.fail("compared")) == list(dict(names))
+    assert names.passes <= 4

@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -145,3 +147,44 @@ def test_a_payload_beside_good_tensors_is_refused_whichever_way_it_was_saved(tmp
         converter.convert(folder, tmp_path / "out")
     assert not (tmp_path / "trace").exists()
     assert not (tmp_path / "out" / "adapter.safetensors").exists()
+
+
+def link(path):
+    path.symlink_to("/etc/hostname")
+
+
+@pytest.mark.parametrize(
+    ("place", "make"),
+    [
+        ("leak.json", link),
+        ("model_head.safetensors", link),
+        ("folder.json", Path.mkdir),
+        ("pipe.json", os.mkfifo),
+        ("tokenizer", lambda path: path.symlink_to("/etc")),
+        ("tokenizer", Path.touch),
+        ("tokenizer/leak.txt", link),
+        ("tokenizer/pipe", os.mkfifo),
+        ("tokenizer/inner", lambda path: path.symlink_to("/etc")),
+    ],
+)
+def test_only_plain_files_are_copied_and_any_other_entry_is_named(tmp_path, monkeypatch, place, make):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    folder = pickled(tmp_path / "bin")
+    if "/" in place:
+        (folder / "tokenizer").mkdir()
+    make(folder / place)
+    with pytest.raises(UnsafeFile, match=rf"{Path(place).name} is no plain"):
+        converter.convert(folder)
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_folders_of_a_tokenizer_are_copied_but_not_without_end(tmp_path):
+    folder = pickled(tmp_path / "bin")
+    (folder / "tokenizer" / "a" / "b").mkdir(parents=True)
+    (folder / "tokenizer" / "a" / "b" / "vocab.txt").write_text("x")
+    made = converter.convert(folder, tmp_path / "out")
+    assert (made / "tokenizer" / "a" / "b" / "vocab.txt").read_text() == "x"
+    (folder / "tokenizer" / "a" / "b" / "c" / "d" / "e").mkdir(parents=True)
+    with pytest.raises(UnsafeFile, match="e is no plain folder"):
+        converter.convert(folder, tmp_path / "again")

@@ -191,3 +191,25 @@ def test_a_damaged_file_reads_or_is_refused_and_nothing_else(data):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(InvalidPackage):
         native.read(bytes(raw))
+
+
+class Compared(str):
+    """A key that counts how often keys are compared."""
+
+    __slots__ = ()
+    count = 0
+
+    def __eq__(self, other):
+        Compared.count += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_duplicate_among_many_keys_is_found_in_one_pass(monkeypatch):
+    names = [f"{i:05x}" for i in range(5000)]
+    pairs = [(Compared(name), 0) for name in (*names, names[-1])]
+    monkeypatch.setattr(native.json, "loads", lambda _, object_pairs_hook: object_pairs_hook(pairs))
+    with pytest.raises(InvalidPackage, match="twice"):
+        native.preparse(craft(b"{}"))
+    assert 1 <= Compared.count < 5 * len(names)

@@ -64,3 +64,14 @@ def test_what_is_no_adapter_is_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("[]")
     with pytest.raises(InvalidPackage, match=r"adapter_config.json"):
         recognise.read(tmp_path, profile())
+
+
+def test_a_broken_file_is_one_reason_more_and_hides_no_other(tmp_path):
+    folder = seq_bn_folder(tmp_path / "hub")
+    (folder / "model_head.safetensors").unlink(missing_ok=True)
+    (folder / "embedding.safetensors").write_bytes(b"\x10" + b"\x00" * 7 + b"{}")
+    with pytest.raises(Misfit) as caught:
+        recognise.read(folder, profile(hidden=2 * H))
+    assert len(caught.value.reasons) > 1
+    assert "no readable safetensors" in caught.value.reasons[-1]
+    assert "no readable" not in caught.value.reasons[0]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from adapters.formats import torch_zip
+from adapters.formats.convert_worker import convert_file
 from adapters.formats.torch_zip import NotPlain
 
 
@@ -209,3 +210,62 @@ def test_equal_tensors_are_equal_byte_for_byte(tmp_path):
         held = torch_zip.describe(archive)
         found = [torch_zip.same(archive, held["a"], held[other]) for other in "abcd"]
     assert found == [True, True, False, False]
+
+
+@pytest.mark.parametrize("entry", ["data.pkl", "data/0"])
+def test_an_archive_with_two_entries_of_one_name_is_left_to_torch(tmp_path, saved, entry):
+    with zipfile.ZipFile(saved) as old:
+        name = next(name for name in old.namelist() if name.endswith(entry))
+        data = old.read(name)
+    assert described(saved)
+    with zipfile.ZipFile(saved, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(name, data)
+    with pytest.raises(NotPlain):
+        described(saved)
+
+
+@pytest.mark.parametrize(("name", "size"), [("r/byteorder", 7), ("r/data.pkl", 101)])
+def test_an_entry_over_its_limit_is_never_unpacked(tmp_path, monkeypatch, name, size):
+    monkeypatch.setattr(torch_zip, "MAX_PICKLE_BYTES", 100)
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / "a", "w", compression) as archive:
+            archive.writestr(name, bytes(size))
+            if name != "r/data.pkl":
+                archive.writestr("r/data.pkl", b"\x80\x02}.", zipfile.ZIP_STORED)
+        with torch_zip.opened(tmp_path / "a") as archive:
+            monkeypatch.setattr(archive, "open", lambda *_: pytest.fail("it was unpacked"))
+            monkeypatch.setattr(archive, "read", lambda *_: pytest.fail("it was unpacked"))
+            with pytest.raises(NotPlain):
+                torch_zip.describe(archive)
+
+
+@pytest.mark.parametrize(("dimensions", "plain"), [(64, True), (65, False)])
+def test_dimensions_are_no_more_than_torch_has(tmp_path, dimensions, plain):
+    shape = b"(" + b"K\x01" * dimensions + b"t"
+    with zipfile.ZipFile(tmp_path / "a", "w") as archive:
+        archive.writestr("r/data.pkl", HEAD + b"}X\x01\x00\x00\x00x" + tensor(shape=shape, stride=shape) + b"s.")
+        archive.writestr("r/data/0", bytes(24))
+    if plain:
+        assert len(described(tmp_path / "a")["x"].shape) == dimensions
+    else:
+        with pytest.raises(NotPlain):
+            described(tmp_path / "a")
+
+
+def test_tables_of_too_many_tensors_are_left_to_torch(saved, monkeypatch):
+    monkeypatch.setattr(torch_zip, "MAX_TENSORS", 2)
+    assert described(saved)
+    monkeypatch.setattr(torch_zip, "MAX_TENSORS", 1)
+    with pytest.raises(NotPlain):
+        described(saved)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is_never_reaches_torch(tmp_path, saved):
+    torch_zip.refuse_packed(saved)
+    torch.save({"x": torch.zeros(1)}, tmp_path / "legacy", _use_new_zipfile_serialization=False)
+    torch_zip.refuse_packed(tmp_path / "legacy")
+    bomb = rewritten(saved, tmp_path / "bomb", lambda _, data: data + bytes(1 << 20), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="unpacks to"):
+        torch_zip.refuse_packed(bomb)
+    with pytest.raises(ValueError, match="unpacks to"):
+        convert_file(bomb, tmp_path / "out")

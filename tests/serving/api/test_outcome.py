@@ -1,15 +1,16 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adapters.refs import AdapterRef
-from serving.api.outcome import finished, residency, target, task_name, timing, word
+from serving.api.outcome import finished, residency, serialised, target, task_name, timing, word
 from serving.api.preparing import Part
 from serving.api.rows import Rows
 from serving.api.schemas import PredictRequest
 from serving.api.selection import Branch, Selection
-from serving.errors import DependencyFailed, EngineFailed, NotReady, Overloaded
+from serving.errors import DependencyFailed, EngineFailed, NotReady, Overloaded, Unprocessable
 from serving.registry.records import Resolved, Space, Version
 from serving.request import Refusal, Result, Timing
 from serving.tasks.table import FEATURES, TASKS
@@ -40,7 +41,7 @@ def rows_of(selection: Selection) -> Rows:
     found = []
     for i, (text, encoded) in enumerate(zip(TEXTS, TOKENIZER.encode(TEXTS), strict=True)):
         prepared = Prepared(text, (Piece(encoded),), TOKENIZER)
-        found.append(tuple(Part(answering, prepared) for answering in selection.of(i)))
+        found.append(tuple(Part.of(answering, prepared, Options()) for answering in selection.of(i)))
     return Rows(tuple(found), 0.002)
 
 
@@ -62,7 +63,7 @@ ROWS = rows_of(ONE)
 
 
 def tickets():
-    return ROWS.tickets("default", ONE, Options(), 1.0)
+    return ROWS.tickets("default", ONE, 1.0)
 
 
 def test_results_come_back_in_order():
@@ -144,7 +145,7 @@ def test_branches_of_different_tasks_say_theirs():
 def test_a_refused_row_among_several_of_an_input_names_the_input_once():
     both = Selection(((branch(pinned("a")), branch(pinned("b"))),), (), parallel=True)
     rows = rows_of(both)
-    sent = rows.tickets("default", both, Options(), 1.0)
+    sent = rows.tickets("default", both, 1.0)
     replies = [result(sent[0].id), result(sent[1].id)] + [Refusal(t.id, "not_ready", "away", "r") for t in sent[2:]]
     with pytest.raises(NotReady) as caught:
         finished(request(), rows, sent, replies)
@@ -198,3 +199,34 @@ def test_times_are_those_of_the_slowest_row():
         "forward": 3.0,
         "total": 12.5,
     }
+
+
+def test_every_head_that_answered_is_told():
+    first, second, idle = (pinned(name, i) for i, name in enumerate("abc", 1))
+    tasks = Selection(((branch(first),), (branch(idle),), (branch(second),)), (first, second), task_ids=(2, 0))
+    ran = target(tasks, PROFILE)
+    assert ran["head"] is None
+    assert [(head["name"], head["version"], head["digest"]) for head in ran["heads"]] == [
+        ("a", 1, "sha256:a1adapter"),
+        ("b", 2, "sha256:b2adapter"),
+    ]
+    one = target(selected(pinned("lang"), pinned("task", 4, alias="prod")), PROFILE)
+    assert (one["head"], one["heads"][0]["version"], one["heads"][0]["resolved_from"]) == ("task", 4, "prod")
+    assert target(selected(task=FEATURES), PROFILE)["heads"] == []
+    both = Selection(((branch(first), branch(first)),), (first,), parallel=True)
+    assert (target(both, PROFILE)["head"], len(target(both, PROFILE)["heads"])) == (None, 1)
+
+
+def test_adapters_that_can_not_be_put_together_are_no_fault_of_an_input():
+    sent = tickets()
+    with pytest.raises(Unprocessable) as caught:
+        finished(request(), ROWS, sent, [Refusal(t.id, "invalid_arrangement", "no sum", "r") for t in sent])
+    assert caught.value.code == "invalid_arrangement"
+    assert [(fault.pointer, fault.detail) for fault in caught.value.faults] == [("/adapters", "no sum")]
+
+
+def test_an_answer_is_serialised_whole():
+    answer = {"id": "é", "outputs": [[{"score": 0.5}], [1.0, None], "a"], "usage": {"truncated": [True]}}
+    assert json.loads(serialised(answer)) == answer
+    assert list(json.loads(serialised(answer))) == list(answer)
+    assert json.loads(serialised({"outputs": []})) == {"outputs": []}

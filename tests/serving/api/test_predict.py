@@ -1,14 +1,18 @@
 import asyncio
 import itertools
 import json
+import threading
+from types import SimpleNamespace
 
 import pytest
 
+import serving.api.predict
 from serving.api.app import build_app
-from serving.api.schemas import PredictAnswer
-from serving.errors import Overloaded
+from serving.api.predict import Predictor
+from serving.api.schemas import PredictAnswer, PredictRequest
+from serving.errors import DeadlineExceeded, Overloaded
 from serving.request import Refusal
-from tests.serving.samples import PROFILE, adapter_manifest, head_spec
+from tests.serving.samples import PROFILE, adapter_manifest, head_of, head_spec
 
 
 @pytest.fixture
@@ -268,3 +272,80 @@ def test_rows_and_tokens_are_counted(predict, fakes):
     assert value("chorus_gateway_rows_total") == 2
     assert value("chorus_gateway_tokens_total") == 7
     assert value("chorus_tokenize_seconds_count") == 1
+
+
+def test_what_the_request_has_spent_is_not_given_to_the_engine(predict, fakes, monkeypatch):
+    clock = itertools.count(100.0, 0.1)
+    monkeypatch.setattr("serving.api.predict.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    predict(timeout_ms=500)
+    assert fakes.submit.timeouts == pytest.approx([0.4])
+    assert fakes.submit.seen[0].deadline_ms == pytest.approx(400)
+
+
+def test_a_request_that_has_spent_its_time_sends_nothing(predict, fakes, monkeypatch):
+    clock = itertools.count(100.0, 0.5)
+    monkeypatch.setattr("serving.api.predict.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert predict(timeout_ms=500).status_code == 504
+    assert not fakes.submit.seen
+
+
+@pytest.mark.parametrize("name", ["word", "serialised"])
+@pytest.mark.parametrize("adapters", ["sentiment", "tagger"])
+def test_every_answer_is_worded_off_the_event_loop(predict, monkeypatch, name, adapters):
+    loops, real = [], getattr(serving.api.predict, name)
+
+    def spy(*args):
+        loops.append(asyncio._get_running_loop())
+        return real(*args)
+
+    monkeypatch.setattr(f"serving.api.predict.{name}", spy)
+    assert predict("i", adapters).status_code == 200
+    assert loops == [None]
+
+
+def test_the_time_for_wording_counts(publish, fakes, monkeypatch):
+    publish("sentiment")
+    worded = threading.Event()
+    monkeypatch.setattr("serving.api.predict.word", lambda *_: worded.wait(10))
+    body = PredictRequest.model_validate({"inputs": "i", "adapters": "sentiment", "timeout_ms": 30})
+
+    async def scenario():
+        try:
+            with pytest.raises(DeadlineExceeded):
+                await Predictor(fakes.services).predict(body, "default", "req_1")
+        finally:
+            worded.set()
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_beyond_all_bounds_is_refused_before_anything_runs(client, publish, fakes):
+    publish("filler", adapter_manifest(head_of("masked_lm")))
+    body = {"inputs": ["[MASK] " * 14] * 200, "adapters": "filler", "parameters": {"top_k": 8}}
+    response = client.post("/v1/predict", json=body)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (413, "too_many_items")
+    assert problem["errors"][0]["pointer"] == "/parameters/top_k"
+    assert "22400 items; at most 20000" in problem["detail"]
+    assert not fakes.submit.seen
+
+
+def test_every_task_names_its_head(client, publish):
+    for name in ("one", "two", "three"):
+        publish(name)
+    body = {"inputs": ["i", "you"], "adapters": {"multi_task": ["one", "two", "three"]}}
+    answer = client.post("/v1/predict", json={**body, "parameters": {"task_ids": ["three", "one"]}}).json()
+    PredictAnswer.model_validate(answer, extra="forbid", strict=True)
+    assert answer["target"]["head"] is None
+    assert [head["name"] for head in answer["target"]["heads"]] == ["one", "three"]
+
+
+def test_large_answers_leave_threads_to_the_small_ones(predict, monkeypatch):
+    threads, real = [], serving.api.predict.word
+    monkeypatch.setattr(
+        "serving.api.predict.word", lambda *args: (threads.append(threading.current_thread().name), real(*args))[1]
+    )
+    for large in (4096, 1):
+        monkeypatch.setattr("serving.api.predict.LARGE", large)
+        assert predict("i").status_code == 200
+    assert [name.startswith("large-answer") for name in threads] == [False, True]

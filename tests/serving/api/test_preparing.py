@@ -1,29 +1,35 @@
 import pytest
 
 from adapters.composition import parse
+from adapters.refs import AdapterRef
 from serving.api.preparing import Preparation, check_forms, refusal, split_fault
 from serving.api.selection import Branch, Selection
 from serving.errors import Fault, TooLarge, Unprocessable
+from serving.registry.records import Resolved, Version
 from serving.tasks.inputs import Choices, Question
 from serving.tasks.table import TASKS
 from serving.tasks.task import Options
 from serving.tasks.tokenization import Text, Tokenizer
-from tests.serving.samples import stack
+from tests.serving.samples import adapter_manifest, head_spec, stack
 from tests.serving.tasks.pieces import TOKENIZER
+
+HEAD = Resolved(
+    Version(AdapterRef("default", "h", 1, "sha256:h"), "adapter", adapter_manifest(head_spec()), 1, 0.0, "k"), None
+)
 
 
 def branch(task="text-classification", inserted=0, composition=None):
-    return Branch(composition or stack(), TASKS[task], None, inserted)
+    return Branch(composition or stack(), TASKS[task], HEAD, inserted)
 
 
 def pointer(i):
     return f"/inputs/{i}"
 
 
-def parts(inputs, *branches, tokens=8, rows=100, task_ids=None, **options):
+def parts(inputs, *branches, tokens=8, rows=100, items=1000, task_ids=None, **options):
     tasks = tuple((one,) for one in branches) if task_ids else (branches,)
     selection = Selection(tasks, (), parallel=len(branches) > 1, task_ids=task_ids)
-    made = Preparation(selection, Options(**options), TOKENIZER, tokens, rows)
+    made = Preparation(selection, Options(**options), TOKENIZER, tokens, rows, items)
     return made.parts([Text(item) if isinstance(item, str) else item for item in inputs], pointer)
 
 
@@ -114,3 +120,24 @@ def test_a_split_too_short_says_row_tokens_and_sum():
     (fault,) = caught.value.faults
     assert (caught.value.code, fault.pointer) == ("too_long", "/inputs/1")
     assert fault.detail == "row 1: 5 tokens, but the lengths of the split add up to 4: make them longer"
+
+
+def test_targets_are_read_once_for_all_inputs(monkeypatch):
+    calls = []
+    ids = Tokenizer.ids
+    monkeypatch.setattr(Tokenizer, "ids", lambda self, token: (calls.append(token), ids(self, token))[1])
+    found = parts(["[MASK]", "[MASK] i", "i [MASK]"], branch("fill-mask"), branch("fill-mask"), targets=("it", "you"))
+    assert calls == ["it", "you"]
+    assert {part.reductions[0].chosen for row in found for part in row} == {(6, 7)}
+
+
+def test_an_answer_that_would_hold_too_much_is_refused_with_the_parameter():
+    masks = ["[MASK] [MASK] [MASK]", "[MASK]"]
+    assert len(parts(masks, branch("fill-mask"), items=20)) == 2
+    assert faults(TooLarge, masks, branch("fill-mask"), items=19) == ("too_many_items", ["/parameters/top_k"])
+    twice = [branch("fill-mask")] * 2
+    assert faults(TooLarge, masks, *twice, items=39) == ("too_many_items", ["/parameters/top_k"])
+    targets = {"targets": ("it", "you"), "items": 7}
+    assert faults(TooLarge, masks, branch("fill-mask"), **targets) == ("too_many_items", ["/parameters/targets"])
+    assert faults(TooLarge, ["i", "you"], branch(), items=3) == ("too_many_items", ["/parameters/top_k"])
+    assert faults(TooLarge, ["i", "you"], branch("token-classification"), items=1) == ("too_many_items", ["/inputs"])

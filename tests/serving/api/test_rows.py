@@ -27,7 +27,7 @@ def make(fakes):
         selection = await select(body, "default", fakes.directory, PROFILE.geometry)
         options = options_of(body.parameters, selection.tasks)
         rows = await RowMaker(fakes.services).rows(body, selection, options)
-        return rows, lambda seconds=1.0: rows.tickets("default", selection, options, seconds)
+        return rows, lambda seconds=1.0: rows.tickets("default", selection, seconds)
 
     def rows(inputs, adapters=(), **request):
         adapters = adapters if isinstance(adapters, dict) else list(adapters)

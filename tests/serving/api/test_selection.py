@@ -6,7 +6,7 @@ from adapters.composition import Fuse, Leaf, Stack
 from adapters.manifest import HeadSpec
 from serving.api.schemas import PredictRequest
 from serving.api.selection import select
-from serving.errors import NotFound, NotReady, ServiceError
+from serving.errors import NotFound, NotReady, ServiceError, Unprocessable
 from tests.serving.samples import (
     PROFILE,
     adapter_manifest,
@@ -129,7 +129,7 @@ def test_the_alias_that_led_to_a_version_is_remembered(choose):
         ({"adapters": {"fuse": ["lang"], "name": "fused"}}, (422, "wrong_fusion", "/adapters/name")),
         ({"adapters": {"fuse": ["lang", "hers"], "name": "fused"}}, (404, "adapter_not_found", "/adapters/fuse/1")),
         ({"adapters": ["lang", {"average": ["lang", "nope"]}]}, (404, "adapter_not_found", "/adapters/1/average/1")),
-        ({"adapters": {"parallel": ["task", "lang"]}}, (422, "no_head", "/head")),
+        ({"adapters": {"parallel": ["task", "lang"]}}, (422, "no_head", "/adapters")),
         ({"adapters": {"parallel": ["task", "tagger"]}, "head": "head"}, (422, "ambiguous_head", "/head")),
         (
             {"adapters": {"parallel": ["task", "tagger"]}, "task": "text-classification"},
@@ -354,3 +354,15 @@ def test_a_head_over_another_vocabulary_is_refused(choose, publish, refusal):
     assert refusal(adapters=["small"]) == (422, "wrong_head", "/head")
     assert refusal(adapters=["filler"], embedding="klingon") == (422, "wrong_head", "/head")
     assert choose(adapters=["small"], embedding="klingon").embedding is not None
+
+
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.parametrize("task", [None, "text-classification"])
+@pytest.mark.parametrize(
+    ("adapters", "remedy"),
+    [([{"parallel": ["task", "lang"]}], "end every branch with an adapter"), (["lang"], "name one as `head`")],
+    ids=str,
+)
+def test_a_remedy_for_a_missing_head_can_be_taken(choose, adapters, remedy, task):
+    with pytest.raises(Unprocessable, match=remedy):
+        choose(adapters=adapters, task=task)

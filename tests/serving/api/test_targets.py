@@ -123,7 +123,9 @@ def test_a_name_is_of_packages_or_of_targets(http):
         ({"adapters": {"stack": ["lang", "head"]}}, 422, "/adapters/stack/1"),
         ({"adapters": ["lang"], "head": "lang"}, 422, "/head"),
         ({"adapters": ["lang"], "embedding": "lang"}, 404, "/embedding"),
-        ({"adapters": {"fuse": ["lang", "task"]}}, 422, "/adapters"),
+        ({"adapters": {"fuse": ["lang", "task"]}}, 422, "/adapters/name"),
+        ({"adapters": None}, 422, "/adapters"),
+        ({"adapters": {"parallel": ["lang", "task"]}, "head": "head"}, 422, "/head"),
         ({"adapters": {"fuse": ["lang", "task"], "name": "task"}}, 422, "/adapters/name"),
         ({"adapters": ["lang"], "extra": 1}, 422, "/extra"),
         ({"embedding": "klingon"}, 422, "/adapters"),
@@ -142,7 +144,9 @@ def test_a_fusion_is_a_member(held, http):
         "fusion", fakes.adapter_manifest().requires, (PartSpec("fusion", {"sites": {}}),), children=("a", "b")
     )
     asyncio.run(held.publish("fused", fusion))
-    assert put(http, adapters={"fuse": ["lang", "task"], "name": "fused"}, head="head").status_code == 201
+    for name in ("a", "b"):
+        asyncio.run(held.publish(name, fakes.adapter_manifest(method="bottleneck")))
+    assert put(http, adapters={"fuse": ["a", "b"], "name": "fused"}, head="head").status_code == 201
     roles = [member["role"] for member in http.get(f"{ROOT}/news").json()["composition"]["members"]]
     assert roles == ["adapter", "adapter", "fusion", "head"]
 

@@ -1,6 +1,7 @@
 import pytest
+import typer
 
-from serving.commands.options import Connection, space_of
+from serving.commands.options import Connection, composition_of, space_of, split
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,17 @@ def test_the_flag_chooses_the_namespace():
     with Connection("localhost", "ck_x").client() as client:
         assert space_of(client, embedding=True) is client.token_embeddings
         assert space_of(client, embedding=False) is client.adapters
+
+
+def test_a_composition_is_the_short_form_or_json():
+    assert composition_of("lang+task@3~klingon") == "lang+task@3~klingon"
+    assert composition_of(' {"parallel": ["a", "b"]}') == {"parallel": ["a", "b"]}
+    assert composition_of('["a"]') == ["a"]
+    with pytest.raises(typer.BadParameter, match="is not JSON") as caught:
+        composition_of("[a]")
+    assert caught.value.param_hint == "--adapters"
+
+
+def test_a_list_is_written_with_commas():
+    assert split("a, b") == ("a", "b")
+    assert split("") is None

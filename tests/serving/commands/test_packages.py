@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from adapters.door import sources as door
 from adapters.formats import native, peft
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.weights import Package
@@ -128,6 +129,49 @@ def test_converting_overwrites_nothing_and_needs_a_backbone_or_a_service(sources
     assert "--backbone" in NOWHERE.run("convert", sources / "hub", sources / "new", code=5).stderr
 
 
+def test_a_repository_of_the_hub_is_fetched_and_pushed(hand, sources, monkeypatch):
+    asked = []
+
+    def fetch(repository, *, revision, allow_patterns):
+        asked.append((repository, revision, "*.safetensors" in allow_patterns))
+        return str(sources / "hub")
+
+    monkeypatch.setattr(door, "snapshot_download", fetch)
+    pickled(sources / "hub")
+    result = hand.run("push", "hf:org/tone@v2", "tone")
+    assert "fetching org/tone@v2 from the hub" in result.stderr
+    assert hand.json("show", "tone")["selected"]["method"] == "lora"
+    NOWHERE.run("convert", "hf:org/tone", sources / "made.safetensors", "--backbone", builders.folder("bert"))
+    assert asked == [("org/tone", "v2", True), ("org/tone", None, True)]
+
+
+def test_a_hub_that_can_not_be_reached_is_told_with_the_remedy(hand, held, monkeypatch):
+    def fetch(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr(door, "snapshot_download", fetch)
+    result = hand.run("push", "hf:org/tone", "tone", code=3)
+    assert "hf:org/tone could not be fetched" in result.stderr
+    assert "no route" in result.stderr
+    assert "name the folder" in result.stderr
+    hand.run("push", "org/tone", "tone", code=3)  # without hf: it is a folder, and never asked for
+    assert blobs(held) == []
+
+
+def test_each_command_offers_the_sources_that_it_takes(hand, saved_setup):
+    assert "saved setup, native package" in hand.run("push", "--help").stdout
+    told = hand.run("convert", "--help").stdout
+    assert "of a saved setup, one of its folders" in " ".join(told.replace("│", " ").split())
+    assert "whole setup" in hand.run("convert", saved_setup, saved_setup / "new", code=1).stderr
+
+
+@pytest.fixture
+def saved_setup(tmp_path):
+    (tmp_path / "setup").mkdir()
+    (tmp_path / "setup" / adapterhub.SETUP_CONFIG).write_text("{}")
+    return tmp_path / "setup"
+
+
 def with_tokenizer(package):
     raw = torch.frombuffer(bytearray(fakes.tokenizer_json()), dtype=torch.uint8)
     spec = replace(package.manifest.embedding, tokenizer=True)
@@ -141,8 +185,8 @@ def test_an_embedding_comes_back_as_a_folder_of_adapterhub_and_goes_in_again(han
     hand.run("push", sources / "klingon.safetensors", "klingon")
     hand.run("pull", "klingon", sources / "saved", "--embedding", "--format", "adapterhub")
     files = sorted(str(path.relative_to(sources / "saved")) for path in (sources / "saved").rglob("*.*"))
-    assert files == ["embedding.safetensors", "tokenizer/tokenizer.json"]
-    torch.save(load_file(sources / "saved" / "embedding.safetensors")["embedding"], sources / "saved" / "embedding.pt")
+    tokenizer = ["tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"]
+    assert files == ["embedding.pt", "embedding.safetensors", *tokenizer]
     (sources / "saved" / "embedding.safetensors").unlink()
     assert "converting" in hand.run("push", sources / "saved", "again").stderr
     hand.run("pull", "again", sources / "again.safetensors", "--embedding")

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -45,6 +46,13 @@ def test_tags_and_matrices_have_their_own_line(hand):
     assert "[5 tokens x 8]" in result.stdout
 
 
+def test_branches_and_vectors_are_told_in_a_line(hand):
+    branches = hand.run("predict", "i", "-a", '{"parallel": ["tone", "tags"]}').stdout.splitlines()[1]
+    assert re.search(r"tone: (NEG|POS) .*  \|  tags: i/", branches)
+    vector = hand.run("predict", "i", "--task", "sentence-embedding", "-a", "base").stdout
+    assert "[8 numbers] (the numbers: --json)" in vector
+
+
 def test_inputs_come_from_a_file_or_a_pipe(hand, tmp_path):
     file = tmp_path / "texts"
     file.write_text("i love\nit\n")
@@ -73,7 +81,8 @@ def test_texts_are_questions_on_a_context(hand, tmp_path):
     for context in ("you hate it", f"@{file}"):
         answer = hand.json("predict", "i", "love", "-a", "reader", "--context", context)
         assert [output["answer"] in "you hate it" for output in answer["outputs"]] == [True, True]
-    assert hand.run("predict", "i", "-a", "reader", "--context", "you hate it").stdout
+    line = hand.run("predict", "i", "-a", "reader", "--context", "you hate it").stdout.splitlines()[1]
+    assert re.fullmatch(r"i +\S.* \d\.\d{4} \[\d+:\d+\] *", line)
 
 
 def test_choices_beside_each_text(hand):

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from adapters.errors import InvalidName, Misfit
 from adapters.formats import native
 from adapters.formats.adapterhub import setup
 from serving.commands.setups import parts, push_setup, renamed
+from serving.errors import Unprocessable
 from tests.adapters.formats.adapterhub.test_setup import adapter, arranged, block, fusion, head_alone, profile
 from tests.serving import fakes
 
@@ -78,6 +81,32 @@ def test_nothing_is_sent_before_everything_fits(hand, held, saved):
         push_setup(None, spoilt, "news", profile(), promote=False)
     with pytest.raises(InvalidName):
         push_setup(None, found, "NOT A NAME", profile(), promote=False)
+    assert held.directory.records == {}
+
+
+@pytest.mark.parametrize(("taken", "by"), [("news", "package"), ("news/b", "target"), ("news/a-b", "target")])
+def test_a_name_of_another_kind_is_told_before_anything_is_sent(hand, held, saved, taken, by):
+    asyncio.run(held.publish("mine", fakes.adapter_manifest()))
+    if by == "package":
+        asyncio.run(held.publish(taken, fakes.adapter_manifest()))
+    else:
+        hand.run("target", "put", taken, "-a", "mine")
+    before = names(hand)
+    result = hand.run("push", saved, "news", code=4)
+    assert f"{taken!r} is the name of a {by}" in result.stderr
+    assert names(hand) == before
+
+
+def test_a_target_that_could_never_answer_is_told_before_anything_is_sent(hand, held, saved):
+    found = setup.read(saved, profile())
+    parallel = setup.Setup({"parallel": ["a", "b"]}, found.adapters, {}, found.heads, found.head, ())
+    with pytest.raises(Unprocessable, match="leave `head` out"):
+        push_setup(None, parallel, "news", profile(), promote=False)
+    three = {"stack": [{"fuse": ["a", "b", "My Lang"], "name": "a,b"}]}
+    with pytest.raises(Unprocessable, match=r"news/a-b fuses 2 \(a, b\), and here are 3"):
+        push_setup(
+            None, setup.Setup(three, found.adapters, found.fusions, {}, None, ()), "news", profile(), promote=False
+        )
     assert held.directory.records == {}
 
 

@@ -13,20 +13,6 @@ def test_sizes_are_told_in_the_largest_fitting_unit(nbytes, text):
     assert tables.size(nbytes) == text
 
 
-@pytest.mark.parametrize(
-    ("output", "text"),
-    [
-        ([{"label": "POS", "score": 0.98765}, {"label": "NEG", "score": 0.01}], "POS 0.9877  NEG 0.0100"),
-        ([{"entity": "B", "word": "Bonn"}, {"entity": "O", "word": "is"}], "Bonn/B  is/O"),
-        ([[0.0] * 3] * 2, "[2 tokens x 3] (the numbers: --json)"),
-        ([], "[]"),
-        ({"label": "x"}, '{"label": "x"}'),
-    ],
-)
-def test_every_kind_of_output_has_its_line(output, text):
-    assert tables.outcome(output) == text
-
-
 def test_an_error_is_told_once_with_its_places_and_the_request(capsys):
     error = Unprocessable("two faults", faults=(Fault("/a", "first"), Fault("/b", "second")))
     error.add_note("request req_1")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapters.composition import Average, Composition, Fuse, Leaf, Split, Stack
+from adapters.composition import Average, Composition, Fuse, Leaf, Split, Stack, Sum
 from adapters.manifest import HeadSpec
 from adapters.weights import Package
 from serving.errors import DependencyFailed, NotReady
@@ -147,9 +147,27 @@ def test_a_row_that_can_not_run_fails_alone(bench):
         "positions": bench.ticket(ref, head=ref, reduction=Reduction("logits", (0,))),
     }
     bench.run(*good, *bad.values())
-    assert {name: bench.replies[ticket.id].code for name, ticket in bad.items()} == dict.fromkeys(bad, "unprocessable")
+    assert {name: bench.replies[ticket.id].code for name, ticket in bad.items()} == dict.fromkeys(bad, "invalid_row")
     for ticket in good:
         assert close(bench.replies[ticket.id].output, bench.alone(ticket))
+
+
+@pytest.mark.parametrize("block", [Average, Sum, lambda arms: Split(arms, (1, 2))])
+def test_an_arrangement_that_can_not_run_costs_the_other_rows_no_second_pass(make, monkeypatch, block):
+    bench = make(budget=Budget(32, 1024, 1 << 30))
+    passes, forward = [], bench.backbone.forward
+    monkeypatch.setattr(bench.backbone, "forward", lambda plan: (passes.append(len(plan.rows)), forward(plan))[1])
+    refs = [bench.publish(f"x{i}", package(i)) for i in range(31)]
+    lora = bench.publish("lora", package(40, "lora_qv"))
+    good = [bench.ticket(ref, head=ref) for ref in refs]
+    bad = bench.ticket(head=refs[0], composition=Composition(block((Leaf(lora), Leaf(refs[0])))))
+    replies = bench.run(*good[:9], bad, *good[9:])
+    refused = replies.pop(9)
+    assert (refused.code, refused.ticket) == ("invalid_arrangement", bad.id)
+    assert passes == [31]
+    assert {reply.batch_rows for reply in replies} == {31}
+    for ticket, output in zip(good[8:10], outputs(replies)[8:10], strict=True):
+        assert close(output, bench.alone(ticket))
 
 
 def test_a_package_that_can_not_be_loaded_refuses_its_rows_only(bench):
@@ -173,7 +191,7 @@ def test_an_adapter_larger_than_the_device_is_refused_at_once(make):
         bench.engine.preload(ref)
     bench.engine.submit([bench.ticket(ref, head=ref)], bench.groups.append)
     bench.engine._loop.turn()
-    assert bench.replies["t1"].code == "adapter_load_failed"
+    assert bench.replies["t1"].code == "out_of_room"
 
 
 def test_another_tenants_adapter_is_as_absent(bench):

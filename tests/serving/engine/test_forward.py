@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from adapters.batch.rows import Fork, Row
-from adapters.composition import Average, Composition, Leaf
+from adapters.composition import Average, Composition, Leaf, Split
 from adapters.embeddings import token_embedding
-from adapters.errors import InvalidRow
+from adapters.errors import InvalidArrangement, InvalidRow
 from adapters.refs import AdapterRef
 from serving.engine.forward import BackboneForward, Work
-from serving.request import Reduction, Ticket
+from serving.request import Reduced, Reduction, Ticket
 from tests.adapters import builders
 from tests.adapters.builders import HEADS, PARTS
 from tests.serving.samples import stack
@@ -31,8 +31,8 @@ def resident():
     return {TASK: task, TAGGER: tagger, WORDS: token_embedding(builders.embedding_package("bert"), torch.float32)}
 
 
-def ticket(adapters=(TASK,), head=TASK, embedding=None, output="logits", positions=None) -> Ticket:
-    ids = (builders.ids(3, 6) % 50).astype(np.int32)
+def ticket(adapters=(TASK,), head=TASK, embedding=None, output="logits", positions=None, length=6) -> Ticket:
+    ids = (builders.ids(3, length) % 50).astype(np.int32)
     return Ticket("t", "acme", stack(*adapters), head, embedding, ids, None, Reduction(output, positions), 1000.0)
 
 
@@ -71,5 +71,29 @@ def test_a_composition_is_a_tree_of_residents(resident):
     ],
 )
 def test_a_reference_of_the_wrong_kind_is_refused(resident, wrong, reason):
-    with pytest.raises(InvalidRow, match=reason):
-        BackboneForward(builders.backbone("bert")).run([Work(ticket(**wrong), resident)])
+    (fault,) = BackboneForward(builders.backbone("bert")).run([Work(ticket(**wrong), resident)])
+    assert isinstance(fault, InvalidRow)
+    assert reason in str(fault)
+
+
+def test_rows_that_can_not_run_have_a_reason_in_their_place_and_the_others_one_pass(resident, monkeypatch):
+    backbone = builders.backbone("bert")
+    forward, passes = backbone.forward, []
+    monkeypatch.setattr(backbone, "forward", lambda plan: (passes.append(len(plan.rows)), forward(plan))[1])
+    good, tagged = ticket(), ticket((TAGGER,), TAGGER)
+    short = replace(ticket(), composition=Composition(Split((Leaf(TASK), Leaf(TASK)), (2, 3))))
+    row_wide = ticket(positions=(0,))
+    batch = [short, good, ticket(head=None), tagged, row_wide]
+    found = BackboneForward(backbone).run([Work(t, resident) for t in batch])
+    assert [type(share) for share in found] == [InvalidArrangement, Reduced, InvalidRow, Reduced, InvalidRow]
+    assert passes == [3]  # `row_wide` is found when its share is cut
+    alone = BackboneForward(backbone).run([Work(good, resident), Work(tagged, resident)])
+    for ours, theirs in zip((found[1], found[3]), alone, strict=True):
+        assert np.allclose(ours.output, theirs.output, atol=1e-5)
+
+
+def test_a_batch_of_which_no_row_can_run_makes_no_pass(resident, monkeypatch):
+    backbone = builders.backbone("bert")
+    monkeypatch.setattr(backbone, "forward", None)
+    faults = BackboneForward(backbone).run([Work(ticket(head=None), resident), Work(ticket(length=41), resident)])
+    assert [type(fault) for fault in faults] == [InvalidRow, InvalidRow]

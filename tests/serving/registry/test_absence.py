@@ -15,3 +15,15 @@ def test_nothing_is_suggested_where_nothing_is_near():
 def test_the_code_says_which_space():
     assert missing_name("embedding", "a").code == "embedding_not_found"
     assert missing_name("embedding", "a").code not in REFUSALS
+
+
+def test_only_the_first_names_are_compared_and_only_their_beginnings(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "serving.registry.absence.get_close_matches",
+        lambda name, names, n: (seen.append((name, list(names))), names)[1],
+    )
+    error = missing_name("adapter", "a" * 100, (f"{i:03}{'b' * 100}" for i in range(2000)))
+    ((name, names),) = seen
+    assert (len(name), len(names), {len(other) for other in names}) == (40, 500, {40})
+    assert "did you mean '000" + "b" * 100 + "'" in error.detail

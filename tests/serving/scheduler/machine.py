@@ -6,7 +6,7 @@ import numpy as np
 
 from adapters.refs import AdapterRef
 from serving.errors import DependencyFailed
-from serving.request import Reduction, Result, Ticket, Timing
+from serving.request import Reduction, Refusal, Result, Ticket, Timing
 from tests.serving.samples import stack
 
 SIZE = 1000  # bytes of every adapter
@@ -49,6 +49,7 @@ class Machine:
         self.loading = []  # references, in the order asked for
         self.broken = set()  # adapters that can not be loaded
         self.poison = set()  # tickets that make any step with them raise
+        self.refused = set()  # tickets that a step refuses
         self.batches = []  # ticket ids of every step that went through
         self.attempts = 0
         self.leaving = set()  # tickets whose adapters leave between the look and the lease, once
@@ -96,5 +97,7 @@ class Machine:
 
     def _result(self, row, rows):
         ticket = row.waiting.ticket
+        if ticket.id in self.refused:
+            return Refusal(ticket.id, "invalid_arrangement", "no sum of bottlenecks", "r")
         timing = Timing(row.queue_s * 1000, row.load_s * 1000, 1.0)
         return Result(ticket.id, np.zeros(2, np.float32), timing, {}, "r", rows)

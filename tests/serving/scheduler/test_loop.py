@@ -104,6 +104,21 @@ def test_only_the_row_at_fault_fails():
     assert bench.machine.attempts == 7
 
 
+def test_rows_that_a_step_refuses_cost_no_second_step_and_are_paid_by_their_tenant():
+    bench = Bench()
+    bench.machine.refused = {"bad0", "bad1"}
+    bench.submit(ticket("good"), ticket("cold0", adapters=["x"]))
+    bench.submit(ticket("bad0", "b"), ticket("bad1", "b"), ticket("cold1", "b", adapters=["x"]))
+    bench.run()
+    assert bench.outcomes == {"good": "ok", "bad0": "invalid_arrangement", "bad1": "invalid_arrangement"}
+    assert bench.machine.attempts == 1
+    text = render(bench.metrics.registry)
+    assert "chorus_rows_total 1.0" in text
+    assert 'chorus_engine_failures_total{reason="invalid_arrangement"} 2.0' in text
+    bench.submit(ticket("next"))
+    assert [row.ticket.id for row in bench.loop._queue.upcoming(2)] == ["cold0", "next"]  # `b` had two rows, `a` one
+
+
 def test_a_step_that_forgets_a_row_is_a_failure_and_not_a_silence():
     bench = Bench()
     step = bench.machine.step

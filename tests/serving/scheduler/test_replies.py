@@ -1,11 +1,12 @@
 """Refusals from errors, and how answers reach their callers."""
 
 import numpy as np
+import pytest
 
-from adapters.errors import InvalidRow
-from serving.errors import Overloaded, Unprocessable
+from adapters import errors as library
+from serving.errors import REFUSALS, DependencyFailed, Overloaded, Unprocessable
 from serving.request import Refusal, Result, Timing
-from serving.scheduler.replies import Answer, failed, refused, send
+from serving.scheduler.replies import Answer, failed, refusal, refused, send
 from serving.scheduler.waiting import Waiting
 from tests.serving.scheduler.machine import ticket
 
@@ -20,13 +21,34 @@ def test_a_refusal_says_what_and_when_to_come_back():
     assert reply == Refusal("t", "overloaded", "full", "r1", 2.5)
 
 
-def test_a_finer_code_falls_back_to_its_kind():
+def test_a_finer_code_reaches_the_caller_where_the_table_knows_its_kind():
+    reply = refused(row("t"), DependencyFailed("no", code="out_of_room"), "r").reply
+    assert (reply.code, REFUSALS[reply.code]) == ("out_of_room", DependencyFailed)
+
+
+def test_a_code_that_the_table_lacks_falls_back_to_its_kind():
     assert refused(row("t"), Unprocessable("no", code="too_many_tokens"), "r").reply.code == "unprocessable"
 
 
-def test_a_library_error_keeps_its_reason():
-    reply = failed(row("t"), InvalidRow("600 tokens; the backbone takes 512"), "r").reply
-    assert (reply.code, reply.detail) == ("unprocessable", "600 tokens; the backbone takes 512")
+def test_a_library_error_keeps_its_reason_and_its_code():
+    reply = failed(row("t"), library.InvalidRow("600 tokens; the backbone takes 512"), "r").reply
+    assert (reply.code, reply.detail) == ("invalid_row", "600 tokens; the backbone takes 512")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (library.InvalidArrangement("no sum"), 422, "invalid_arrangement"),
+        (library.InvalidRow("too long"), 422, "invalid_row"),
+        (library.InvalidRows({0: library.InvalidRow("too long")}), 422, "invalid_row"),
+        (library.UnsupportedComposition("several rows"), 422, "unsupported_composition"),
+        (library.OutOfRoom("9 bytes"), 424, "out_of_room"),
+        (library.LoadFailed("torn"), 424, "adapter_load_failed"),
+    ],
+)
+def test_every_library_error_that_a_row_can_meet_has_a_status_and_a_code_of_its_own(error, status, code):
+    reply = refusal(ticket("t"), error, "r")
+    assert (reply.code, reply.detail, REFUSALS[reply.code].status) == (code, str(error), status)
 
 
 def test_a_bugs_reason_stays_inside():

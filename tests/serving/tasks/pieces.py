@@ -16,7 +16,7 @@ TOKENIZER = Tokenizer(tokenizer_json(), vocabulary=64, types=2)
 
 def prepare(task: Task, item: Input, room: Room = Room(512), tokenizer: Tokenizer = TOKENIZER, **options) -> Prepared:  # noqa: B008 - a frozen value
     """The rows of an input."""
-    chosen = Options(**options)
+    chosen = task.settle(Options(**options), tokenizer)
     return task.prepare(item, tokenizer.encode(task.texts(item, chosen)), tokenizer, room, chosen)
 
 

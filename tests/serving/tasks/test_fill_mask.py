@@ -11,10 +11,10 @@ from serving.engine.reduce import reduce
 from serving.errors import EngineFailed, Unprocessable
 from serving.request import Reduced
 from serving.tasks.fill_mask import FillMask
-from serving.tasks.task import Options, Room
+from serving.tasks.task import Items, Options, Room
 from serving.tasks.tokenization import Text, Tokenizer
 from tests.serving.samples import WORDS, tokenizer_json
-from tests.serving.tasks.pieces import answer, prepare
+from tests.serving.tasks.pieces import TOKENIZER, answer, prepare
 
 TASK = FillMask()
 SINGLE, DOUBLE = Text("I [MASK] unbelievable it"), Text("[MASK] you [MASK]!")
@@ -31,10 +31,14 @@ def pipeline():
     return made
 
 
+def settled(**options):
+    return TASK.settle(Options(**options), TOKENIZER)
+
+
 def share(prepared, logits, **options):
     """What the engine leaves of logits [tokens, vocabulary]."""
     (piece,) = prepared.pieces
-    asked = TASK.reduction(prepared, piece, Options(**options))
+    asked = TASK.reduction(prepared, piece, settled(**options))
     return reduce(logits[list(asked.positions)], asked, np.arange(piece.encoded.tokens))
 
 
@@ -71,7 +75,7 @@ def test_only_the_masks_and_the_best_tokens_are_asked_for():
     prepared = prepare(TASK, DOUBLE)
     asked = TASK.reduction(prepared, prepared.pieces[0], Options())
     assert (asked.positions, asked.top, asked.chosen) == ((1, 3), 5, None)
-    some = TASK.reduction(prepared, prepared.pieces[0], Options(targets=("it", "it", "you")))
+    some = TASK.reduction(prepared, prepared.pieces[0], settled(targets=("it", "it", "you")))
     assert (some.top, some.chosen) == (None, (WORDS.index("it"), WORDS.index("you")))
 
 
@@ -104,11 +108,31 @@ def test_the_mask_of_other_vocabularies_is_found():
     assert prepare(TASK, Text("i <mask>"), tokenizer=other).pieces[0].encoded.tokens == 4
 
 
-@pytest.mark.parametrize("target", ["unbelievable", "", "it you"])
+@pytest.mark.parametrize("target", ["unbelievable", "", "it you", "zebra"])
 def test_a_target_is_one_token(target):
     with pytest.raises(Unprocessable) as caught:
         prepare(TASK, SINGLE, targets=("it", target))
     assert (caught.value.code, caught.value.faults[0].pointer) == ("unknown_target", "/parameters/targets/1")
+
+
+def test_what_the_vocabulary_can_not_spell_is_its_unknown_token_only_by_that_name():
+    assert settled(targets=("it", "[UNK]")).target_ids == (WORDS.index("it"), WORDS.index("[UNK]"))
+    with pytest.raises(Unprocessable, match=r"'zebra' is no token of the vocabulary \(it would be '\[UNK\]'\)"):
+        settled(targets=("zebra",))
+
+
+def test_every_mask_counts_as_often_as_tokens_are_asked_for():
+    prepared = prepare(TASK, DOUBLE)
+    assert TASK.items(prepared, None, Options()) == Items(10, "top_k")
+    assert TASK.items(prepared, None, Options(top_k=9)) == Items(18, "top_k")
+    assert TASK.items(prepared, None, settled(top_k=1, targets=("it", "it", "you", "i"))) == Items(6, "targets")
+
+
+def test_too_many_targets_are_not_scored():
+    TASK.check(Options(targets=("it",) * 1000))
+    with pytest.raises(Unprocessable) as caught:
+        TASK.check(Options(targets=("it",) * 1001))
+    assert caught.value.faults[0].pointer == "/parameters/targets"
 
 
 def test_too_many_tokens_are_not_given():

@@ -5,7 +5,7 @@ from serving.errors import TooLarge, Unprocessable
 from serving.request import Reduction
 from serving.tasks.inputs import Question
 from serving.tasks.question_answering import QuestionAnswering
-from serving.tasks.task import Options, Room
+from serving.tasks.task import Items, Options, Room
 from serving.tasks.tokenization import Text
 from tests.serving.tasks.pieces import answer, prepare
 
@@ -118,7 +118,11 @@ def test_a_question_is_cut_on_request_only_and_that_is_told():
     ("item", "options", "code", "pointer"),
     [
         (Question("i", ""), {}, "unreadable_input", "/context"),
-        (Question("i " * 12, "you " * 9), {"max_seq_len": 14}, "too_long", "/question"),
+        (Question("i " * 12, "you " * 9), {"room": Room(14)}, "too_long", "/question"),
+        (Question("i " * 12, "you " * 9), {"room": Room(14), "max_seq_len": 14}, "too_long", "/question"),
+        (Question("i " * 12, "you " * 9), {"max_seq_len": 14}, "invalid_value", "/parameters/max_seq_len"),
+        (Question("i", "you"), {"max_seq_len": 1}, "invalid_value", "/parameters/max_seq_len"),
+        (Question("i", "you"), {"max_seq_len": 14, "doc_stride": 10}, "invalid_value", "/parameters/doc_stride"),
         (ITEM, {"max_seq_len": 14, "doc_stride": 7}, "invalid_value", "/parameters/doc_stride"),
     ],
     ids=str,
@@ -139,3 +143,35 @@ def test_windows_are_counted_before_they_are_made(monkeypatch):
     with pytest.raises(TooLarge) as caught:
         prepare(TASK, ITEM, Room(512, rows=2), max_seq_len=16, doc_stride=2)
     assert caught.value.code == "too_many_rows"
+
+
+def test_the_window_that_must_be_longer_is_told_how_long():
+    with pytest.raises(Unprocessable, match="max_seq_len must be 5 or more"):
+        prepare(TASK, Question("i", "you"), max_seq_len=4)
+    assert len(prepare(TASK, Question("i", "you"), max_seq_len=5).pieces) == 1
+
+
+def test_no_answer_is_as_likely_as_the_window_that_finds_it_least_likely():
+    options = {"max_seq_len": 16, "doc_stride": 2, "handle_impossible_answer": True}
+    prepared = prepare(TASK, ITEM, **options)
+    outputs = [np.zeros((n, 2)) for n in (16, 16, 12)]
+    for output, logit in zip(outputs, (5.0, 3.0, 4.0), strict=True):
+        output[0] = logit
+    found = answer(TASK, prepared, outputs, **options)
+    likely = np.exp(3.0) / (np.exp(3.0) + 9)  # the second window has nine tokens of the context
+    assert (found["answer"], found["score"]) == ("", pytest.approx(likely**2))
+
+
+@pytest.mark.parametrize(("name", "most"), [("top_k", 100), ("max_answer_len", 1000)])
+def test_how_much_a_window_is_searched_for_is_bounded(name, most):
+    TASK.check(Options(**{name: most}))
+    with pytest.raises(Unprocessable, match=f"at most {most}") as caught:
+        TASK.check(Options(**{name: most + 1}))
+    assert caught.value.faults[0].pointer == f"/parameters/{name}"
+
+
+def test_every_window_counts_as_often_as_answers_are_asked_for():
+    prepared = prepare(TASK, ITEM, max_seq_len=16, doc_stride=2)
+    assert TASK.items(prepared, None, Options()) == Items(3, "top_k")
+    assert TASK.items(prepared, None, Options(top_k=7)) == Items(21, "top_k")
+    assert TASK.items(prepared, None, Options(top_k=7, function="none")).count == 1

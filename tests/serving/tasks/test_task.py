@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from serving.errors import TooLarge, Unprocessable
 from serving.tasks.inputs import Choices, Question, Words
 from serving.tasks.table import TASKS
-from serving.tasks.task import Options, Room, fitted, form_fault, scores
+from serving.tasks.task import Items, Options, Room, fitted, form_fault, scores
 from serving.tasks.tokenization import Text
 from tests.serving.tasks.pieces import TOKENIZER, prepare
 
@@ -94,3 +94,10 @@ def test_one_text_is_one_row():
     assert [piece.encoded.tokens for piece in prepared.pieces] == [5]
     with pytest.raises(TooLarge, match="room for 0 more"):
         prepare(task, Text("i"), Room(8, rows=0))
+
+
+def test_what_only_tokens_bound_counts_once_and_needs_no_vocabulary():
+    for name in ("token-classification", "sentence-embedding", "feature-extraction"):
+        options = Options(top_k=7)
+        assert TASKS[name].settle(options, TOKENIZER) is options
+        assert TASKS[name].items(prepare(TASKS[name], Text("i love it")), None, options) == Items(1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from serving.tasks.task import Options
+from serving.tasks.task import Items, Options
 from serving.tasks.text_classification import TextClassification
 from serving.tasks.tokenization import Text
 from tests.serving.samples import head_spec
@@ -59,3 +59,8 @@ def test_ties_keep_the_heads_order():
 def test_it_asks_for_the_heads_logits():
     asked = TASK.reduction(PREPARED, PREPARED.pieces[0], Options())
     assert (asked.output, asked.positions) == ("logits", None)
+
+
+@pytest.mark.parametrize(("top_k", "count"), [(None, 3), (2, 2), (9, 3)])
+def test_labels_count_as_far_as_they_are_asked_for(top_k, count):
+    assert TASK.items(PREPARED, ABC, Options(top_k=top_k)) == Items(count, "top_k")

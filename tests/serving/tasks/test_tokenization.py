@@ -141,8 +141,8 @@ def test_ids_of_a_token_or_of_a_text(tokenizer):
 def test_ids_and_tokens_become_text_again(tokenizer):
     (encoded,) = tokenizer.encode([Text("unbelievable it!")])
     ids = encoded.input_ids.tolist()
-    assert tokenizer.text_of(ids) == "[CLS] unbelievable it! [SEP]"
-    assert tokenizer.text_of(ids, special=False) == "unbelievable it!"
+    assert tokenizer.texts_of([ids, ids[1:3]]) == ["[CLS] unbelievable it! [SEP]", "unbeliev"]
+    assert tokenizer.texts_of([ids], special=False) == ["unbelievable it!"]
     assert tokenizer.spell(encoded.words[1:-1]) == "unbelievable it!"
     assert tokenizer.token(ids[1]) == "un"
     assert (tokenizer.unknown, tokenizer.marks_subwords) == (WORDS.index("[UNK]"), True)

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from adapters.errors import Misfit
+from adapters.errors import Misfit, UnknownArchitecture
 from adapters.formats.adapterhub.envelope import envelope, made_for, origin, requires
 from adapters.manifest import Manifest
 from tests.adapters.formats.folders import profile, saved
@@ -24,3 +26,10 @@ def test_where_it_comes_from():
 def test_what_is_written_reads_as_made_for_the_same_backbone():
     manifest = Manifest("head", made_for(profile("electra")))
     assert requires(envelope(manifest, "a"), profile("electra")) == manifest.requires
+
+
+def test_what_is_written_names_the_class_of_its_family_and_refuses_an_unknown_one():
+    for family, name in (("electra", "ElectraAdapterModel"), ("modernbert", "ModernBertModel")):
+        assert envelope(Manifest("head", made_for(profile(family))), "a")["model_class"] == name
+    with pytest.raises(UnknownArchitecture, match="gpt2"):
+        envelope(Manifest("head", replace(made_for(profile()), model_type="gpt2")), "a")

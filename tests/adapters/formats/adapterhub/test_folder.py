@@ -8,9 +8,10 @@ from safetensors.torch import load_file, save_file
 from adapters.errors import InvalidPackage, Misfit, UnsafeFile
 from adapters.formats import native, recognise
 from adapters.formats.adapterhub import folder as adapterhub
-from adapters.formats.adapterhub import interfaces
+from adapters.formats.adapterhub import interfaces, parts
+from adapters.formats.adapterhub.wording import Layout
 from adapters.formats.check import check
-from adapters.manifest import Provenance
+from adapters.manifest import PartSpec, Provenance
 from adapters.weights import Package
 from tests.adapters.formats import folders
 from tests.adapters.formats.adapterhub import by_hand
@@ -370,3 +371,75 @@ def test_tensors_without_a_place_are_not_dropped(tmp_path):
     more = Package(package.manifest, dict(package.tensors) | {"0/attn_q/lora_A": torch.zeros(1)})
     with pytest.raises(Misfit, match="no place for 0/attn_q/lora_A"):
         adapterhub.write(more, tmp_path / "out")
+
+
+def elsewhere(package, *specs):
+    """The package as one that did not come from AdapterHub, with these parts if any are given."""
+    manifest = replace(package.manifest, provenance=Provenance("chorus", "1"), source={})
+    return Package(replace(manifest, parts=specs or manifest.parts), package.tensors)
+
+
+@pytest.mark.parametrize("came_from_adapterhub", [True, False])
+def test_a_direft_is_not_written_for_the_library_would_compute_a_noreft(tmp_path, came_from_adapterhub):
+    said = by_hand.reft_config(subtract_projection=False)
+    keys = by_hand.reft(by_hand.FAMILIES["bert"])
+    package = adapterhub.read(adapterhub_folder(tmp_path / "in", said, keys), profile())
+    with pytest.raises(Misfit, match="DiReFT would compute something else there: keep it as a native package"):
+        adapterhub.write(package if came_from_adapterhub else elsewhere(package), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert_same(package, native.read(native.write(package)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"dora": "adapterhub"}, "computes no DoRA"), ({}, None)],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, changes, message):
+    config, keys = by_hand.cases("modernbert")["lora"]
+    folder = adapterhub_folder(tmp_path / "in", config, keys, model_type="modernbert")
+    package = adapterhub.read(folder, profile("modernbert"))
+    (part,) = package.manifest.parts
+    sites = {site: {**held, "gated": False, "bias": False} | changes for site, held in part.config["sites"].items()}
+    held = dict(package.tensors) | {f"{site}/magnitude": torch.ones(H) for site in sites if changes}
+    changed = Package(elsewhere(package, PartSpec(part.method, {"sites": sites})).manifest, held)
+    if message is None:
+        adapterhub.write(changed, tmp_path / "out")
+        assert adapterhub.read(tmp_path / "out", profile("modernbert")).manifest.parts == (part,)
+        return
+    with pytest.raises(Misfit, match=message) as caught:
+        adapterhub.write(changed, tmp_path / "out")
+    assert "native package" in caught.value.reasons[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_would_read_as_something_else_is_not_written(tmp_path, monkeypatch):
+    package = elsewhere(adapterhub.read(folders.seq_bn_folder(tmp_path / "in"), profile()))
+    layout = parts.LAYOUTS["bottleneck"]
+
+    def narrower(config, host):
+        words = layout.write(config, host)
+        return words | {"reduction_factor": 2 * words["reduction_factor"]}
+
+    monkeypatch.setitem(parts.LAYOUTS, "bottleneck", Layout(layout.keys, narrower))
+    with pytest.raises(Misfit, match="would read as something else"):
+        adapterhub.write(package, tmp_path / "out")
+
+
+@pytest.mark.parametrize("rank", [2, 3, 7, 11])
+def test_a_scaling_that_is_no_quotient_of_integers_is_written(tmp_path, rank):
+    keys = {key: (rank, H) if key.endswith("A") else (H, rank) for key in by_hand.low_rank(by_hand.FAMILIES["bert"])}
+    folder = adapterhub_folder(tmp_path / "in", lora(r=rank), keys)
+    package = adapterhub.read(folder, profile())
+    for scaling in (0.1, 0.3, 16 / rank**0.5, 1.1 / 3):
+        (part,) = package.manifest.parts
+        sites = {site: {"rank": rank, "scaling": scaling} for site in part.config["sites"]}
+        adapterhub.write(elsewhere(package, PartSpec("lora", {"sites": sites})), tmp_path / "out")
+        (back,) = adapterhub.read(tmp_path / "out", profile()).manifest.parts
+        assert back.config["sites"]["0/attn_q"]["scaling"] == pytest.approx(scaling, rel=1e-12)
+
+
+def test_a_head_is_written_for_the_family_s_class(tmp_path):
+    folder = folders.seq_bn_folder(tmp_path / "in")
+    adapterhub.write(elsewhere(adapterhub.read(folder, profile())), tmp_path / "out")
+    for name in ("adapter_config.json", "head_config.json"):
+        assert json.loads((tmp_path / "out" / name).read_text())["model_class"] == "BertAdapterModel"

@@ -1,6 +1,6 @@
 import pytest
 
-from adapters.formats.adapterhub.reft import UNSAID, unsaid, write
+from adapters.formats.adapterhub.reft import UNSAID, UNSAVED, unsaid, unsaved, write
 from tests.adapters.formats.adapterhub.by_hand import reft_config
 from tests.adapters.formats.adapterhub.reading import host, keys, read, reasons
 
@@ -25,6 +25,11 @@ def test_what_the_library_does_not_save_is_told_unless_it_is_sure():
     assert list(unsaid(reft_config())) == [UNSAID]
     assert not unsaid(reft_config(orthogonality=True))
     assert not unsaid(reft_config(subtract_projection=True))
+
+
+def test_only_what_subtracts_computes_the_same_in_the_library():
+    kept, direft = (read(reft_config(subtract_projection=subtract))[0].config for subtract in (True, False))
+    assert (list(unsaved(kept)), list(unsaved(direft))) == ([], [UNSAVED])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Which methods a block may hold, told from manifests: what the backbone refuses for every row is refused before.
+
+The library finds the same when it plans a row (`adapters.batch.chains`), where it sees every site; here no torch is
+needed.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from adapters.composition import BLOCKS, Average, Block, Fuse, Leaf, Split, Sum
+from adapters.manifest import Manifest, PartSpec
+from adapters.refs import Reference
+from serving.api.naming import Named
+from serving.errors import Unprocessable
+
+# Methods that act for the first adapter of a composition alone: they stand beside every block, and not in it.
+FIRST_ONLY = frozenset(("invertible", "prompt_tuning", "reft"))
+_LOW_RANK = frozenset(("lora", "vera", "mtl_lora"))
+_SEQUENTIAL = frozenset(("bottleneck", "compacter"))
+METHODS: Mapping[type[Fuse | Average | Split | Sum], frozenset[str]] = {
+    Fuse: _SEQUENTIAL,
+    Average: _SEQUENTIAL | _LOW_RANK | {"ia3"},
+    Split: _SEQUENTIAL,
+    Sum: _LOW_RANK,
+}
+
+
+def check_arrangement(names: Named, adapters: Mapping[Reference, Manifest]) -> None:
+    """Raise `Unprocessable`, with a pointer to the block, for adapters that can not be arranged so."""
+    for block, pointer in names.places:
+        if not isinstance(block, Fuse | Average | Split | Sum):
+            continue
+        allowed = METHODS[type(block)]
+        for leaf in _leaves(block):
+            assert isinstance(leaf.ref, Reference), "a client writes references"
+            for part in adapters[leaf.ref].parts:
+                if part.method not in allowed | FIRST_ONLY or (isinstance(block, Sum) and _decomposed(part)):
+                    kind = next(name for name, cls in BLOCKS.items() if cls is type(block))
+                    made = f"{part.method} with DoRA" if part.method in allowed else part.method
+                    detail = f"{leaf.ref} is made of {made}, of which there is no {kind}: it holds {_listed(allowed)}"
+                    raise Unprocessable(detail, code="unsupported_composition", pointer=pointer)
+
+
+def _leaves(block: Block) -> Iterator[Leaf]:
+    if isinstance(block, Leaf):
+        yield block
+        return
+    for child in block.children:
+        yield from _leaves(child)
+
+
+def _decomposed(part: PartSpec) -> bool:
+    """Whether DoRA stretches what the adapter makes at some site: no delta that could be added."""
+    sites = part.config.get("sites")
+    held = sites.values() if isinstance(sites, Mapping) else ()
+    return any(isinstance(site, Mapping) and site.get("dora", "none") != "none" for site in held)
+
+
+def _listed(methods: frozenset[str]) -> str:
+    return ", ".join(sorted(methods))
