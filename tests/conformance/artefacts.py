@@ -97,8 +97,9 @@ def of_setup(found: Setup, shelf: Shelf) -> Holdings:
     adapters = {name: partial(through, package) for name, package in found.adapters.items()}
     members: dict[Named, Reader] = {("adapter", name): reader for name, reader in adapters.items()}
     members |= {("fusion", name): partial(through, package) for name, package in found.fusions.items()}
-    heads = {name: partial(through, package) for name, package in found.heads.items()}
-    return Holdings(members, {**adapters, **heads})
+    heads: dict[str | None, Reader] = dict(adapters.items())
+    heads |= {name: partial(through, package) for name, package in found.heads.items()}
+    return Holdings(members, heads)
 
 
 def gated(manifest: Manifest) -> bool:

@@ -71,7 +71,8 @@ class Case:
 
     def heads(self) -> Mapping[str | None, Path]:
         """Folder by head name; PEFT keeps the head in the adapter, AdapterHub names the head of a plain class None."""
-        return {**self.artefacts(), **self._folders("heads")}
+        both = (*self.artefacts().items(), *self._folders("heads").items())
+        return dict(both)
 
     def rows(self, pad_token_id: int) -> tuple[CaseRow, ...]:
         """Every row of the case; raises `NotComparable`."""
