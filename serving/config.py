@@ -62,6 +62,11 @@ class ServiceSettings:
     gateways: int = 1
     threads: int = 0  # torch threads of an engine; 0 shares the cores among the engines
     database_url: str = ""  # empty is SQLite in the data folder
+    blob_url: str = ""  # empty is the data folder; else s3://bucket/prefix, gs://... or az://... (extra `cloud`)
+    watch: Path | None = None  # what appears under it as tenant/name is published
+    drain_s: float = 10.0  # how long requests that run may take when the service is told to stop
+    log_bytes: int = 64 << 20  # of one log file, before it is rotated
+    trace_endpoint: str = ""  # OTLP over HTTP (extra `tracing`); empty is no tracing
     limits: Limits = field(default_factory=Limits)
     cache: CacheSettings = field(default_factory=CacheSettings)
     batch: BatchSettings = field(default_factory=BatchSettings)

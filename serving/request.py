@@ -129,11 +129,40 @@ Reply = Result | Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Pins:
-    """What every engine has to keep resident, as of a revision of the registry."""
+class Share:
+    """What a tenant may have of every engine: its weight in the queue, and its device room in bytes.
+
+    Others' loads never evict what keeps the tenant at or under its `floor`; its own loads never take it over `ceiling`.
+    """
+
+    weight: float = 1.0
+    floor: int = 0
+    ceiling: int | None = None  # None: all there is
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What every engine has to bring about, as of a revision of the registry; tenants without a share have `Share()`."""
 
     revision: int
-    refs: tuple[AdapterRef, ...]
+    pins: tuple[AdapterRef, ...] = ()
+    shares: tuple[tuple[str, Share], ...] = ()  # by tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one engine says for routing and admission, once a second.
+
+    `cost` counts layers x tokens, as the queue does; `cost_per_s` is the measured rate, 0 while it is not known.
+    """
+
+    replica: str
+    keys: frozenset[tuple[str, str]]  # (tenant, digest) of what is on the device or in host memory
+    queued_cost: float = 0.0
+    cost_per_s: float = 0.0
+    layers: int = 0
+    revision: int = -1  # of the `Desired` that it works on
+    warm: bool = True  # every pin of it is resident, or was refused
 
 
 @dataclass(frozen=True, slots=True)

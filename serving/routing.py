@@ -23,7 +23,7 @@ from serving.dispatch import ReplicaLost
 from serving.errors import NotReady, ServiceError
 from serving.logs import log
 from serving.registry.records import CheckReport, MatrixJob, Resolved
-from serving.request import Pins, ReplicaReport, Reply, Ticket
+from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
 
 WATCH_S = 1.0  # how often the engines are asked what they hold
 FIRST_WATCH_S = 0.1  # and how often until the first has answered
@@ -87,13 +87,13 @@ class Fleet:
         *,
         own: str,
         observe: Callable[[Mapping[str, frozenset[Key]]], None],
-        pins: Callable[[], Pins],
+        desired: Callable[[], Desired],
     ) -> None:
         self._engines = engines
         self._gateways = gateways
         self._own = own  # the gateway that this fleet belongs to
         self._observe = observe
-        self._pins = pins
+        self._desired = desired
         self._alive: frozenset[str] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
@@ -146,15 +146,15 @@ class Fleet:
     async def _watch(self, first: asyncio.Event) -> None:
         while self._task is not None:
             try:
-                answers = await ask(self._engines, "holdings", self._pins(), timeout_s=ANSWER_S)
+                answers: list[Holding] = await ask(self._engines, "holdings", self._desired(), timeout_s=ANSWER_S)
             except TimeoutError:  # a replica hangs; Ray's health check will end it, and until then all stay as known
                 log("fleet", "a replica does not answer", level=logging.WARNING)
                 continue
-            alive = frozenset(replica for replica, _ in answers)
+            alive = frozenset(holding.replica for holding in answers)
             if alive != self._alive:
                 log("fleet", "the engines changed", alive=sorted(alive), gone=sorted(self._alive - alive))
             self._alive = alive
-            self._observe(dict(answers))
+            self._observe({holding.replica: holding.keys for holding in answers})
             if alive:
                 first.set()
             await asyncio.sleep(WATCH_S if alive else FIRST_WATCH_S)

@@ -9,6 +9,7 @@ from adapters.refs import AdapterRef
 
 Space = Literal["adapter", "embedding"]  # two namespaces: adapters (with heads, fusions, targets) and token embeddings
 DEFAULT_ALIAS = "prod"
+PUBLIC = "public"  # the tenant on whose names, all `public/...`, everyone may stack
 DEFAULT_EMBEDDING = "default"  # the backbone's own vocabulary: never published, never deleted
 
 
@@ -109,7 +110,10 @@ class Published:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One row of the append-only audit."""
+    """One row of the append-only audit: who did what to which thing, and how it was before and after.
+
+    `space` is "adapter", "embedding", "key" or "tenant"; `before` and `after` are small JSON values as text, "" for none.
+    """
 
     at: float  # UTC seconds
     actor: str
@@ -117,6 +121,36 @@ class AuditEntry:
     action: str
     subject: str
     detail: str
+    space: str = ""
+    name: str = ""
+    before: str = ""
+    after: str = ""
+    request_id: str = ""
+    sequence: int = 0  # position in the audit: the cursor of a page
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a tenant may use; None is without a limit. A cost unit is one token through one layer of the backbone."""
+
+    weight: float = 1.0  # share of a busy engine, against the other tenants' weights
+    requests_per_s: float | None = None
+    cost_per_s: float | None = None
+    concurrency: int | None = None  # requests at once, on all gateways together
+    adapters: int | None = None  # names of packages and targets
+    nbytes: int | None = None  # bytes of distinct published packages
+    device_floor: int = 0  # bytes on every engine that the others can not take
+    device_ceiling: int | None = None
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant that was named once: its quota, and the registry's revision of its last change."""
+
+    name: str
+    quota: Quota
+    created: float  # UTC seconds
+    revision: int
 
 
 @dataclass(frozen=True)

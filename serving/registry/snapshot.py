@@ -17,7 +17,7 @@ from serving.registry.catalog import Catalog
 from serving.registry.lookup import Delta
 from serving.registry.records import DEFAULT_ALIAS, NameRecord, Resolved, Space, Version
 from serving.registry.targets import members_of
-from serving.request import Pins
+from serving.request import Desired
 
 _Names = Mapping[tuple[str, Space], Mapping[str, NameRecord]]  # (tenant, space) -> name -> record
 
@@ -126,13 +126,13 @@ class Directory:
         """Name of the tenant's active token embedding, or None for the backbone's own."""
         return self._current.active.get(tenant)
 
-    def pins(self) -> Pins:
-        """Every pinned version of every tenant; of a target, what it is made of."""
+    def desired(self) -> Desired:
+        """What every engine shall keep: each pinned version of each tenant; of a target, what it is made of."""
         snapshot = self._current
         records = (record for names in snapshot.names.values() for record in names.values())
         pinned = (v for record in records for v in record.versions if v.ref.version in record.pinned)
         refs = (ref for version in pinned for ref in _resident(snapshot, version))
-        return Pins(snapshot.revision, tuple(dict.fromkeys(refs)))
+        return Desired(snapshot.revision, tuple(dict.fromkeys(refs)))
 
     @property
     def _current(self) -> Snapshot:

@@ -10,7 +10,7 @@ from serving.errors import ServiceError
 from serving.logs import log
 from serving.registry.blobs import BlobStore
 from serving.replicas.surroundings import ENGINE, reported, settle
-from serving.request import Pins, ReplicaReport, Reply, Ticket
+from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
 
 
 class EngineReplica:
@@ -23,7 +23,7 @@ class EngineReplica:
         self._replica = settle(settings, ENGINE)
         with reported(settings):
             self._engine = Engine.build(settings, BlobStore(settings.data / "blobs").path, self._replica)
-        self._pins = Pins(0, ())
+        self._desired = Desired(0)
         self._kept: dict[Key, AdapterRef] = {}  # pinned here
         self._failed: dict[Key, str] = {}  # could not be pinned, and why; told once
         self._keeping: asyncio.Task[None] | None = None
@@ -56,14 +56,15 @@ class EngineReplica:
         """What this engine says of itself."""
         return self._engine.report()
 
-    async def holdings(self, pins: Pins) -> tuple[str, frozenset[Key]]:
-        """What a ticket would find here without a fetch from disk: for routing. `pins` is what has to be here."""
-        if pins.revision >= self._pins.revision:  # a gateway that is behind is not listened to
-            self._pins = pins
+    async def holdings(self, desired: Desired) -> Holding:
+        """What a ticket would find here without a fetch from disk: for routing. `desired` is what has to be here."""
+        if desired.revision >= self._desired.revision:  # a gateway that is behind is not listened to
+            self._desired = desired
         if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._keep())
         entries = self._engine.report().entries
-        return self._replica, frozenset((entry.tenant, entry.digest) for entry in entries if entry.tier != "disk")
+        keys = frozenset((entry.tenant, entry.digest) for entry in entries if entry.tier != "disk")
+        return Holding(self._replica, keys, revision=self._desired.revision)
 
     async def preload(self, ref: AdapterRef, pinned: bool) -> tuple[str, str]:
         """Load a version, and pin it where that is asked; the engine's id and the tier, or the error."""
@@ -97,7 +98,7 @@ class EngineReplica:
 
     async def _keep(self) -> None:
         """Pin what is wanted and not here yet, and let go of the rest; what fails is tried again at the next question."""
-        wanted = {ref.key: ref for ref in self._pins.refs}
+        wanted = {ref.key: ref for ref in self._desired.pins}
         for key in self._kept.keys() - wanted.keys():
             self._engine.unpin(self._kept.pop(key))
         for key, ref in wanted.items():

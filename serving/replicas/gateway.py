@@ -51,7 +51,7 @@ class Gateway:
             gateway_handle(GATEWAY, APPLICATION),
             own=self._replica,
             observe=dispatcher.observe,
-            pins=directory.pins,
+            desired=directory.desired,
         )
         publisher = Publisher(
             catalog=catalog,

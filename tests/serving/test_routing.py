@@ -11,7 +11,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from serving.dispatch import ReplicaLost
 from serving.errors import NotReady, Unprocessable
-from serving.request import Pins, ReplicaReport
+from serving.request import Desired, Holding, ReplicaReport
 from serving.routing import EngineCalls, Fleet, HintedRouter, RemoteChecker, ask, bind_to_loopback, broadcast
 from tests.serving.test_affinity import ref, ticket
 from tests.serving.virtual_time import run
@@ -181,10 +181,10 @@ class Watched:
     told: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.fleet = Fleet(self.engines, self.gateways, own="gw1", observe=self.told.append, pins=lambda: PINS)
+        self.fleet = Fleet(self.engines, self.gateways, own="gw1", observe=self.told.append, desired=lambda: DESIRED)
 
 
-PINS = Pins(3, (ref("pinned"),))
+DESIRED = Desired(3, (ref("pinned"),))
 HELD = frozenset([ref("x").key])
 
 
@@ -196,11 +196,11 @@ def test_the_fleet_is_ready_once_an_engine_answers_and_tells_what_it_holds():
         await asyncio.sleep(5)
         assert not start.done()
         assert not await watched.fleet.ready()
-        engines.answers["holdings"] = [("a", HELD)]
+        engines.answers["holdings"] = [Holding("a", HELD)]
         await start
         assert await watched.fleet.ready()
         assert watched.told[-1] == {"a": HELD}
-        engines.answers["holdings"] = [("b", frozenset())]
+        engines.answers["holdings"] = [Holding("b", frozenset())]
         await asyncio.sleep(1.5)
         assert watched.told[-1] == {"b": frozenset()}
         engines.answers["holdings"] = NOBODY
@@ -217,7 +217,7 @@ def test_the_fleet_is_ready_once_an_engine_answers_and_tells_what_it_holds():
 
 def test_an_engine_that_hangs_does_not_make_the_others_disappear():
     async def main():
-        engines = Handle({"holdings": [("a", HELD)]})
+        engines = Handle({"holdings": [Holding("a", HELD)]})
         watched = Watched(engines)
         await watched.fleet.start()
         engines.answers["holdings"] = TimeoutError()
@@ -231,12 +231,12 @@ def test_an_engine_that_hangs_does_not_make_the_others_disappear():
 
 def test_every_question_tells_the_engines_what_is_pinned():
     async def main():
-        engines = Handle({"holdings": [("a", HELD)]})
+        engines = Handle({"holdings": [Holding("a", HELD)]})
         watched = Watched(engines)
         await watched.fleet.start()
         await asyncio.sleep(2)
         assert len(engines.asked) > 1
-        assert set(engines.asked) == {("holdings", (PINS,))}
+        assert set(engines.asked) == {("holdings", (DESIRED,))}
         await watched.fleet.stop()
 
     run(main())

@@ -116,10 +116,10 @@ def test_pins_of_every_tenant_are_told(catalog, sql):
 
     async def scenario():
         directory = Directory(sql)
-        assert not directory.pins().refs
+        assert not directory.desired().pins
         await directory.refresh()
-        assert sorted(map(str, directory.pins().refs)) == ["acme:ada@2", f"{OTHER.tenant}:bob@1"]
-        assert directory.pins().revision == directory.revision
+        assert sorted(map(str, directory.desired().pins)) == ["acme:ada@2", f"{OTHER.tenant}:bob@1"]
+        assert directory.desired().revision == directory.revision
 
     asyncio.run(scenario())
 
@@ -137,7 +137,7 @@ def test_a_pinned_target_keeps_what_it_is_made_of(catalog, sql):
     async def scenario():
         directory = Directory(sql)
         await directory.refresh()
-        assert sorted(map(str, directory.pins().refs)) == ["acme:ada@1", "acme:bob@1"]
+        assert sorted(map(str, directory.desired().pins)) == ["acme:ada@1", "acme:bob@1"]
 
     asyncio.run(scenario())
 

@@ -8,7 +8,7 @@ import pytest
 
 from serving.errors import DependencyFailed
 from serving.replicas.engine import EngineReplica
-from serving.request import Pins, Refusal, ReplicaReport, ResidencyEntry
+from serving.request import Desired, Holding, Refusal, ReplicaReport, ResidencyEntry
 from tests.serving.test_affinity import ref, ticket
 
 REPORT = ReplicaReport("e1", ready=True, budgets={}, used={}, counters={}, entries=(), queued=0, running=0)
@@ -66,7 +66,7 @@ class Engine:
 def shell():
     made = EngineReplica.__new__(EngineReplica)
     made._replica, made._engine = "e1", Engine()
-    made._pins, made._kept, made._failed, made._keeping = Pins(0, ()), {}, {}, None
+    made._desired, made._kept, made._failed, made._keeping = Desired(0), {}, {}, None
     return made
 
 
@@ -125,12 +125,12 @@ def test_routing_hears_of_what_needs_no_disk(shell):
         for tier in ("disk", "host", "device")
     ]
     shell._engine.said = replace(REPORT, entries=tuple(held))
-    name, keys = asyncio.run(shell.holdings(Pins(0, ())))
-    assert (name, keys) == ("e1", {("acme", "sha256:host"), ("acme", "sha256:device")})
+    held = asyncio.run(shell.holdings(Desired(0)))
+    assert held == Holding("e1", frozenset({("acme", "sha256:host"), ("acme", "sha256:device")}), revision=0)
 
 
 async def told(shell, revision, *names):
-    await shell.holdings(Pins(revision, tuple(ref(name) for name in names)))
+    await shell.holdings(Desired(revision, tuple(ref(name) for name in names)))
     await shell._keeping
     return sorted(shell._engine.pins)
 

@@ -11,7 +11,7 @@ import pytest
 from serving.config import ServiceSettings
 from serving.replicas import gateway
 from serving.replicas.gateway import Gateway
-from serving.request import Refusal
+from serving.request import Holding, Refusal
 from tests.serving.samples import PROFILE, tokenizer_json
 from tests.serving.test_routing import Handle, Stream
 
@@ -23,7 +23,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setattr(gateway, "settle", lambda *_: "gw1")
     monkeypatch.setattr(gateway, "gateway_handle", lambda *_: gateways)
     settings = ServiceSettings(backbone=tmp_path, data=tmp_path / "data")
-    engines = Handle({"holdings": [("e1", frozenset())], "report": [], "metrics": [("e1", "")]})
+    engines = Handle({"holdings": [Holding("e1", frozenset())], "report": [], "metrics": [("e1", "")]})
     return Gateway(settings, PROFILE, engines, Handle())
 
 
