@@ -22,7 +22,7 @@ from adapters.batch.inject import Injection, register_attention
 from adapters.batch.plan import BatchPlan, plan_batch
 from adapters.batch.rows import Row, own_tokens, positions, segment_ids
 from adapters.embeddings import look_up
-from adapters.errors import UnknownArchitecture
+from adapters.errors import InvalidRow, InvalidRows, UnknownArchitecture
 from adapters.heads.base import HeadContext
 from adapters.heads.table import head_of
 from adapters.kernels.dense import dense
@@ -155,11 +155,11 @@ class Backbone:
             groups.setdefault(id(matrix), (matrix, []))[1].append(i)
         plain = all(row.insertion is None for row in plan.rows)
         if len(groups) == 1 and plain:
-            return look_up(next(iter(groups.values()))[0], [row.input_ids.astype(np.int64) for row in plan.rows])
+            return _looked_up(plan, next(iter(groups.values()))[0], range(len(plan.rows)))
         vectors: Tensor = self._words.new_zeros(plan.layout.tokens, self._words.shape[1])
         for matrix, members in groups.values():
             places = np.concatenate([own_tokens(plan.rows[i]) + plan.layout.starts[i] for i in members])
-            found = look_up(matrix, [plan.rows[i].input_ids.astype(np.int64) for i in members])
+            found = _looked_up(plan, matrix, members)
             vectors.index_copy_(0, torch.from_numpy(places), found.to(vectors.dtype))
         return vectors
 
@@ -170,6 +170,16 @@ class Backbone:
         first = torch.tensor([plan.layout.starts[row] for row in plan.pooled], device=hidden.device)
         # Every family's pooler is a map and tanh; where tanh lies in the model differs.
         return torch.tanh(self._pooler(hidden.index_select(0, first)))
+
+
+def _looked_up(plan: BatchPlan, matrix: Tensor, members: Sequence[int]) -> Tensor:
+    """Word vectors of some plan rows under one matrix; raises `InvalidRows` that names those whose ids are outside."""
+    ids = [plan.rows[i].input_ids.astype(np.int64) for i in members]
+    try:
+        return look_up(matrix, ids)
+    except InvalidRow as error:
+        outside = [i for i, own in zip(members, ids, strict=True) if own.min() < 0 or own.max() >= matrix.shape[0]]
+        raise InvalidRows({plan.order[i]: error for i in outside}) from error
 
 
 def _split(plan: BatchPlan, states: States, want: Sequence[Want]) -> list[Tensor]:

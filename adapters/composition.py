@@ -8,7 +8,6 @@ arrangement of several active LoRAs. A JSON value parses into one value of this 
     and, on the outermost block only, "skip_layers": [0, 3]
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from adapters.refs import AdapterRef, Reference, parse_reference
 MAX_LEAVES = 32
 MAX_DEPTH = 4
 SMALLEST_SUM = 1e-6
+LARGEST_WEIGHT = 1e6  # sums of larger ones could overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +264,8 @@ def parse_weights(value: object, count: int, at: str) -> tuple[float, ...]:
     """The weights of an `Average` of so many children; raises `InvalidComposition`, pointing `at` them."""
     if not isinstance(value, list | tuple) or len(value) != count:
         raise InvalidComposition(f"weights takes {count} numbers, one per child", at)
-    if not all(isinstance(w, int | float) and not isinstance(w, bool) and math.isfinite(w) for w in value):
-        raise InvalidComposition("weights must be finite numbers", at)
+    if not all(type(w) in {int, float} and -LARGEST_WEIGHT <= w <= LARGEST_WEIGHT for w in value):
+        raise InvalidComposition(f"weights must be numbers between -{LARGEST_WEIGHT:g} and {LARGEST_WEIGHT:g}", at)
     if abs(sum(value)) < SMALLEST_SUM:
         raise InvalidComposition("weights are divided by their sum, which is zero", at)
     return tuple(float(weight) for weight in value)

@@ -6,8 +6,8 @@ parameter of many adapters can be gathered by offset from one arena.
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import torch
@@ -53,9 +53,23 @@ class Block:
     spans: Mapping[str, Span]
 
     @cached_property
-    def kin(self) -> Hashable:
+    def kin(self) -> "Kin":
         """Method, variant and shapes: adapters that agree here are computed together."""
-        return (self.method, self.variant, tuple((name, span.shape) for name, span in self.spans.items()))
+        return _kin(self.method, self.variant, tuple((name, span.shape) for name, span in self.spans.items()))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kin:
+    """What blocks must agree in to share an operand. One object for all that agree, compared by identity."""
+
+    method: str
+    variant: Hashable
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@lru_cache(maxsize=1 << 14)  # one that was dropped and made again costs an operand of its own, nothing else
+def _kin(method: str, variant: Hashable, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Kin:
+    return Kin(method, variant, shapes)
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,18 @@ class Adapter:
         """Adapters with equal signatures can share every operand, so their rows should touch."""
         return tuple((address, tuple(block.kin for block in blocks)) for address, blocks in self.blocks.items())
 
+    @cached_property
+    def methods(self) -> frozenset[str]:
+        """Every method that it has a block of."""
+        return frozenset(block.method for blocks in self.blocks.values() for block in blocks)
+
+    @cached_property
+    def head_kin(self) -> Hashable:
+        """What heads must agree in to be computed together: all but what their outputs are called."""
+        assert self.head is not None
+        shapes = tuple((name, span.shape) for name, span in self.head_spans.items())
+        return _head_kin(replace(self.head, labels=(), name=None, problem_type=""), shapes)
+
     @property
     def nbytes(self) -> int:
         """Bytes in the host tier, and in a device slot of the same dtype."""
@@ -106,6 +132,11 @@ class Resident:
         for extent in span.shape:
             size *= extent
         return self.arena.narrow(0, (self.start + span.offset) * ALIGN, size).view(span.shape)
+
+
+@lru_cache(maxsize=1 << 12)
+def _head_kin(spec: HeadSpec, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Hashable:
+    return object()
 
 
 def pack(

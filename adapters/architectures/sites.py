@@ -1,14 +1,14 @@
 """The closed table of sites: every place where a method may act, and the contract of each kind.
 
-Every activation is packed: one row per token, `[tokens, width]`; rows of the batch follow one another (`RowLayout`).
+What a method implements for each kind: `adapters/methods/base.py`. Every activation is packed: one row per token, `[tokens, width]`; rows of the batch follow one another (`RowLayout`).
 
 | kind           | a method gets                                        | and returns                          |
 |----------------|------------------------------------------------------|--------------------------------------|
 | `embed_lookup` | ids of a row                                          | word vectors (embeddings, on the host) |
 | `embed_out`    | x, output of the embedding module                    | x'                                   |
-| `linear`       | x_in, y = W x_in + b (W on request)                  | (x_in', y'): a stack chains them     |
-| `attention_kv` | a row's keys and values                              | keys and values to prepend           |
-| `junction`     | f sublayer output, r residual, y = norm(f + r), norm | the block's output                   |
+| `linear`       | x_in and what stands below it, y = W x_in + b, W     | a change h of y, and y with h applied |
+| `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
+| `junction`     | f sublayer output, r residual, y = norm(f + r), norm | the block's output, in three stages  |
 | `layer_out`    | h, output of a layer                                 | h'                                   |
 | `norm`         | x, y = norm(x)                                       | y'                                   |
 | `head_in`      | h, last hidden state                                 | h'                                   |

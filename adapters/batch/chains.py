@@ -8,7 +8,7 @@ from adapters.batch.rows import Fork, Member, Row, leaves
 from adapters.errors import InvalidArrangement
 from adapters.methods.dora import GAIN
 from adapters.methods.table import LINEAR, METHODS
-from adapters.weights import Block, Resident
+from adapters.weights import Resident
 
 # What forks may hold at each kind of site, as in AdapterHub (and, for sums, in PEFT).
 FORKS: Mapping[SiteKind, frozenset[str]] = {
@@ -16,26 +16,33 @@ FORKS: Mapping[SiteKind, frozenset[str]] = {
     SiteKind.LINEAR: frozenset(("average", "sum")),
 }
 _ORDER = list(METHODS)
+_FIRST_ONLY = frozenset(name for name, method in METHODS.items() if method.first_only)
 SUMMED = "lora"  # the method whose deltas PEFT adds
 
 
 def chains_of(row: Row) -> dict[Address, Chain]:
     """The chains of a row by address; raises `InvalidArrangement` where its adapters can not be arranged so."""
     first = row.first
-    found: dict[Address, list[Element]] = {}
+    bringer = None if first is None or _FIRST_ONLY.isdisjoint(first.adapter.methods) else first
+    chains: dict[Address, Chain] = {}
     for address in dict.fromkeys(address for leaf in leaves(row.members) for address in leaf.adapter.blocks):
-        if address.layer is not None and address.layer in row.skip_layers:
+        if address.layer in row.skip_layers:
             continue
-        if first is not None:
-            blocks = [block for block in first.adapter.blocks.get(address, ()) if _alone(block)]
-            blocks.sort(key=lambda block: _ORDER.index(block.method))
-            found[address] = [Act(first, block) for block in blocks]
+        chain: list[Element] = [] if bringer is None else _brought(bringer, address)
         for member in row.members:
-            found[address] = found.get(address, []) + _elements(member, address, enters=True)
-    chains = {address: tuple(chain) for address, chain in found.items() if chain}
-    for address, chain in chains.items():
-        _check(address, chain)
+            chain += _elements(member, address, enters=True)
+        if len(chain) > 1 or (chain and isinstance(chain[0], Fan)):  # nothing can be wrong with one adapter alone
+            _check(address, chain)
+        if chain:
+            chains[address] = tuple(chain)
     return chains
+
+
+def _brought(first: Resident, address: Address) -> list[Element]:
+    """What the first adapter alone brings, in the order of the table of methods."""
+    blocks = [block for block in first.adapter.blocks.get(address, ()) if block.method in _FIRST_ONLY]
+    blocks.sort(key=lambda block: _ORDER.index(block.method))
+    return [Act(first, block) for block in blocks]
 
 
 def key_of(row: Row) -> tuple[Hashable, ...]:
@@ -59,7 +66,7 @@ def _shape(member: Member) -> Hashable:
 def _elements(member: Member, address: Address, *, enters: bool) -> list[Element]:
     if isinstance(member, Resident):
         blocks = member.adapter.blocks.get(address, ())
-        return [Act(member, block, enters) for block in blocks if not _alone(block)]
+        return [Act(member, block, enters) for block in blocks if block.method not in _FIRST_ONLY]
     arms = tuple(
         tuple(element for one in arm for element in _elements(one, address, enters=chained))
         for arm, chained in zip(member.arms, member.chained, strict=True)
@@ -83,12 +90,7 @@ def _fusion(fork: Fork, address: Address) -> Act | None:
     return Act(fork.fusion, blocks[0])
 
 
-def _alone(block: Block) -> bool:
-    """Whether only the first adapter of a row brings it."""
-    return METHODS[block.method].first_only
-
-
-def _check(address: Address, chain: Chain, *, follows: bool = False) -> None:
+def _check(address: Address, chain: Sequence[Element], *, follows: bool = False) -> None:
     """Raise `InvalidArrangement` for what can not be arranged so; `follows`: the chain's first element has one below it."""
     kind = SITES[address.site]
     for place, element in enumerate(chain):

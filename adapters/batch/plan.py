@@ -1,7 +1,7 @@
 """One forward pass's work order: which programs run at which address, for rows of any methods, compositions and heads."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -168,10 +168,9 @@ def _head_steps(
     """Heads of one shape together."""
     groups: dict[Hashable, list[int]] = {}
     for i in wanted:
-        shapes = tuple((name, span.shape) for name, span in _head(rows[i]).adapter.head_spans.items())
-        spec = replace(_spec(rows[i]), labels=(), name=None, problem_type="")
         inverse = _inverse(rows[i])
-        groups.setdefault((spec, shapes, None if inverse is None else inverse.block.kin), []).append(i)
+        kin = (_head(rows[i]).adapter.head_kin, None if inverse is None else inverse.block.kin)
+        groups.setdefault(kin, []).append(i)
     place = {row: at for at, row in enumerate(pooled)}
     return tuple(_head_step(rows, members, layout, place, device) for members in groups.values())
 
@@ -182,23 +181,19 @@ def _head_step(
     members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
     spec = _spec(rows[members[0]])
     if spec.pooling == "tokens":
-        places = [_places(rows[i], layout.starts[i]) for i in members]
-    elif spec.pooling == "pooler":
-        places = [torch.tensor([pooled[i]]) for i in members]
-    else:
-        places = [torch.tensor([layout.starts[i]]) for i in members]
-    starts = layout_of(len(place) for place in places).starts
+        parts = [_places(rows[i], layout.starts[i]) for i in members]
+        places, starts = torch.cat(parts), layout_of(map(len, parts)).starts
+    else:  # one state per row
+        first = pooled if spec.pooling == "pooler" else layout.starts
+        places, starts = torch.tensor([first[i] for i in members]), tuple(range(len(members) + 1))
     ranges = tuple(pairwise(starts))
     space = Workspace(starts[-1], device)
     segments = segments_of([id(_head(rows[i])) for i in members])
     owners = [_head(rows[members[segment.first]]) for segment in segments]
     bounds = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
-    spans = owners[0].adapter.head_spans
-    params = {name: stacked([(owner, owner.adapter.head_spans[name]) for owner in owners]) for name in spans}
+    params = stacked([(owner, owner.adapter.head_spans) for owner in owners])
     undo = _undo([rows[i] for i in members], ranges, space)
-    return HeadStep(
-        spec, tuple(members), torch.cat(places).to(device), ranges, space.runs(bounds, ranges), params, undo
-    )
+    return HeadStep(spec, tuple(members), places.to(device), ranges, space.runs(bounds, ranges), params, undo)
 
 
 def _places(row: Row, start: int) -> Tensor:

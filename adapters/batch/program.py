@@ -6,9 +6,10 @@ workspace that holds each arm's copy of the tokens, arm after arm). Depth is the
 adapter under 32 task adapters is one operand.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +25,7 @@ from adapters.weights import ALIGN, Block, Resident, Span
 Ranges = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Act:
+class Act(NamedTuple):
     """One adapter's block in a chain. `enters`: it prepares its own input; an arm that is one adapter alone does not."""
 
     resident: Resident
@@ -128,8 +128,7 @@ class Branch:
 Program = tuple[Step | Branch, ...]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Rows that lie side by side in a workspace and share a chain; `rows` are their ranges of tokens."""
 
     rows: Ranges
@@ -213,17 +212,19 @@ def operand_of(found: Sequence[tuple[Entry, Act]], space: Workspace) -> Operand:
             bounds.append((start, end))
     rows = tuple(row for entry, _ in found for row in entry.rows)
     block = owners[0].block
-    params = {name: stacked([(act.resident, act.block.spans[name]) for act in owners]) for name in block.spans}
+    params = stacked([(act.resident, act.block.spans) for act in owners])
     return Operand(block.variant, space.runs(tuple(bounds), rows), params)
 
 
-def stacked(entries: Sequence[tuple[Resident, Span]]) -> Stacked:
-    """One parameter of several residents of one arena."""
-    arena = entries[0][0].arena
-    if any(resident.arena is not arena for resident, _ in entries):
+def stacked(owners: Sequence[tuple[Resident, Mapping[str, Span]]]) -> dict[str, Stacked]:
+    """The parameters of several residents of one arena, which have spans of the same names and shapes."""
+    arena = owners[0][0].arena
+    if any(resident.arena is not arena for resident, _ in owners):
         raise InvalidRow("adapters that are computed together must lie in one arena")
-    offsets = tuple(resident.start + span.offset for resident, span in entries)
-    return Stacked(arena, offsets, entries[0][1].shape, ALIGN)
+    return {
+        name: Stacked(arena, tuple([held.start + spans[name].offset for held, spans in owners]), span.shape, ALIGN)
+        for name, span in owners[0][1].items()
+    }
 
 
 def _branch(found: list[tuple[Entry, Fan]], space: Workspace, *, first: bool, leaves: bool) -> Branch:

@@ -8,7 +8,7 @@ from adapters.backbone import Backbone
 from adapters.batch.plan import plan_batch
 from adapters.batch.rows import Row
 from adapters.embeddings import token_embedding
-from adapters.errors import InvalidRow, UnknownArchitecture
+from adapters.errors import InvalidRow, InvalidRows, UnknownArchitecture
 from tests.adapters import builders
 from tests.adapters.builders import FAMILIES, HEADS, PARTS
 
@@ -65,6 +65,14 @@ def test_rows_of_one_batch_may_use_different_vocabularies(family):
 def test_ids_outside_of_the_rows_vocabulary_are_refused():
     with pytest.raises(InvalidRow, match="vocabulary of 90"):
         builders.backbone("bert").run([Row((), None, None, np.array([90]))], ["hidden_state"])
+
+
+def test_of_rows_whose_ids_are_outside_each_is_named_and_the_others_are_not():
+    good = [Row((), None, None, builders.ids(seed, 5)) for seed in (1, 2)]
+    bad = [Row((), None, None, np.array(ids)) for ids in ([5, 90], [-1, 6, 7])]
+    with pytest.raises(InvalidRows) as caught:
+        builders.backbone("bert").run([bad[0], good[0], bad[1], good[1]], ["hidden_state"] * 4)
+    assert set(caught.value.faults) == {0, 2}
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -42,6 +42,7 @@ def test_a_string_and_a_list_are_stacks():
     [
         ({"fuse": ["a", "b"], "name": "f"}, Fuse((leaf("a"), leaf("b")), Reference("f"))),
         ({"average": ["a", "b"], "weights": [1, 0.5]}, Average((leaf("a"), leaf("b")), (1.0, 0.5))),
+        ({"average": ["a", "b"], "weights": [-1, -3]}, Average((leaf("a"), leaf("b")), (-1.0, -3.0))),
         ({"parallel": ["a", ["b", "c"]]}, Parallel((leaf("a"), Stack((leaf("b"), leaf("c")))))),
         ({"split": ["a", "b"], "splits": [3, 4]}, Split((leaf("a"), leaf("b")), (3, 4))),
         ({"sum": ["a", "b"]}, Sum((leaf("a"), leaf("b")))),
@@ -67,6 +68,9 @@ def test_every_block_parses_to_a_frozen_value_and_back(value, block):
         (["a", "B!"], "/1"),
         ({"average": ["a"], "weights": [float("nan")]}, "/weights"),
         ({"average": ["a"], "weights": [True]}, "/weights"),
+        ({"average": ["a", "b"], "weights": [10**400, 1]}, "/weights"),
+        ({"average": ["a", "b"], "weights": [1.7e308, 1.7e308]}, "/weights"),
+        ({"average": ["a", "b"], "weights": [1, -1]}, "/weights"),
         ({"split": ["a", "b"], "splits": [3]}, "/splits"),
         ({"split": ["a", "b"]}, "/splits"),
         ({"sum": [["a"]]}, "/sum/0"),
