@@ -5,14 +5,13 @@ module knows no torch. A part is one method's share of an adapter: `seq_bn_inv` 
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from adapters import composition
 from adapters.errors import InvalidComposition, InvalidName, InvalidPackage
-from adapters.members import as_count, as_list, as_mapping, as_optional_count, as_text, members, one_of
+from adapters.members import as_count, as_list, as_mapping, as_optional_count, as_text, members, one_of, parse
 from adapters.refs import parse_reference
 
 FORMAT = "chorus/1"
@@ -59,8 +58,8 @@ class Requires:
 class HeadSpec:
     """A prediction head; `type` says which file of `adapters.heads` computes it, and which tensors it has.
 
-    `layers` linear maps have `activation` between them; `bias` tells whether the last one has a bias. `labels` has one
-    name per output (none for a vocabulary, a name per choice or none for choices); regression has one output.
+    `layers` linear maps have `activation` between them; `bias` tells whether they have biases (`masked_lm`: the last one,
+    as the others always do; `dependency_parsing`: nothing). `labels` has one name per output (none for a vocabulary, a name per choice or none for choices); regression has one output.
     `choices`: how many a multiple-choice head was made for, None for any number. For heads over a vocabulary:
     `vocabulary` outputs, from states of `width`, normalised with `norm_eps` (None: without a norm), and whether they
     undo the row's invertible adapter first (`inverse`).
@@ -147,10 +146,7 @@ def to_json(manifest: Manifest) -> str:
 
 def from_json(text: str) -> Manifest:
     """Parse and check a manifest; raises `InvalidPackage` naming the member at fault."""
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidPackage(f"the manifest is not JSON: {error}") from error
+    value = parse(text, "manifest")
     raw = members(value, Manifest, "manifest", required=("kind", "requires"))
     if raw["kind"] not in KINDS:
         raise InvalidPackage(f"manifest.kind {raw['kind']!r} is none of {', '.join(KINDS)}")
@@ -289,7 +285,3 @@ def _norm_eps(value: object, where: str) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
         raise InvalidPackage(f"{where} must be a number from 0 up to 1")
     return float(value)
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number" if not math.isfinite(float(text)) else text)

@@ -1,5 +1,7 @@
-"""The members of parsed JSON, checked one by one; every fault is an `InvalidPackage` that names the member."""
+"""JSON and its members, checked one by one; every fault is an `InvalidPackage` that names the member."""
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -8,6 +10,17 @@ from adapters.errors import InvalidPackage
 
 MAX_TEXT = 1000  # characters
 MAX_COUNT = 10_000_000
+MAX_INTEGER = 1 << 63
+
+
+def parse(text: str, where: str) -> Any:
+    """The value of a JSON text whose numbers are finite, and integers of at most 64 bits."""
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPackage(f"{where} is not JSON: {error}") from error
+    _check_numbers(value, where)
+    return value
 
 
 def members(value: object, shape: type[Any], where: str, required: tuple[str, ...]) -> dict[str, Any]:
@@ -61,3 +74,29 @@ def one_of(value: object, allowed: tuple[str, ...], where: str) -> str:
     if value not in allowed or not isinstance(value, str):
         raise InvalidPackage(f"{where} {value!r} is none of {', '.join(allowed)}")
     return value
+
+
+def _check_numbers(value: object, where: str) -> None:
+    """A place is a chain of (place, key): it is spelled out for a fault alone, as keys may be long and places many."""
+    places: list[tuple[object, Any]] = [(value, None)]
+    while places:
+        held, place = places.pop()
+        if isinstance(held, dict | list):
+            pairs = held.items() if isinstance(held, dict) else enumerate(held)
+            places += [(item, (place, key)) for key, item in pairs if isinstance(item, dict | list | int | float)]
+        elif isinstance(held, float) and not math.isfinite(held):
+            raise InvalidPackage(f"{where}: {_spelled(place)} is too large a number")
+        elif isinstance(held, int) and abs(held) > MAX_INTEGER:
+            raise InvalidPackage(f"{where}: {_spelled(place)} is an integer of more than 64 bits")
+
+
+def _spelled(place: Any) -> str:
+    keys: list[str] = []
+    while place is not None and len(keys) < 20:
+        place, key = place
+        keys.append(f"{key!s:.100}")
+    return ".".join(reversed(keys)) or "the value"
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")

@@ -11,10 +11,11 @@ from adapters.door import blocks
 from adapters.door.arguments import Names, labels_to_load, refuse
 from adapters.door.configs import Config, parts, same
 from adapters.door.owner import DEFAULT, Owner, folder_of
-from adapters.door.sources import below, readable
+from adapters.door.sources import below, readable, tell
 from adapters.errors import Misfit
 from adapters.formats import files, recognise
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.labels import of_head
 from adapters.manifest import Manifest, Provenance
 from adapters.methods.table import METHODS
 from adapters.weights import Package
@@ -94,6 +95,8 @@ class Adapters(Owner):
             self.active_head = name
         if set_active:
             self.set_active_adapters(name)
+        for loaded in (alone, head if with_head else None):
+            tell(path, () if loaded is None else recognise.warnings(loaded))
         return name
 
     def save_adapter(
@@ -105,11 +108,16 @@ class Adapters(Owner):
         custom_weights_loaders: Any = None,
         use_safetensors: bool = True,
     ) -> None:
-        """Save an adapter, and the head of its name, as AdapterHub's folder (safetensors).
+        """Save an adapter, and the head of its name, as AdapterHub's folder (safetensors), in the place of an older one.
 
         Raises `Misfit` for what that layout has no words for; `adapter_package` has.
         """
-        refuse("save_adapter", meta_dict=meta_dict, custom_weights_loaders=custom_weights_loaders)
+        refuse(
+            "save_adapter",
+            meta_dict=meta_dict,
+            custom_weights_loaders=custom_weights_loaders,
+            use_safetensors=use_safetensors,
+        )
         package = self.adapter_package(adapter_name, with_head=with_head)
         adapterhub.write(package, folder_of(save_directory), name=adapter_name)
 
@@ -122,6 +130,7 @@ class Adapters(Owner):
         use_safetensors: bool = True,
     ) -> None:
         """Save every adapter in a folder of its name; raises `InvalidName` for a name that no folder can have."""
+        refuse("save_all_adapters", use_safetensors=use_safetensors)
         places = {name: below(save_directory, name) for name in self.adapters}
         for name, place in places.items():
             self.save_adapter(place, name, with_head, meta_dict, custom_weights_loaders, use_safetensors)
@@ -184,8 +193,9 @@ class Adapters(Owner):
         self.adapters[name].freeze(frozen=freeze)
 
     def freeze_head(self, name: str, freeze: bool = True) -> None:
-        """Leave a head as it is in training, or no longer."""
+        """Leave a head as it is in training, whatever trains then, or no longer."""
         self.heads[name].freeze(frozen=freeze)
+        (self._frozen_heads.add if freeze else self._frozen_heads.discard)(name)
 
     def _train(self, adapters: set[str], fusions: set[str]) -> None:
         self.train()
@@ -194,7 +204,7 @@ class Adapters(Owner):
         for name in self.fusions:
             self.fusions[name].freeze(frozen=name not in fusions)
         for name in self.heads:
-            self.heads[name].freeze(frozen=False)
+            self.heads[name].freeze(frozen=name in self._frozen_heads)
 
 
 def parted(package: Package) -> tuple[Package, Package | None]:
@@ -206,6 +216,10 @@ def parted(package: Package) -> tuple[Package, Package | None]:
     rest = {name: tensor for name, tensor in package.tensors.items() if name not in inside}
     source = dict(manifest.source)
     head_source: dict[str, Any] = {key: source.pop(key) for key in ("head_config", "warnings") if key in source}
+    said = recognise.warnings(package)
+    if said:
+        head_source["warnings"] = [text for text in said if of_head(text)]
+        source |= {"warnings": own} if (own := [text for text in said if not of_head(text)]) else {}
     head = replace(manifest, kind="head", parts=(), source=head_source)
     return Package(replace(manifest, head=None, source=source), rest), Package(head, inside)
 
@@ -217,7 +231,9 @@ def joined(name: str, package: Package, head: Package | None) -> Package:
         return Package(manifest, package.tensors)
     other = renamed(head.manifest, name)
     assert other.head is not None
-    source = {**manifest.source, **{key: value for key, value in other.source.items() if key != "warnings"}}
+    source = {**manifest.source, **other.source}
+    if "warnings" in source:
+        source["warnings"] = [*recognise.warnings(package), *recognise.warnings(head)]
     whole = replace(manifest, head=other.head, source=source)
     return Package(whole, {**package.tensors, **head.tensors})
 
@@ -227,7 +243,8 @@ def renamed(manifest: Manifest, name: str) -> Manifest:
     configs = [manifest.source.get(key) for key in ("adapter_config", "head_config", "fusion_config")]
     head = manifest.head if manifest.head is None else replace(manifest.head, name=name)
     if any(isinstance(config, Mapping) and config.get("name") not in (name, None) for config in configs):
-        return replace(manifest, head=head, source={}, provenance=Provenance("chorus", "1"))
+        said = {key: manifest.source[key] for key in ("warnings",) if key in manifest.source}
+        return replace(manifest, head=head, source=said, provenance=Provenance("chorus", "1"))
     return replace(manifest, head=head)
 
 

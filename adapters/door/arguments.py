@@ -10,15 +10,17 @@ _REMEDIES: Mapping[str, str] = {
     "model_name": "a folder says itself what it was made for, and that is checked",
     "custom_weights_loaders": "only what the formats know is read and written: publish anything else on its own",
     "leave_out": "skip layers when the adapter is used: set_active_adapters(name, skip_layers=[...])",
+    "use_safetensors": "no pickle is ever written: let AdapterHub load what is saved with use_safetensors=True",
     "meta_dict": "the configuration's members are fixed: write notes to a file of your own beside it",
 }
+_USUAL: Mapping[str, Any] = {"use_safetensors": True}  # what says nothing
 
 
 def refuse(verb: str, **given: Any) -> None:
     """Raise `TypeError`, with the remedy, for the first argument that is given although nothing would come of it."""
     for name, value in given.items():
-        if value is not None and value != []:
-            raise TypeError(f"{verb} takes no {name}: {_REMEDIES[name]}")
+        if value is not None and value != [] and value is not _USUAL.get(name):
+            raise TypeError(f"{verb} takes no {name}{'=False' if value is False else ''}: {_REMEDIES[name]}")
 
 
 def labels_of(names: Names, count: int) -> tuple[str, ...] | None:

@@ -17,8 +17,8 @@ A, B = "lora_A", "lora_B"
 def average(packages: Sequence[Package], weights: Sequence[float], strategy: str, rank: int | None) -> Package:
     """The average of packages with equal parts; raises `Misfit`.
 
-    linear                     sum_i w_i t_i of every tensor t (arXiv:2311.03285 calls it arithmetic)
-    lora_linear_only_negate_b  sum_i |w_i| A_i and sum_i w_i B_i (arXiv:2306.14870)
+    linear                     sum_i w_i t_i of every tensor t (Chronopoulou et al. 2023, arXiv:2311.09344)
+    lora_linear_only_negate_b  sum_i |w_i| A_i and sum_i w_i B_i (Zhang et al. 2023, arXiv:2306.14870)
     lora_delta_w_svd           B A of the given rank nearest to sum_i w_i B_i A_i (AdapterHub leaves the scaling out)
     """
     first = packages[0].manifest

@@ -11,7 +11,7 @@ from adapters.door import blocks
 from adapters.door.adapters import renamed
 from adapters.door.arguments import refuse
 from adapters.door.owner import Owner, folder_of
-from adapters.door.sources import below, readable
+from adapters.door.sources import below, readable, tell
 from adapters.errors import Misfit
 from adapters.formats import recognise
 from adapters.formats.adapterhub import folder as adapterhub
@@ -97,6 +97,8 @@ class Fusions(Owner):
             self.active_head = called
         if set_active:
             self.set_active_adapters(blocks.Fuse(*package.manifest.children, name=name))
+        for held in (package, head):
+            tell(path, () if held is None else recognise.warnings(held))
         return name
 
     def save_adapter_fusion(
@@ -112,7 +114,12 @@ class Fusions(Owner):
 
         `with_head`: the head of that name as well, or, if true, the one of the fusion's name.
         """
-        refuse("save_adapter_fusion", meta_dict=meta_dict, custom_weights_loaders=custom_weights_loaders)
+        refuse(
+            "save_adapter_fusion",
+            meta_dict=meta_dict,
+            custom_weights_loaders=custom_weights_loaders,
+            use_safetensors=use_safetensors,
+        )
         name = self._called(adapter_names)
         package = self.fusions[name].package()
         head_name = with_head if isinstance(with_head, str) else name
@@ -130,6 +137,7 @@ class Fusions(Owner):
         use_safetensors: bool = True,
     ) -> None:
         """Save every fusion in a folder of its name; raises `InvalidName` for a name that no folder can have."""
+        refuse("save_all_adapter_fusions", use_safetensors=use_safetensors)
         places = {name: below(save_directory, name) for name in self.fusions}
         for name, place in places.items():
             self.save_adapter_fusion(

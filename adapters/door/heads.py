@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from adapters.door.adapters import parted, renamed
-from adapters.door.arguments import Names, labels_of, labels_to_load
+from adapters.door.arguments import Names, labels_of, labels_to_load, refuse
 from adapters.door.owner import DEFAULT, Owner, folder_of
-from adapters.door.sources import below, readable
+from adapters.door.sources import below, readable, tell
 from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.formats import recognise
@@ -137,6 +137,7 @@ class Heads(Owner):
             below(path, name)
         self.keep(self.heads, name, head, replace=True, frozen=True)
         self.active_head = name
+        tell(path, recognise.warnings(head))
         return name
 
     def save_head(
@@ -146,6 +147,7 @@ class Heads(Owner):
         use_safetensors: bool = True,
     ) -> None:
         """Save a head (default: the active one) as AdapterHub's folder."""
+        refuse("save_head", use_safetensors=use_safetensors)
         name = self.active_head if head_name is None else head_name
         if name is None:
             raise ValueError("there is no active head: name one")
@@ -156,6 +158,7 @@ class Heads(Owner):
 
     def save_all_heads(self, save_directory: str | Path, use_safetensors: bool = True) -> None:
         """Save every head in a folder of its name; raises `InvalidName` for a name that no folder can have."""
+        refuse("save_all_heads", use_safetensors=use_safetensors)
         places = {name: below(save_directory, name) for name in self.heads}
         for name, place in places.items():
             self.save_head(place, name, use_safetensors)

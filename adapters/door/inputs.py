@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -72,10 +73,15 @@ def read(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tenso
 
 
 def word_starts(values: Tensor | Sequence[Sequence[int]], row: int) -> tuple[int, ...]:
-    """Where the words of a row start, and the end of the last one; what is not above 0 after them is padding."""
+    """Where the words of a row start, and the end of the last one; what is not above 0 after them is padding.
+
+    Raises `InvalidRow` where they do not rise, as they do not where the padding is another number.
+    """
     starts = [int(value) for value in values[row]]
     while starts and starts[-1] <= 0:
         starts.pop()
+    if any(one >= other for one, other in pairwise(starts)):
+        raise InvalidRow(f"word_starts of row {row} do not rise: {starts}; pad them with 0, or with -1")
     return tuple(starts)
 
 

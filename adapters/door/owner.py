@@ -37,6 +37,7 @@ class Owner(nn.Module):
         self._setup: Setup | None = None
         self._skip_layers: frozenset[int] = frozenset()
         self._active_head: str | None = None
+        self._frozen_heads: set[str] = set()  # that `freeze_head` froze: training others leaves them so
         self._active_embedding = DEFAULT
 
     @property
@@ -113,6 +114,8 @@ class Owner(nn.Module):
         check.check(package, self._backbone.profile)
         held = Held(package, self._backbone.dtype)
         held.freeze(frozen=frozen)
+        if shelf is self.heads:
+            self._frozen_heads.discard(name)
         shelf.put(name, held.to(self._where()), replace=replace)
 
     def spec(self, head: str | None) -> HeadSpec | None:

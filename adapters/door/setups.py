@@ -15,7 +15,7 @@ from adapters.door.blocks import BatchSplit, Setup
 from adapters.door.fusions import Fusions
 from adapters.door.heads import Heads
 from adapters.door.owner import folder_of
-from adapters.door.sources import below, readable
+from adapters.door.sources import below, readable, tell
 from adapters.errors import Misfit
 from adapters.formats import files
 from adapters.formats.adapterhub import setup as setups
@@ -41,7 +41,12 @@ class Setups(Adapters, Heads, Fusions):
         `head_setup`: the head that answers, where it is not the last adapter's own. Raises `Misfit` for what the
         library can not save, `InvalidName` for names that no folder can have.
         """
-        refuse("save_adapter_setup", meta_dict=meta_dict, custom_weights_loaders=custom_weights_loaders)
+        refuse(
+            "save_adapter_setup",
+            meta_dict=meta_dict,
+            custom_weights_loaders=custom_weights_loaders,
+            use_safetensors=use_safetensors,
+        )
         setup = self.known(blocks.block(adapter_setup))
         if self.skipped(adapter_setup):
             raise Misfit(["a saved setup can not say skip_layers: give them when it is active"])
@@ -87,6 +92,7 @@ class Setups(Adapters, Heads, Fusions):
             self.set_active_adapters(setup)
             if found.head is not None:
                 self.active_head = found.head
+        tell(adapter_setup_name_or_path, found.warnings)
         return setup, found.head
 
     def average_adapter(
@@ -134,20 +140,38 @@ class Setups(Adapters, Heads, Fusions):
         if set_active:
             self.active_head = head_name
 
-    def adapter_summary(self) -> str:
-        """A table of the adapters: method, parameters, their share of the backbone's, active, trained."""
+    def adapter_summary(self, as_dict: bool = False) -> str | list[dict[str, Any]]:
+        """A table of the adapters: method, parameters, their share of the backbone's in percent, active, trained.
+
+        The last row is the backbone's. `as_dict`: the rows themselves, as dictionaries (AdapterHub's name for it).
+        """
         whole = sum(parameter.numel() for parameter in self.backbone.model.parameters())
         active = set(blocks.names(self.active_adapters))
-        lines = [("name", "method", "#param", "%param", "active", "train")]
+        rows: list[dict[str, Any]] = []
         for name in self.adapters:
             held = self.adapters[name]
             size = sum(tensor.numel() for tensor in held.tensors().values())
-            flags = (str(int(name in active)), str(int(held.trains)))
-            lines.append((name, held.manifest.method, f"{size:,}", f"{size / whole:.3%}", *flags))
-        lines.append(("backbone", self.backbone.profile.id, f"{whole:,}", f"{1:.3%}", "", "0"))
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-        return "\n".join(row.rstrip() for row in rows)
+            row = {"name": name, "architecture": held.manifest.method, "#param": size, "%param": 100 * size / whole}
+            rows.append({**row, "active": name in active, "train": held.trains})
+        rows.append({"name": "Full model", "#param": whole, "%param": 100.0, "train": False})
+        return rows if as_dict else _table(rows)
+
+
+_COLUMNS: Mapping[str, str] = {  # of a summary, and how each is printed
+    "name": "{}",
+    "architecture": "{}",
+    "#param": "{:,}",
+    "%param": "{:.3f}",
+    "active": "{:d}",
+    "train": "{:d}",
+}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    printed = [[look.format(row[key]) if key in row else "" for key, look in _COLUMNS.items()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *printed, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in ([*_COLUMNS], *printed)]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def _weighted(

@@ -1,7 +1,8 @@
 """Where what a user names lies: a folder or file, or a repository of the Hugging Face hub; pickles become tensors."""
 
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def readable(name: str | Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="chorus-") as scratch:
         yield converter.convert(source, Path(scratch) / source.name)
+
+
+def tell(name: str | Path, said: Iterable[str]) -> None:
+    """Warn whoever called the verb that calls this of what a reader has to say of what it read."""
+    for text in said:
+        warnings.warn(f"{name}: {text}", stacklevel=3)
 
 
 def below(folder: str | Path, name: str) -> Path:

@@ -18,6 +18,7 @@ from adapters.embeddings import MATRIX, TOKENIZER
 from adapters.errors import Misfit
 from adapters.formats import recognise
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.adapterhub.embedding import roles
 from adapters.manifest import EmbeddingSpec
 from adapters.vocabulary import new_matrix
 from adapters.weights import Package
@@ -83,6 +84,7 @@ class Vocabularies(Heads, Owner):
     def save_embeddings(self, path: str | Path, name: str, tokenizer: Any = None) -> None:
         """Save a matrix, and a tokenizer only if it is given, as AdapterHub lays them out: its `load_embeddings` reads it.
 
+        They take the place of an older save; raises `Misfit` where a folder `tokenizer/` of another kind is in the way.
         `embedding.safetensors` is what is loaded here, `embedding.pt` the same for AdapterHub, which knows no other.
         """
         matrix = self.word_vectors(name).clone()
@@ -147,5 +149,5 @@ def _tokenizer(folder: Path, package: Package) -> Any:
             raise Misfit([f"transformers makes no tokenizer of the folder tokenizer/; {remedy}"]) from error
     if TOKENIZER not in package.tensors:
         return None
-    text = package.tensors[TOKENIZER].numpy().tobytes().decode()
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(text))
+    data = package.tensors[TOKENIZER].numpy().tobytes()
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(data.decode()), **roles(data))

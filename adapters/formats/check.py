@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from adapters.architectures.profile import BackboneProfile
+from adapters.embeddings import TOKENIZER
 from adapters.errors import AdapterError, Misfit
 from adapters.formats import tokenizer
-from adapters.formats.native import CODES, TOKENIZER
+from adapters.formats.native import CODES
 from adapters.methods import fold
 from adapters.weights import Package
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adapters.errors import InvalidPackage, UnsafeFile
 from adapters.formats.native import refuse_pickle
+from adapters.members import parse
 
 # What a library calls its weights in safetensors, and what it calls them as a pickle.
 PICKLED: Mapping[str, str] = {
@@ -26,11 +27,12 @@ PICKLED: Mapping[str, str] = {
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises `InvalidPackage` naming the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InvalidPackage(f"{path.parent.name} holds no {path.name}") from error
-    except (ValueError, RecursionError, OSError) as error:
-        raise InvalidPackage(f"{path.name} is not JSON: {error}") from error
+    except (ValueError, OSError) as error:
+        raise InvalidPackage(f"{path.name} can not be read: {error}") from error
+    value = parse(text, path.name)
     if not isinstance(value, dict):
         raise InvalidPackage(f"{path.name} is not a JSON object")
     return value
@@ -74,9 +76,15 @@ def not_finite(folder: Path) -> list[str]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write safetensors; the tensors are copied first, because files do not hold shared memory."""
+    """Write safetensors, in the place of the pickle of an older save, which its library might read first.
+
+    The tensors are copied before, because files do not hold shared memory.
+    """
     safetensors.torch.save_file({name: t.detach().clone().contiguous() for name, t in tensors.items()}, path)
+    (path.parent / PICKLED[path.name]).unlink(missing_ok=True)
 
 
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
+def remove_tensors(folder: Path, name: str) -> None:
+    """Remove the weights of this name, as safetensors and as a pickle, where they are."""
+    for held in (name, PICKLED[name]):
+        (folder / held).unlink(missing_ok=True)

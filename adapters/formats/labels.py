@@ -21,6 +21,7 @@ _PROBLEMS: Mapping[str, str] = {
 _NAMELESS = ("question_answering", "masked_lm")  # their outputs mean what they mean
 _CLASSIFICATION = ("classification", "multilabel_classification")
 _CLASSIFYING = ("single_label", "multi_label", "regression")
+OTHERS = "the head's file holds {} tensors of other heads as well, which are left out"
 UNNAMED = "the folder does not name its labels: they are called LABEL_0, LABEL_1, ... (give names with --labels)"
 
 
@@ -53,6 +54,11 @@ def problem_of(head_type: str, outputs: int) -> str:
     if head_type == "classification":
         return "regression" if outputs == 1 else "single_label"
     return _PROBLEMS[head_type]
+
+
+def of_head(warning: str) -> bool:
+    """Whether a warning of the readers is about the head, where an adapter brings one."""
+    return warning == UNNAMED or warning.startswith(OTHERS.split("{}", maxsplit=1)[0])
 
 
 def relabel(package: Package, labels: Sequence[str] | None, problem_type: str | None) -> Package:

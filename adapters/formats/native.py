@@ -21,6 +21,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from adapters import embeddings
 from adapters import manifest as manifests
 from adapters.errors import InvalidPackage, UnsafeFile
 from adapters.manifest import FORMAT, Manifest
@@ -36,8 +37,7 @@ CODES: Mapping[torch.dtype, str] = {
     torch.bfloat16: "BF16",
     torch.uint8: "U8",
 }
-TOKENIZER = "embedding/tokenizer/bytes"
-MATRIX = "embedding/matrix/weight"
+MATRIX, TOKENIZER = embeddings.MATRIX, embeddings.TOKENIZER
 _NAME = re.compile(
     r"(?:model|head|embedding|0|[1-9][0-9]{0,3})/[a-z0-9_]{1,32}/[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,7}"
 )

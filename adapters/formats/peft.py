@@ -93,6 +93,12 @@ _KNOWN = frozenset(
         "runtime_config",
     ]
 )
+# Settings that have to be of one kind, where they are said.
+_FORMS: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
+    ("an object", Mapping, ("rank_pattern", "alpha_pattern", "auto_mapping")),
+    ("true or false", bool, ("use_rslora", "use_dora", "lora_bias")),
+    ("a list or a text", list | str, ("feedforward_modules",)),
+)
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
@@ -253,7 +259,7 @@ def _head(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str
 
 def _reject_unserved(config: Mapping[str, Any]) -> None:
     kind = config.get("peft_type")
-    if kind not in _PARAMETERS:
+    if not isinstance(kind, str) or kind not in _PARAMETERS:
         raise Misfit([f"PEFT's method {kind!r} is not served yet"])
     reasons = [f"{what} is not served yet" for key, what in _UNSERVED.items() if config.get(key)]
     unknown = sorted(key for key, value in config.items() if value and key not in _KNOWN and key not in _UNSERVED)
@@ -262,7 +268,11 @@ def _reject_unserved(config: Mapping[str, Any]) -> None:
         reasons.append(f"bias={config['bias']!r} changes biases of the backbone, which is not served yet")
     if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
         reasons.append(f"init_lora_weights={config['init_lora_weights']!r} changes weights of the backbone")
-    if config.get("task_type") not in _TASKS:
+    for what, form, keys in _FORMS:
+        wrong = [key for key in keys if config.get(key) is not None and not isinstance(config[key], form)]
+        reasons += [f"{key} must be {what}, not {config[key]!r}" for key in wrong]
+    task = config.get("task_type")
+    if not isinstance(task, str | None) or task not in _TASKS:
         reasons.append(f"the task {config['task_type']!r} is not served yet")
     if reasons:
         raise Misfit(reasons)

@@ -67,4 +67,5 @@ def _not_finite(path: Path) -> list[str]:
 
 def warnings(package: Package) -> tuple[str, ...]:
     """What the reader wants the operator to know of a package."""
-    return tuple(str(warning) for warning in package.manifest.source.get("warnings", ()))
+    said = package.manifest.source.get("warnings")
+    return tuple(str(warning) for warning in said) if isinstance(said, list) else ()

@@ -50,8 +50,8 @@ class Head(Protocol):
         """Full names and shapes of the stored tensors."""
         ...
 
-    def reasons(self, spec: HeadSpec, *, has_pooler: bool) -> list[str]:
-        """Everything that keeps the head from running on a backbone."""
+    def reasons(self, spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
+        """Everything that keeps the head from running on a backbone whose states are `hidden` wide."""
         ...
 
     def apply(

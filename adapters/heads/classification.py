@@ -7,9 +7,9 @@ from adapters.manifest import HeadSpec
 class Classification(LinearHead):
     """Scores [labels] of a row; regression has one. Softmax, sigmoid or neither is for who reads the scores."""
 
-    def reasons(self, spec: HeadSpec, *, has_pooler: bool) -> list[str]:
+    def reasons(self, spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
         """Everything that keeps the head from running on a backbone."""
-        reasons = super().reasons(spec, has_pooler=has_pooler)
+        reasons = super().reasons(spec, hidden, has_pooler=has_pooler)
         if spec.problem_type == "regression" and len(spec.labels) != 1:
             reasons.append("a regression head has exactly one label")
         return reasons

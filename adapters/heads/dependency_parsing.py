@@ -38,7 +38,7 @@ class DependencyParsing:
             "head/relations/weight": (len(spec.labels), hidden + 1, hidden + 1),
         }
 
-    def reasons(self, spec: HeadSpec, *, has_pooler: bool) -> list[str]:
+    def reasons(self, spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
         """Everything that keeps the head from running on a backbone."""
         reasons = shared_reasons(spec, self.places, ("tree",), has_pooler=has_pooler)
         if spec.layers != 1 or spec.activation is not None:

@@ -41,7 +41,7 @@ class LinearHead:
                 found[f"head/{i}/bias"] = (out,)
         return found
 
-    def reasons(self, spec: HeadSpec, *, has_pooler: bool) -> list[str]:
+    def reasons(self, spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
         """Everything that keeps the head from running on a backbone."""
         return shared_reasons(spec, self.places, self.problems, has_pooler=has_pooler)
 

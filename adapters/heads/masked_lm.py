@@ -49,12 +49,15 @@ class MaskedLanguageModel:
             found[f"head/{spec.layers - 1}/bias"] = (spec.vocabulary,)
         return found
 
-    def reasons(self, spec: HeadSpec, *, has_pooler: bool) -> list[str]:
+    def reasons(self, spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
         """Everything that keeps the head from running on a backbone."""
         reasons = shared_reasons(spec, self.places, ("vocabulary",), has_pooler=has_pooler)
         for member, value in (("vocabulary", spec.vocabulary), ("width", spec.width)):
             if value is None:
                 reasons.append(f"a masked_lm head needs manifest.head.{member}")
+        if spec.layers == 1 and spec.width not in (None, hidden):
+            what = "a masked_lm head of one layer reads the hidden states as they are"
+            reasons.append(f"manifest.head.width must be {hidden}, not {spec.width}: {what}")
         return reasons
 
     def apply(

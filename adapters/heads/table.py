@@ -41,9 +41,9 @@ def head_shapes(spec: HeadSpec, hidden: int) -> Shapes:
     return head_of(spec).shapes(spec, hidden)
 
 
-def head_reasons(spec: HeadSpec, *, has_pooler: bool) -> list[str]:
+def head_reasons(spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
     """Everything that keeps a head from running on a backbone; raises `Misfit` for a kind that is not served."""
-    return head_of(spec).reasons(spec, has_pooler=has_pooler)
+    return head_of(spec).reasons(spec, hidden, has_pooler=has_pooler)
 
 
 def initialise_head(spec: HeadSpec, hidden: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Bottleneck adapters, with every placement and order that AdapterHub has.
 
-Houlsby et al. 2019 (arXiv:1902.00751), Pfeiffer et al. 2020 (arXiv:2005.00052), parallel: He et al. 2021
+Houlsby et al. 2019 (arXiv:1902.00751), Pfeiffer et al. 2020 (arXiv:2005.00247), parallel: He et al. 2021
 (arXiv:2110.04366), AdapterPlus: Steitz and Roth 2024 (arXiv:2406.06820).
 
     z = act(W_d x + b_d);  u = scaling * (W_u z + b_u);  y = mean over the row of sigmoid(W_g x + b_g) * u  (gating)
@@ -9,7 +9,6 @@ Stages as in AdapterHub: `enter` makes x and the adapter's residual of f and r, 
 applies the frozen norm where that is the adapter's to do.
 """
 
-import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -22,7 +21,7 @@ from adapters.architectures.sites import Address
 from adapters.kernels.ragged import Ragged, enter
 from adapters.methods.base import Fitting, Meeting, Norm, Operand, Shapes, at, prefixed
 from adapters.methods.gate import gate_shapes, row_gate
-from adapters.methods.settings import Settings, activation, count_in, known_in
+from adapters.methods.settings import Settings, activation, count_in, is_number, known_in
 from adapters.weights import Folded, Insertion
 
 SITES = ("attn_junction", "ffn_junction")
@@ -91,9 +90,8 @@ class Bottleneck:
         if not variant.original_ln_before:
             return h, h
         if variant.residual_before_ln == "post_add":
-            summed = h + meeting.r
-            return _normed(summed, meeting), summed
-        x = _normed(h + meeting.r, meeting) if meeting.normed is None else meeting.normed
+            return _normed(h, meeting), h + meeting.r
+        x = _normed(h, meeting)
         return x, h if variant.residual_before_ln is True else x
 
     def run(self, x: Tensor, residual: Tensor, operand: Operand) -> tuple[Tensor, Tensor]:
@@ -159,8 +157,7 @@ def read_members(settings: Settings, config: Mapping[str, Any], fitting: Fitting
         known_in(settings, f"sites.{address}", held, ("width",))
     widths = {address: count_in(settings, f"sites.{address}", held, "width") for address, held in sites.items()}
     raw = config.get("scaling")
-    scaling = float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None
-    scaling = scaling if scaling is not None and math.isfinite(scaling) else None
+    scaling = float(raw) if is_number(raw) else None
     if scaling is None and raw not in ("learned", "channel"):
         settings.wrong(f"scaling must be a number, 'learned' or 'channel', not {raw!r}")
     variant = Variant(
@@ -219,9 +216,11 @@ def _check_post_add(settings: Settings, v: Variant, sites: Iterable[Address], fi
         settings.wrong(f"residual_before_ln 'post_add' needs a norm behind the sublayer; none is at {', '.join(bare)}")
 
 
-def _normed(summed: Tensor, meeting: Meeting) -> Tensor:
+def _normed(h: Tensor, meeting: Meeting) -> Tensor:
+    """norm(h + r), which the plan may know already."""
     if meeting.normed is not None:
         return meeting.normed
+    summed = h + meeting.r
     return summed if meeting.norm is None else meeting.norm(summed)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from adapters.architectures.profile import BackboneProfile
 from adapters.architectures.sites import Address
+from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.heads.table import head_reasons, head_shapes
 from adapters.manifest import Manifest, PartSpec
@@ -38,13 +39,13 @@ def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[in
             if owners.setdefault(site, part.method) != part.method:
                 reasons.append(f"{owners[site]} and {part.method} both act at {site}, in no defined order")
     if manifest.head is not None:
-        reasons.extend(head_reasons(manifest.head, has_pooler=profile.has_pooler))
+        reasons.extend(head_reasons(manifest.head, geometry.hidden_size, has_pooler=profile.has_pooler))
         shapes |= head_shapes(manifest.head, geometry.hidden_size)
     if manifest.embedding is not None:
         if manifest.embedding.width != geometry.embedding_size:
             width = manifest.embedding.width
             reasons.append(f"the embedding is {width} wide; the backbone's are {geometry.embedding_size}")
-        shapes["embedding/matrix/weight"] = (manifest.embedding.vocabulary, manifest.embedding.width)
+        shapes[MATRIX] = (manifest.embedding.vocabulary, manifest.embedding.width)
     if reasons:
         raise Misfit(reasons)
     return shapes

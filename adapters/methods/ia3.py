@@ -86,7 +86,9 @@ class Ia3:
 
     def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: the product, or for inputs the sum."""
-        return y * h if operand.variant == "output" else y + h
+        if torch.is_grad_enabled():
+            return y * h if operand.variant == "output" else y + h
+        return y.mul_(h) if operand.variant == "output" else y.add_(h)
 
 
 IA3 = Ia3()

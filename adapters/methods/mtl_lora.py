@@ -16,7 +16,7 @@ from adapters.architectures.sites import Address
 from adapters.methods.base import Fitting, Shapes, prefixed
 from adapters.methods.lora import SITES, LowRank, fresh_extra, low_rank, read_site, uniform, wide_at
 from adapters.methods.lora import reference as lora_reference
-from adapters.methods.settings import Settings, number_in
+from adapters.methods.settings import Settings
 from adapters.weights import Folded, Insertion
 
 
@@ -81,9 +81,7 @@ def reference(
 def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[int, float, dict[Address, LowRank]]:
     settings = Settings("mtl_lora", config, ("projections", "sharpness", "sites"))
     count = settings.count("projections", at_most=1024)
-    sharpness = number_in(settings, "config", config, "sharpness")
-    if sharpness <= 0:
-        settings.wrong(f"sharpness must be above zero, not {sharpness!r}")
+    sharpness = settings.number("sharpness", positive=True)
     sites = {
         address: read_site(settings, f"sites.{address}", held, ("rank", "scaling", "gated"))
         for address, held in settings.sites(fitting, SITES).items()

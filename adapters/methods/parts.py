@@ -1,103 +1,132 @@
 """From a configuration in AdapterHub's words (adapters 1.3.0) to the parts of a package.
 
-Each function is one kind of configuration. What is wrong is noted in `settings`; what only a method can judge (its own
-numbers and names) it says when the part is checked.
+Each function is one kind of configuration, for presets and for saved folders alike: every member is there, those that
+were not said with their defaults. What is wrong is noted in `settings` under AdapterHub's own names; what only a method
+can judge (its limits, and names of activations) it says when the part is checked. A part does not say what is as usual.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol
 
 from adapters.manifest import PartSpec
-from adapters.methods.base import Fitting
-from adapters.methods.bottleneck import MEMBERS
-from adapters.methods.settings import Settings, number_in
+from adapters.methods.prompt_tuning import PLACES
+from adapters.methods.settings import MAX_COUNT, Settings, is_number
 
-_PHM = {  # AdapterHub's member -> the part's
-    "phm_dim": "phm_dim",
-    "phm_rank": "phm_rank",
+JUNCTIONS: Mapping[str, str] = {"mh_adapter": "attn_junction", "output_adapter": "ffn_junction"}
+MATRICES: Mapping[str, str] = {"q": "attn_q", "k": "attn_k", "v": "attn_v"}
+FEED_FORWARD: Mapping[str, str] = {"intermediate_lora": "ffn_in", "output_lora": "ffn_out"}
+# AdapterHub's member -> the part's.
+PHM_NUMBERS: Mapping[str, str] = {"phm_dim": "phm_dim", "phm_rank": "phm_rank"}
+PHM_FLAGS: Mapping[str, str] = {
     "phm_bias": "phm_bias",
     "factorized_phm_W": "factorized_W",
     "factorized_phm_rule": "factorized_rule",
     "shared_W_phm": "shared_W",
     "shared_phm_rule": "shared_rule",
 }
-_MATRICES = {"q": "attn_q", "k": "attn_k", "v": "attn_v"}
+_FLAGS = (
+    "is_parallel",
+    "ln_before",
+    "ln_after",
+    "adapter_residual_before_ln",
+    "original_ln_before",
+    "original_ln_after",
+    "use_gating",
+)
 
 
-def bottleneck(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> Iterator[PartSpec]:
+class Sizes(Protocol):
+    """What a configuration does not say of its backbone: layers, and the widths of its states and its word vectors."""
+
+    @property
+    def layers(self) -> int:
+        """Modules of layers."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states."""
+        ...
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of the word vectors."""
+        ...
+
+
+def bottleneck(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`BnConfig`: a bottleneck or a Compacter, and an invertible adapter where one goes with it."""
-    places = {"mh_adapter": "attn_junction", "output_adapter": "ffn_junction"}
-    names = [site for key, site in places.items() if settings.flag(key)]
-    sites: dict[str, Any] = {}
-    for layer in _layers(settings, config, fitting):
-        reduction = _reduction(settings, config["reduction_factor"], layer)
-        width = max(1, int(fitting.geometry.hidden_size // reduction))
-        sites |= {f"{layer}/{name}": {"width": width} for name in names}
-    phm = {ours: config[theirs] for theirs, ours in _PHM.items()} if settings.flag("phm_layer") else {}
+    names = [site for key, site in JUNCTIONS.items() if settings.flag(key)]
+    widths = _widths(settings, sizes).items()
+    members = {key: settings.get(key) for key in ("residual_before_ln", "scaling")}
+    members |= {key: settings.flag(key) for key in _FLAGS} | {"non_linearity": _activation(settings)}
+    phm = _phm(settings) if settings.flag("phm_layer") else {}
+    sites = {f"{layer}/{name}": {"width": width} for layer, width in widths for name in names}
     if sites:
-        members = {key: config[key] for key in MEMBERS if key != "sites"}
-        yield PartSpec("compacter" if phm else "bottleneck", {**members, **phm, "sites": sites})
-    if config["inv_adapter"] is not None:
-        kind = settings.choice("inv_adapter", ("nice",))
-        narrow = _positive(settings, config, "inv_adapter_reduction_factor")
-        width = max(1, int(fitting.geometry.embedding_size // 2 // narrow))
-        yield PartSpec("invertible", {"kind": kind, "non_linearity": config["non_linearity"], "width": width})
+        yield PartSpec("compacter" if phm else "bottleneck", {"sites": sites, **members, **phm})
+    yield from _invertible(settings, sizes)
 
 
-def lora(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> Iterator[PartSpec]:
+def lora(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`LoRAConfig`: LoRA or DoRA, or (IA)3 where the mode is `scale`."""
-    rank, alpha, gated = settings.count("r"), _positive(settings, config, "alpha"), settings.flag("use_gating")
-    dora = settings.flag("use_dora")
-    addresses = _linear_sites(settings, config, fitting)
+    rank, alpha, flags = settings.count("r"), settings.number("alpha"), {**_gate(settings), **_dora(settings)}
+    addresses = _linear_sites(settings, sizes)
     if settings.choice("composition_mode", ("add", "scale")) == "scale":
-        if rank != 1 or dora:
+        if rank != 1 or "dora" in flags:
             settings.wrong("composition_mode 'scale' needs r 1, and has no use_dora")
-        factor = {"at": "output", "scaling": alpha, "gated": gated}
-        yield from _part("ia3", addresses, factor)
+        yield from _part("ia3", addresses, {"at": "output", "scaling": alpha, **flags})
     else:
-        held = {"rank": rank, "scaling": alpha / rank, "bias": False, "gated": gated, "dora": _flavour(dora=dora)}
-        yield from _part("lora", addresses, held)
+        yield from _part("lora", addresses, {"rank": rank, "scaling": alpha / rank, "bias": False, **flags})
 
 
-def vera(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> Iterator[PartSpec]:
+def vera(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`LoRAConfig` with VeRA's matrices; how they start is the method's own."""
-    rank, alpha = settings.count("r"), _positive(settings, config, "alpha")
-    held = {"gated": settings.flag("use_gating"), "dora": _flavour(dora=settings.flag("use_dora"))}
-    addresses = _linear_sites(settings, config, fitting)
-    yield from _part("vera", addresses, held, rank=rank, scaling=alpha / rank)
+    rank, alpha, flags = settings.count("r"), settings.number("alpha"), {**_gate(settings), **_dora(settings)}
+    yield from _part("vera", _linear_sites(settings, sizes), flags, rank=rank, scaling=alpha / rank)
 
 
-def mtl_lora(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> Iterator[PartSpec]:
+def mtl_lora(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`MTLLoRAConfig`, with a diagonal as the task's own matrix."""
-    rank, alpha = settings.count("r"), _positive(settings, config, "alpha")
-    held = {"rank": rank, "scaling": alpha / rank, "gated": settings.flag("use_gating")}
-    count, sharpness = settings.count("n_up_projection"), _positive(settings, config, "weights_sharpness")
-    addresses = _linear_sites(settings, config, fitting)
-    yield from _part("mtl_lora", addresses, held, projections=count, sharpness=sharpness)
+    rank, alpha = settings.count("r"), settings.number("alpha")
+    count, sharpness = settings.count("n_up_projection"), settings.number("weights_sharpness", positive=True)
+    held = {"rank": rank, "scaling": alpha / rank, **_gate(settings)}
+    yield from _part("mtl_lora", _linear_sites(settings, sizes), held, projections=count, sharpness=sharpness)
 
 
-def prefix(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> Iterator[PartSpec]:
+def prefix(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`PrefixTuningConfig`."""
     flat, gated, shared = (settings.flag(key) for key in ("flat", "use_gating", "shared_gating"))
-    gating = ("shared" if shared else "separate") if gated else "none"
-    narrow = {} if flat else {"bottleneck": config["bottleneck_size"], "non_linearity": config["non_linearity"]}
-    layers = _layers(settings, config, fitting)
+    layers, function = _layers(settings, sizes), _activation(settings)
+    members = {"length": settings.count("prefix_length"), "flat": flat, "layers": layers}
+    members["bottleneck"] = None if flat else settings.count("bottleneck_size")
+    members |= {"non_linearity": function} if function != "tanh" and not flat else {}
+    members |= {"gating": "shared" if shared else "separate"} if gated else {}
     if layers:
-        length = config["prefix_length"]
-        yield PartSpec("prefix_tuning", {"length": length, "flat": flat, **narrow, "layers": layers, "gating": gating})
+        yield PartSpec("prefix_tuning", members)
 
 
-def prompt(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> Iterator[PartSpec]:
+def prompt(settings: Settings, _: Sizes) -> Iterator[PartSpec]:
     """`PromptTuningConfig`."""
-    yield PartSpec("prompt_tuning", {"length": config["prompt_length"], "at": config["combine"]})
+    place = settings.choice("combine", PLACES)
+    yield PartSpec("prompt_tuning", {"length": settings.count("prompt_length"), "at": place})
 
 
-def reft(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> Iterator[PartSpec]:
+def reft(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`ReftConfig`."""
-    layers = list(range(fitting.geometry.layers)) if config["layers"] == "all" else config["layers"]
-    same = ("prefix_positions", "suffix_positions", "subtract_projection", "non_linearity")
-    named = {"layers": layers, "rank": config["r"], "tied": config["tied_weights"]}
-    yield PartSpec("reft", {**named, "orthogonal": config["orthogonality"], **{key: config[key] for key in same}})
+    everywhere = settings.get("layers") == "all"
+    layers = list(range(sizes.layers)) if everywhere else sorted(_numbers(settings, "layers", sizes, "'all', or "))
+    members = {
+        "layers": layers,
+        "rank": settings.count("r"),
+        "prefix_positions": settings.count("prefix_positions", at_least=0),
+        "suffix_positions": settings.count("suffix_positions", at_least=0),
+        "tied": settings.flag("tied_weights"),
+        "orthogonal": settings.flag("orthogonality"),
+        "subtract_projection": settings.flag("subtract_projection"),
+        "non_linearity": None if settings.get("non_linearity") is None else _activation(settings),
+    }
+    if layers:
+        yield PartSpec("reft", members)
 
 
 def _part(method: str, addresses: list[str], site: Mapping[str, Any], **members: Any) -> Iterator[PartSpec]:
@@ -105,38 +134,89 @@ def _part(method: str, addresses: list[str], site: Mapping[str, Any], **members:
         yield PartSpec(method, {**members, "sites": {address: dict(site) for address in addresses}})
 
 
-def _flavour(*, dora: bool) -> str:
-    return "adapterhub" if dora else "none"
+def _gate(settings: Settings) -> dict[str, Any]:
+    return {"gated": True} if settings.flag("use_gating") else {}
 
 
-def _linear_sites(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> list[str]:
-    matrices = config["attn_matrices"]
-    if not isinstance(matrices, list | tuple) or any(m not in _MATRICES for m in matrices):
-        settings.wrong(f"attn_matrices must be a list of {', '.join(map(repr, _MATRICES))}, not {matrices!r}")
+def _dora(settings: Settings) -> dict[str, Any]:
+    return {"dora": "adapterhub"} if settings.flag("use_dora") else {}
+
+
+def _phm(settings: Settings) -> dict[str, Any]:
+    if settings.flag("shared_W_phm") and isinstance(settings.get("reduction_factor"), Mapping):
+        settings.wrong("shared_W_phm needs one reduction_factor for all layers, as a number")
+    numbers = {ours: settings.count(theirs) for theirs, ours in PHM_NUMBERS.items()}
+    return numbers | {ours: settings.flag(theirs) for theirs, ours in PHM_FLAGS.items()}
+
+
+def _invertible(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
+    kind, factor, half = settings.get("inv_adapter"), settings.get("inv_adapter_reduction_factor"), sizes.embedding_size
+    if kind is None:
+        return
+    if kind != "nice":
+        settings.wrong(f"inv_adapter must be 'nice' or nothing, not {kind!r}: 'glow' can not run in AdapterHub either")
+    narrow = _narrowed(settings, "inv_adapter_reduction_factor", 2 if factor is None else factor, half // 2)
+    if narrow < 1:
+        settings.wrong(f"inv_adapter_reduction_factor {factor!r} leaves no width: give {half // 2} at most")
+    yield PartSpec("invertible", {"kind": "nice", "non_linearity": _activation(settings), "width": narrow})
+
+
+def _linear_sites(settings: Settings, sizes: Sizes) -> list[str]:
+    """Every adapted map, layer by layer."""
+    matrices = settings.get("attn_matrices")
+    if not isinstance(matrices, list | tuple) or any(matrix not in [*MATRICES] for matrix in matrices):
+        settings.wrong(f"attn_matrices must be a list of {', '.join(map(repr, MATRICES))}, not {matrices!r}")
         matrices = ()
-    names = [site for key, site in _MATRICES.items() if settings.flag("selfattn_lora") and key in matrices]
-    names += [site for key, site in (("intermediate_lora", "ffn_in"), ("output_lora", "ffn_out")) if settings.flag(key)]
-    return [f"{layer}/{name}" for layer in _layers(settings, config, fitting) for name in names]
+    attention = settings.flag("selfattn_lora")
+    names = [site for key, site in MATRICES.items() if attention and key in matrices]
+    names += [site for key, site in FEED_FORWARD.items() if settings.flag(key)]
+    return [f"{layer}/{name}" for layer in _layers(settings, sizes) for name in names]
 
 
-def _layers(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> list[int]:
-    present, left_out = range(fitting.geometry.layers), config["leave_out"]
-    if not isinstance(left_out, list | tuple) or any(type(x) is not int or x not in present for x in left_out):
-        settings.wrong(f"leave_out must be a list of layers below {len(present)}, not {left_out!r}")
-        return []
-    return [layer for layer in present if layer not in left_out]
+def _layers(settings: Settings, sizes: Sizes) -> list[int]:
+    """The layers that are not left out."""
+    left_out = () if settings.get("leave_out") is None else _numbers(settings, "leave_out", sizes)
+    return [layer for layer in range(sizes.layers) if layer not in left_out]
 
 
-def _reduction(settings: Settings, value: Any, layer: int) -> float:
-    """A number, or a map from layer (as text) to number with a `default`."""
-    if isinstance(value, Mapping):
-        value = value.get(str(layer), value.get("default"))
-    return _positive(settings, {"reduction_factor": value}, "reduction_factor")
+def _numbers(settings: Settings, key: str, sizes: Sizes, other: str = "") -> Collection[int]:
+    """A member that lists layers."""
+    value = settings.get(key)
+    if not isinstance(value, list | tuple) or any(type(x) is not int or not 0 <= x < sizes.layers for x in value):
+        settings.wrong(f"{key} must be {other}a list of layers from 0 to {sizes.layers - 1}, not {value!r}")
+        return ()
+    return set(value)
 
 
-def _positive(settings: Settings, config: Mapping[str, Any], key: str) -> float:
-    value = number_in(settings, "config", config, key)
-    if value <= 0:
-        settings.wrong(f"{key} must be above zero, not {value!r}")
-        return 1.0
-    return value
+def _widths(settings: Settings, sizes: Sizes) -> dict[int, int]:
+    """The width of the bottlenecks in every layer, by a number, or numbers of layers (as text) with a `default`."""
+    value = settings.get("reduction_factor")
+    factors = value if isinstance(value, Mapping) else {"default": value}
+    layers = [str(layer) for layer in range(sizes.layers)]
+    for name in factors:
+        if name not in (*layers, "default"):
+            settings.wrong(f"reduction_factor names {name!r}, which is no layer from '0' to '{layers[-1]}'")
+    return {
+        layer: max(1, _narrowed(settings, "reduction_factor", _of_layer(factors, layer), sizes.hidden_size))
+        for layer in _layers(settings, sizes)
+    }
+
+
+def _of_layer(factors: Mapping[str, Any], layer: int) -> Any:
+    return factors[str(layer)] if str(layer) in factors else factors.get("default")
+
+
+def _narrowed(settings: Settings, key: str, factor: Any, size: int) -> int:
+    """A width that is divided by a factor, which has to be a number above zero, and no tiny one."""
+    if not is_number(factor) or factor <= 0 or size / factor > MAX_COUNT:
+        settings.wrong(f"{key} must be a number above zero, for every layer, not {factor!r}")
+        return 1
+    return int(size // factor)
+
+
+def _activation(settings: Settings) -> str:
+    value = settings.get("non_linearity")
+    if not isinstance(value, str):
+        settings.wrong(f"non_linearity must be the name of an activation, not {value!r}")
+        return "relu"
+    return value.lower()

@@ -1,7 +1,7 @@
 """Presets: AdapterHub's names of configurations, to the parts that they mean on a backbone.
 
 Defaults and the names of overrides are AdapterHub's (adapters 1.3.0); what only its training loop reads (dropout,
-kinds of initialisation) is not among them.
+kinds of initialisation) is not among them. The defaults of its classes stand for what a saved configuration lacks, too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from adapters.methods import parts
 from adapters.methods.base import Fitting
 from adapters.methods.settings import Settings
 
-# AdapterHub's seq_bn (Pfeiffer et al. 2020), without its sites.
+# The part that AdapterHub's seq_bn (Pfeiffer et al. 2020) is, without its sites.
 SEQ_BN: Mapping[str, Any] = {
     "non_linearity": "relu",
     "is_parallel": False,
@@ -33,14 +33,13 @@ SEQ_BN: Mapping[str, Any] = {
 class Preset:
     """One configuration: its defaults, which are all that can be overridden, and how they become parts."""
 
-    make: Callable[[Settings, Mapping[str, Any], Fitting], Iterator[PartSpec]]
+    make: Callable[[Settings, parts.Sizes], Iterator[PartSpec]]
     defaults: Mapping[str, Any]
 
     def parts(self, name: str, fitting: Fitting, overrides: Mapping[str, Any]) -> tuple[PartSpec, ...]:
         """The parts; raises `Misfit` with every reason."""
-        config = {**self.defaults, **overrides}
-        settings = Settings(name, config, tuple(self.defaults))
-        made = tuple(self.make(settings, config, fitting))
+        settings = Settings(name, {**self.defaults, **overrides}, tuple(self.defaults))
+        made = tuple(self.make(settings, fitting.geometry))
         if not made:
             settings.wrong("adapts no module at all")
         settings.done()
@@ -78,11 +77,9 @@ def parts_of(preset: str, fitting: Fitting, **overrides: Any) -> tuple[PartSpec,
     return known.parts(preset, fitting, overrides)
 
 
-_BN: Mapping[str, Any] = {
-    **SEQ_BN,
-    "mh_adapter": False,
-    "output_adapter": True,
-    "reduction_factor": 16,
+BN_CONFIG: Mapping[str, Any] = {  # AdapterHub's BnConfig, but for what it has to be told
+    **{key: value for key, value in SEQ_BN.items() if key != "non_linearity"},
+    "original_ln_before": False,
     "leave_out": (),
     "inv_adapter": None,
     "inv_adapter_reduction_factor": 2,
@@ -95,6 +92,7 @@ _BN: Mapping[str, Any] = {
     "shared_W_phm": False,
     "shared_phm_rule": True,
 }
+_BN: Mapping[str, Any] = {**BN_CONFIG, **SEQ_BN, "mh_adapter": False, "output_adapter": True, "reduction_factor": 16}
 _DOUBLE: Mapping[str, Any] = {**_BN, "mh_adapter": True, "original_ln_before": False, "non_linearity": "swish"}
 _PARALLEL: Mapping[str, Any] = {
     **_BN,
@@ -122,17 +120,17 @@ _LINEAR: Mapping[str, Any] = {
     "alpha": 8,
     "use_gating": False,
 }
-_LORA: Mapping[str, Any] = {**_LINEAR, "composition_mode": "add", "use_dora": False}
+LORA_CONFIG: Mapping[str, Any] = {**_LINEAR, "composition_mode": "add", "use_dora": False}
 _IA3: Mapping[str, Any] = {
-    **_LORA,
+    **LORA_CONFIG,
     "composition_mode": "scale",
     "intermediate_lora": True,
     "attn_matrices": ("k", "v"),
     "r": 1,
     "alpha": 1,
 }
-_MTL: Mapping[str, Any] = {**_LINEAR, "n_up_projection": 1, "weights_sharpness": 0.05}
-_PREFIX: Mapping[str, Any] = {
+MTL_CONFIG: Mapping[str, Any] = {**_LINEAR, "n_up_projection": 1, "weights_sharpness": 0.05}
+PREFIX_CONFIG: Mapping[str, Any] = {
     "flat": False,
     "prefix_length": 30,
     "bottleneck_size": 512,
@@ -141,7 +139,8 @@ _PREFIX: Mapping[str, Any] = {
     "shared_gating": True,
     "leave_out": (),
 }
-_REFT: Mapping[str, Any] = {
+PROMPT_CONFIG: Mapping[str, Any] = {"prompt_length": 10, "combine": "prefix"}
+REFT_CONFIG: Mapping[str, Any] = {
     "layers": "all",
     "prefix_positions": 3,
     "suffix_positions": 0,
@@ -161,18 +160,18 @@ _SINGLE: Mapping[str, Preset] = {
     "adapterplus": Preset(parts.bottleneck, _PLUS),
     "compacter": Preset(parts.bottleneck, {**_DOUBLE, **_COMPACT}),
     "compacter++": Preset(parts.bottleneck, {**_BN, **_COMPACT}),
-    "lora": Preset(parts.lora, _LORA),
-    "dora": Preset(parts.lora, {**_LORA, "use_dora": True}),
+    "lora": Preset(parts.lora, LORA_CONFIG),
+    "dora": Preset(parts.lora, {**LORA_CONFIG, "use_dora": True}),
     "ia3": Preset(parts.lora, _IA3),
     "vera": Preset(parts.vera, {**_LINEAR, "use_dora": False}),
     "dvora": Preset(parts.vera, {**_LINEAR, "use_dora": True}),
-    "mtl_lora": Preset(parts.mtl_lora, _MTL),
-    "prefix_tuning": Preset(parts.prefix, _PREFIX),
-    "prefix_tuning_flat": Preset(parts.prefix, {**_PREFIX, "flat": True}),
-    "prompt_tuning": Preset(parts.prompt, {"prompt_length": 10, "combine": "prefix"}),
-    "loreft": Preset(parts.reft, {**_REFT, "orthogonality": True}),
-    "noreft": Preset(parts.reft, _REFT),
-    "direft": Preset(parts.reft, {**_REFT, "subtract_projection": False}),
+    "mtl_lora": Preset(parts.mtl_lora, MTL_CONFIG),
+    "prefix_tuning": Preset(parts.prefix, PREFIX_CONFIG),
+    "prefix_tuning_flat": Preset(parts.prefix, {**PREFIX_CONFIG, "flat": True}),
+    "prompt_tuning": Preset(parts.prompt, PROMPT_CONFIG),
+    "loreft": Preset(parts.reft, {**REFT_CONFIG, "orthogonality": True}),
+    "noreft": Preset(parts.reft, REFT_CONFIG),
+    "direft": Preset(parts.reft, {**REFT_CONFIG, "subtract_projection": False}),
 }
 _GATED = {"use_gating": True}
 _UNIONS: Mapping[str, Union] = {

@@ -231,7 +231,7 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:
     settings = Settings("reft", config, (*known, "non_linearity"))
     non_linearity = None if config.get("non_linearity") is None else settings.activation("non_linearity")
     subtract = settings.flag("subtract_projection")
-    first, last = (_positions(settings, config, key) for key in ("prefix_positions", "suffix_positions"))
+    first, last = (settings.count(key, MAX_POSITIONS, 0) for key in ("prefix_positions", "suffix_positions"))
     if not first and not last:
         settings.wrong("prefix_positions and suffix_positions are both 0: it edits no token")
     setup = Setup(
@@ -245,11 +245,3 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:
         settings.wrong(f"an orthogonal projection of rank {setup.rank} needs a backbone that is wider than that")
     settings.done()
     return setup
-
-
-def _positions(settings: Settings, config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
-    if type(value) is not int or not 0 <= value <= MAX_POSITIONS:
-        settings.wrong(f"{key} must be an integer from 0 to {MAX_POSITIONS}, not {value!r}")
-        return 0
-    return value

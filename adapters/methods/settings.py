@@ -1,9 +1,9 @@
 """Reading a part's configuration: every wrong member becomes a reason, and all reasons come in one `Misfit`."""
 
-import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
+import torch
 from torch import nn
 from torch.nn import functional
 from transformers.activations import ACT2FN
@@ -14,6 +14,8 @@ from adapters.methods.base import Fitting
 
 # AdapterHub's own name beside those of transformers.
 LEAKY_RELU = "leakyrelu"
+MAX_COUNT = 100_000
+MAX_NUMBER = torch.finfo(torch.float32).max  # anything larger is infinite in a pass
 
 
 class Settings:
@@ -22,16 +24,25 @@ class Settings:
     def __init__(self, method: str, config: Mapping[str, Any], known: tuple[str, ...]) -> None:
         self._method = method
         self._config = config
-        self.reasons: list[str] = [f"{method}: unknown setting {key!r}" for key in sorted(config) if key not in known]
+        self.reasons: list[str] = []
+        for key in sorted(config, key=str):
+            if key not in known:
+                self.wrong(f"unknown setting {key!r}")
 
     def wrong(self, reason: str) -> None:
-        """Note a reason."""
-        self.reasons.append(f"{self._method}: {reason}")
+        """Note a reason, once."""
+        text = f"{self._method}: {reason}"
+        if text not in self.reasons:
+            self.reasons.append(text)
 
     def done(self) -> None:
         """Raise `Misfit` with every reason noted."""
         if self.reasons:
             raise Misfit(self.reasons)
+
+    def get(self, key: str) -> Any:
+        """A member as it is; None where there is none."""
+        return self._config.get(key)
 
     def flag(self, key: str) -> bool:
         """A boolean member."""
@@ -41,13 +52,21 @@ class Settings:
             return False
         return value
 
-    def count(self, key: str, at_most: int = 100_000) -> int:
-        """A positive integer member."""
+    def count(self, key: str, at_most: int = MAX_COUNT, at_least: int = 1) -> int:
+        """An integer member; a positive one, if nothing else is said."""
         value = self._config.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= at_most:
-            self.wrong(f"{key} must be an integer from 1 to {at_most}, not {value!r}")
-            return 1
+        if type(value) is not int or not at_least <= value <= at_most:
+            self.wrong(f"{key} must be an integer from {at_least} to {at_most}, not {value!r}")
+            return at_least
         return value
+
+    def number(self, key: str, *, positive: bool = False) -> float:
+        """A finite number."""
+        value = self._config.get(key)
+        if not is_number(value) or (positive and value <= 0):
+            self.wrong(f"{key} must be a number{' above zero' if positive else ''}, not {value!r}")
+            return 1.0
+        return float(value)
 
     def choice(self, key: str, allowed: tuple[Any, ...]) -> Any:
         """A member with a closed set of values."""
@@ -102,10 +121,15 @@ class Settings:
         return ()
 
 
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value is a number that stays finite in fp32; integers of any length are compared as they are."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
 def number_in(settings: Settings, where: str, held: Mapping[str, Any], key: str) -> float:
     """A finite number in a site's settings."""
     value = held.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not is_number(value):
         settings.wrong(f"{where}.{key} must be a number, not {value!r}")
         return 1.0
     return float(value)
@@ -131,7 +155,7 @@ def choice_in(settings: Settings, where: str, held: Mapping[str, Any], key: str,
 
 def known_in(settings: Settings, where: str, held: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Every other member of a site's settings is a reason."""
-    for key in sorted(held):
+    for key in sorted(held, key=str):
         if key not in known:
             settings.wrong(f"{where}: unknown setting {key!r}")
 
@@ -139,7 +163,7 @@ def known_in(settings: Settings, where: str, held: Mapping[str, Any], known: tup
 def count_in(settings: Settings, where: str, held: Mapping[str, Any], key: str) -> int:
     """A positive integer in a site's settings."""
     value = held.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100_000:
+    if type(value) is not int or not 1 <= value <= MAX_COUNT:
         settings.wrong(f"{where}.{key} must be a positive integer, not {value!r}")
         return 1
     return value

@@ -130,6 +130,15 @@ def test_a_manifest_from_before_the_later_members_reads_and_keeps_its_bytes():
     assert (from_json(text).head.choices, from_json(text).head.inverse) == (None, True)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400])
+def test_a_number_that_overflows_is_refused_by_its_place(number):
+    text = to_json(ADAPTER).replace('"rank":2', f'"rank":{number}')
+    with pytest.raises(InvalidPackage, match=r"manifest: parts\.0\.config\.sites\.0/attn_q\.rank is"):
+        from_json(text)
+    with pytest.raises(InvalidPackage, match=r"manifest: source\.r is"):
+        from_json(to_json(ADAPTER).replace('"source":{"r":2}', f'"source":{{"r":{number}}}'))
+
+
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"kind": NaN}', "[" * 100_000])
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(InvalidPackage):

@@ -5,6 +5,7 @@ import pytest
 from adapters.errors import InvalidPackage
 from adapters.members import (
     MAX_COUNT,
+    MAX_INTEGER,
     MAX_TEXT,
     as_count,
     as_list,
@@ -13,6 +14,7 @@ from adapters.members import (
     as_text,
     members,
     one_of,
+    parse,
 )
 
 
@@ -61,3 +63,36 @@ def test_what_is_of_another_kind_is_refused_naming_the_member(check, value):
 def test_other_words_are_refused_naming_the_allowed_ones(value):
     with pytest.raises(InvalidPackage, match=r"here .* is none of a, b"):
         one_of(value, ("a", "b"), "here")
+
+
+def test_json_is_parsed_with_numbers_as_they_are():
+    text = f'{{"a": [1, -2.5, true, null, {{"b": {MAX_INTEGER}}}], "c": "1e999"}}'
+    assert parse(text, "here") == {"a": [1, -2.5, True, None, {"b": MAX_INTEGER}], "c": "1e999"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": {"b": [0, 1e999]}}', r"here: a\.b\.1 is too large a number"),
+        ('{"a": -1e999}', r"here: a is too large a number"),
+        (f"[[{10**400}]]", r"here: 0\.0 is an integer of more than 64 bits"),
+        (f'{{"a": {-(10**19)}}}', "here: a is an integer of more than 64 bits"),
+        ("1e999", "here: the value is too large"),
+        ('{"a": NaN}', "here is not JSON: NaN is no JSON number"),
+        ("{", "here is not JSON"),
+        ("[" * 100_000, "here is not JSON"),
+        ("9" * 5000, "here is not JSON"),
+    ],
+)
+def test_numbers_that_no_one_can_hold_are_refused_by_their_place(text, said):
+    with pytest.raises(InvalidPackage, match=said):
+        parse(text, "here")
+
+
+def test_a_place_is_spelled_in_bounded_space():
+    deep = '{"k": ' * 400 + "1e999" + "}" * 400
+    wide = '{"' + "x" * 100_000 + '": [' + "[1e999]," * 1000 + "1]}"
+    for text in (deep, wide):
+        with pytest.raises(InvalidPackage) as caught:
+            parse(text, "here")
+        assert len(str(caught.value)) < 3000

@@ -139,7 +139,7 @@ def test_a_multi_task_chooses_by_the_rows_task(model):
         names = ["invertible", ("seq_bn", "lora_qv")[task]]
         own = int(batch()["attention_mask"][i].sum())
         assert close(found[i, :own], one_row(model, i, adapter_names=names, head="tags").logits[0])
-    for wrong in (None, [1, 0], [0, 1, 2]):
+    for wrong in (None, [1, 0], [0, 1, 2], [0, 1, -1]):
         with pytest.raises(InvalidRow, match="task"):
             model(**batch(), adapter_names=setup, task_ids=wrong)
 

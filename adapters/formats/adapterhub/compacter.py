@@ -10,32 +10,8 @@ from adapters.formats.adapterhub import bottleneck
 from adapters.formats.adapterhub.host import Host
 from adapters.formats.adapterhub.keys import Key
 from adapters.formats.adapterhub.wording import Layout
-from adapters.manifest import PartSpec
-
-SHARED = "model/compacter"
-# Native member -> (AdapterHub's member, the default of BnConfig).
-SETTINGS: Mapping[str, tuple[str, Any]] = {
-    "phm_dim": ("phm_dim", 4),
-    "phm_rank": ("phm_rank", 1),
-    "phm_bias": ("phm_bias", True),
-    "factorized_W": ("factorized_phm_W", True),
-    "factorized_rule": ("factorized_phm_rule", False),
-    "shared_W": ("shared_W_phm", False),
-    "shared_rule": ("shared_phm_rule", True),
-}
-TRAINING = ("phm_c_init", "phm_init_range", "learn_phm", "hypercomplex_nonlinearity")
-
-
-def read(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
-    """The part, if the configuration adapts a site at all."""
-    members = bottleneck.settings(config, host)
-    if not members["sites"]:
-        return
-    phm = {ours: config.get(theirs, default) for ours, (theirs, default) in SETTINGS.items()}
-    if phm["shared_W"] and isinstance(config["reduction_factor"], Mapping):
-        raise ValueError("shared_W_phm needs one reduction factor for all layers")
-    flags = {name: bool(value) for name, value in phm.items() if name not in ("phm_dim", "phm_rank")}
-    yield PartSpec("compacter", {**members, **phm, **flags})
+from adapters.methods.compacter import SHARED
+from adapters.methods.parts import PHM_FLAGS, PHM_NUMBERS
 
 
 def keys(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
@@ -62,7 +38,7 @@ def keys(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
 
 def write(config: Mapping[str, Any], host: Host) -> dict[str, Any]:
     """A configuration that reads as the same part."""
-    phm = {theirs: config[ours] for ours, (theirs, _) in SETTINGS.items()}
+    phm = {theirs: config[ours] for theirs, ours in {**PHM_NUMBERS, **PHM_FLAGS}.items()}
     return {**bottleneck.write(config, host), "phm_layer": True, **phm}
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from adapters.architectures.profile import BackboneProfile
+from adapters.embeddings import MATRIX, TOKENIZER
 from adapters.errors import Misfit
 from adapters.formats import files
 from adapters.formats.adapterhub.envelope import LIBRARY, made_for
-from adapters.formats.native import MATRIX, TOKENIZER
 from adapters.manifest import EmbeddingSpec, Manifest, Provenance
 from adapters.weights import Package
 
@@ -26,6 +26,7 @@ _ROLES: Mapping[str, tuple[str, str]] = {  # what special tokens are called; tok
     "sep_token": ("[SEP]", "</s>"),
     "unk_token": ("[UNK]", "<unk>"),
 }
+_TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja", ".spm", ".codes")  # what transformers saves of any class
 
 
 def read(folder: Path, profile: BackboneProfile) -> Package:
@@ -46,7 +47,11 @@ def read(folder: Path, profile: BackboneProfile) -> Package:
 
 
 def write(package: Package, folder: Path) -> None:
-    """Write the matrix, in both forms, and the tokenizer. AdapterHub's `load_embeddings` knows the pickle alone."""
+    """Write the matrix, in both forms, and the tokenizer. AdapterHub's `load_embeddings` knows the pickle alone.
+
+    The tokenizer of an older save goes, or this matrix would be read with it; raises `Misfit` for any other folder there.
+    """
+    _clear_tokenizer(folder)
     matrix = package.tensors[MATRIX].detach().clone().contiguous()
     files.write_tensors(folder / FILE, {"embedding": matrix})
     torch.save(torch.nn.Parameter(matrix, requires_grad=False), folder / files.PICKLED[FILE])
@@ -54,12 +59,27 @@ def write(package: Package, folder: Path) -> None:
         (folder / "tokenizer").mkdir(exist_ok=True)
         data = package.tensors[TOKENIZER].numpy().tobytes()
         (folder / "tokenizer" / "tokenizer.json").write_bytes(data)
-        files.write_json(folder / "tokenizer" / "tokenizer_config.json", _settings(data))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | roles(data)
+        files.write_json(folder / "tokenizer" / "tokenizer_config.json", settings)
 
 
-def _settings(tokenizer: bytes) -> dict[str, str]:
-    """What transformers' `AutoTokenizer` asks for beside tokenizer.json: its class, and which token is for what."""
+def roles(tokenizer: bytes) -> dict[str, str]:
+    """Which special token of a tokenizer.json is for what, in transformers' words, as far as their names say it."""
     added = json.loads(tokenizer).get("added_tokens") or ()
     special = {token["content"] for token in added if token.get("special")}
     found = {role: next((word for word in words if word in special), None) for role, words in _ROLES.items()}
-    return {"tokenizer_class": "PreTrainedTokenizerFast"} | {role: word for role, word in found.items() if word}
+    return {role: word for role, word in found.items() if word}
+
+
+def _clear_tokenizer(folder: Path) -> None:
+    """Remove the tokenizer that an older save left beside its matrix."""
+    place = folder / "tokenizer"
+    held = sorted(place.iterdir()) if place.is_dir() else []
+    strange = [path.name for path in held if path.is_dir() or path.suffix not in _TOKENIZER_FILES]
+    if held and (strange or not files.holds(folder, FILE)):
+        what = f"{strange[0]!r}, which is of no tokenizer" if strange else "a tokenizer that no embedding came with"
+        raise Misfit([f"{place} holds {what}: save the embedding in another folder"])
+    for path in held:
+        path.unlink()
+    if place.is_dir():
+        place.rmdir()

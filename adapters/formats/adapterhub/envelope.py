@@ -22,7 +22,7 @@ def requires(saved: Mapping[str, Any], profile: BackboneProfile) -> Requires:
     elif model_type not in ARCHITECTURES:
         reasons.append(f"AdapterHub's adapters for {model_type!r} are not served yet")
     if hidden != geometry.hidden_size:
-        reasons.append(f"it was made for the hidden size {hidden}; this backbone has {geometry.hidden_size}")
+        reasons.append(f"it was made for the hidden size {hidden!r}; this backbone has {geometry.hidden_size}")
     if reasons:
         raise Misfit(reasons)
     return made_for(profile)

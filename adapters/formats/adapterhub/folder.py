@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from adapters.architectures.profile import BackboneProfile
-from adapters.errors import Misfit
+from adapters.errors import InvalidPackage, Misfit
 from adapters.formats import check, files
 from adapters.formats.adapterhub import embedding, fusion, heads, interfaces, parts
 from adapters.formats.adapterhub.envelope import LIBRARY, envelope, origin, requires
@@ -30,6 +30,7 @@ ADAPTER, HEAD, EMBEDDING = "adapter.safetensors", "model_head.safetensors", embe
 FUSION = "model_adapter_fusion.safetensors"
 ADAPTER_CONFIG, HEAD_CONFIG = "adapter_config.json", "head_config.json"
 FUSION_CONFIG, SETUP_CONFIG = "adapter_fusion_config.json", "adapter_setup.json"
+_FILES = {"adapter": (ADAPTER_CONFIG, ADAPTER), "fusion": (FUSION_CONFIG, FUSION)}
 _UNSHARED = (
     "a base model's own save leaves out what modules share: save the adapter from a model with a head "
     "(AutoAdapterModel), which keeps it"
@@ -60,27 +61,29 @@ def read(folder: Path, profile: BackboneProfile, *, name: str | None = None) -> 
 
 
 def write(package: Package, folder: Path, *, name: str = "adapter") -> None:
-    """Write AdapterHub's layout; `name` is used where the package did not come from AdapterHub. Raises `Misfit`."""
-    manifest = package.manifest
-    if manifest.kind not in ("adapter", "fusion", "head", "embedding"):
+    """Write AdapterHub's layout; `name` is used where the package did not come from AdapterHub. Raises `Misfit`.
+
+    An adapter or fusion replaces the one in the folder, and the head that came with it; what else is there stays.
+    """
+    manifest, head = package.manifest, None
+    if manifest.kind not in (*_FILES, "head", "embedding"):
         raise Misfit([f"AdapterHub's folders hold no package of kind {manifest.kind!r}"])
-    if manifest.kind == "fusion":
-        saved, stored = _words(package, name, "fusion_config")
-        _prepared(folder, saved, FUSION_CONFIG)
-        files.write_tensors(folder / FUSION, stored)
-    elif manifest.parts:
-        saved, stored = _words(package, name, "adapter_config")
-        _prepared(folder, saved, ADAPTER_CONFIG)
-        files.write_tensors(folder / ADAPTER, stored)
-        interface = manifest.source.get("adapter_interface") or interfaces.interface(manifest.requires.model_type)
-        if interface is not None:
-            files.write_json(folder / interfaces.FILE, interface)
-        name = str(saved["name"])
+    saved, stored = _words(package, name, f"{manifest.kind}_config") if manifest.parts else ({"name": name}, {})
+    if manifest.head is not None:
+        head = _head_words(package, str(saved.get("name")))
     folder.mkdir(parents=True, exist_ok=True)
+    if manifest.parts:
+        config, weights = _FILES[manifest.kind]
+        _drop_head(folder, config, str(saved.get("name")))
+        files.write_json(folder / config, saved)
+        files.write_tensors(folder / weights, stored)
+    if manifest.kind == "adapter":
+        _write_interface(manifest, folder)
     if manifest.kind == "embedding":
         embedding.write(package, folder)
-    if manifest.head is not None:
-        _write_head(package, folder, name)
+    if head is not None:
+        files.write_json(folder / HEAD_CONFIG, head[0])
+        files.write_tensors(folder / HEAD, head[1])
 
 
 def _read_adapter(folder: Path, profile: BackboneProfile, name: str | None) -> Package:
@@ -225,20 +228,41 @@ def _to_keys(package: Package, name: str, host: Host) -> dict[str, Tensor]:
     return {f"{prefix}{key.stored}": key.pack(package.tensors) for key in table}
 
 
-def _prepared(folder: Path, saved: Mapping[str, Any], config: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / config, saved)
+def _drop_head(folder: Path, config: str, name: str) -> None:
+    """Remove the head that came with what is replaced: one of its name, of the older one's, or of a class's own (none).
+
+    A head of another name was put there for itself, as AdapterHub's `save_head` does.
+    """
+    names = {name, _name_in(folder / config), None} if (folder / config).is_file() else {name}
+    if (folder / HEAD_CONFIG).is_file() and _name_in(folder / HEAD_CONFIG) in names:
+        (folder / HEAD_CONFIG).unlink()
+        files.remove_tensors(folder, HEAD)
 
 
-def _write_head(package: Package, folder: Path, name: str) -> None:
+def _name_in(config: Path) -> str | None:
+    """The name in a configuration; None in a torn one, too, which is to be replaced."""
+    with suppress(InvalidPackage):
+        name = files.read_json(config).get("name")
+        return None if name is None else str(name)
+    return None
+
+
+def _write_interface(manifest: Manifest, folder: Path) -> None:
+    interface = manifest.source.get("adapter_interface") or interfaces.interface(manifest.requires.model_type)
+    if interface is None:
+        (folder / interfaces.FILE).unlink(missing_ok=True)
+    else:
+        files.write_json(folder / interfaces.FILE, interface)
+
+
+def _head_words(package: Package, name: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+    """(configuration, tensors by key) of a head: as it came, if that still says the same; raises `Misfit`."""
     manifest = package.manifest
     assert manifest.head is not None
     saved = manifest.source.get("head_config")
-    stored = None
     if manifest.provenance.library == LIBRARY and isinstance(saved, Mapping):
         stored = heads.write_like(saved, manifest.head, package.tensors)
-    if stored is None or not isinstance(saved, Mapping):
-        members, stored = heads.write(manifest.head, package.tensors, manifest.head.name or name)
-        saved = envelope(manifest, name) | members
-    files.write_json(folder / HEAD_CONFIG, saved)
-    files.write_tensors(folder / HEAD, stored)
+        if stored is not None:
+            return saved, stored
+    members, stored = heads.write(manifest.head, package.tensors, manifest.head.name or name)
+    return envelope(manifest, name) | members, stored

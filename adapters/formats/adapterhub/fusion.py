@@ -4,6 +4,7 @@ The configuration does not say the places: they are those that the checkpoint ha
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
@@ -12,10 +13,12 @@ from adapters.architectures.sites import Address
 from adapters.errors import Misfit
 from adapters.formats.adapterhub.host import Host
 from adapters.formats.adapterhub.keys import Key, modern, pair
-from adapters.formats.adapterhub.wording import Layout
+from adapters.formats.adapterhub.wording import Layout, settings_of
 from adapters.manifest import PartSpec
+from adapters.methods.fusion import Variant
 
-SETTINGS = ("query", "key", "value", "query_before_ln", "residual_before", "value_before_softmax")
+SETTINGS = tuple(field.name for field in fields(Variant))
+_TRAINING = ("regularization", "value_initialized", "dropout_prob")
 _LAYER = "adapter_fusion_layer"
 
 
@@ -24,24 +27,28 @@ def read(saved: Mapping[str, Any], name: str, stored: Mapping[str, Tensor], host
     config = saved.get("config")
     if not isinstance(config, Mapping):
         raise Misfit(["adapter_fusion_config.json has no 'config' object"])
-    reasons = [f"the fusion configuration lacks {key}" for key in SETTINGS if key not in config]
-    if config.get("temperature"):
-        reasons.append("temperature=true can not be served: what it computes depends on how often it was called before")
-    if not any(config.get(key) for key in ("query", "key", "value")):
-        reasons.append("a fusion without query, key and value has no parameters; it can not be told from another one")
+    if missing := [key for key in SETTINGS if key not in config]:
+        raise Misfit([f"the fusion configuration lacks {', '.join(missing)}"])
+    settings = settings_of("fusion", {"temperature": False, **config}, (*SETTINGS, "temperature", *_TRAINING))
+    members = {key: settings.flag(key) for key in SETTINGS}
+    if settings.flag("temperature"):
+        settings.wrong("temperature=true can not be served: it depends on how often a fusion was called before")
+    if not any(config[key] for key in ("query", "key", "value")):
+        settings.wrong("without query, key and value it has no parameters, and can not be told from another one")
     sites = _sites(stored, name, host)
     if not sites:
-        reasons.append(f"the checkpoint holds no fusion {name!r} at any place of this backbone")
-    if reasons:
-        raise Misfit(reasons)
-    return PartSpec("fusion", {"sites": sites, **{key: bool(config[key]) for key in SETTINGS}})
+        settings.wrong(f"the checkpoint holds no fusion {name!r} at any place of this backbone")
+    settings.done()
+    return PartSpec("fusion", {"sites": sites, **members})
 
 
 def children(saved: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """Names of the fused adapters; older configurations have them in the fusion's name only. Raises `Misfit`."""
-    names = saved.get("adapter_names") or name.split(",")
-    if not isinstance(names, list) or len(names) < 1 or not all(isinstance(n, str) and n for n in names):
-        raise Misfit([f"adapter_names must be the names of the fused adapters, not {names!r}"])
+    said = saved.get("adapter_names")
+    names = name.split(",") if said is None else said
+    texts = isinstance(names, list) and all(isinstance(child, str) and child for child in names)
+    if not texts or not names or len(set(names)) != len(names):
+        raise Misfit([f"adapter_names must be a list of the fused adapters' names, each once, not {names!r}"])
     return tuple(names)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapters.errors import Misfit
 from adapters.formats.adapterhub.activations import activation
+from adapters.formats.adapterhub.wording import settings_of
 from adapters.formats.labels import ordered, problem_of, unnamed
 from adapters.formats.static_heads import OwnSettings
 from adapters.heads.base import MAX_LAYERS
@@ -53,6 +54,7 @@ _MOST: Mapping[str, int] = {
     "vocab_size": MAX_COUNT,
     "embedding_size": MAX_COUNT,
 }
+_FLAGS = ("bias", "layer_norm", "use_pooler")
 # Members that say nothing about what a trained head computes.
 _SILENT = frozenset(["head_type", "label2id", "id2label", "dropout_prob", "shift_labels"])
 # Classes whose constructors take no `bias`: their last map always has one.
@@ -65,22 +67,22 @@ def spec_of(saved: Mapping[str, Any], config: Mapping[str, Any], own: OwnSetting
     if not isinstance(head_type, str) or head_type not in _DEFAULTS:
         raise Misfit([f"AdapterHub's head type {head_type!r} is not served; served are {', '.join(_DEFAULTS)}"])
     held = {**_DEFAULTS[head_type], **config}
-    reasons = [
-        f"head_config.json: the setting {key!r} is not known: it may change what the head computes"
-        for key, value in sorted(config.items())
-        if value and key not in _SILENT and key not in _DEFAULTS[head_type]
-    ]
-    for member in ("vocab_size", "embedding_size"):
+    for member, size in (("vocab_size", own.vocabulary), ("embedding_size", own.width)):
+        if member in held and held[member] is None:
+            held[member] = size
+    settings = settings_of("head_config.json", held, (*_DEFAULTS[head_type], *_SILENT))
+    for member in _FLAGS:
         if member in held:
-            held[member] = held[member] or {"vocab_size": own.vocabulary, "embedding_size": own.width}[member]
+            settings.flag(member)
     for member, most in _MOST.items():
-        value = held.get(member, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            reasons.append(f"head_config.json: {member} must be a positive integer, at most {most}, not {value!r}")
-    if not reasons and head_type == "question_answering" and held["num_labels"] != len(LABELS):
-        reasons.append(f"a question_answering head has two outputs, start and end, not {held['num_labels']}")
-    if reasons:
-        raise Misfit(reasons)
+        if member in held:
+            settings.count(member, most)
+    name = held["activation_function"]
+    if name is not None and not isinstance(name, str):
+        settings.wrong(f"activation_function must be the name of an activation or nothing, not {name!r}")
+    if head_type == "question_answering" and held["num_labels"] != len(LABELS):
+        settings.wrong(f"a question_answering head has two outputs, start and end, not {held['num_labels']!r}")
+    settings.done()
     return _spec(head_type, saved, held, own)
 
 
@@ -153,7 +155,7 @@ def flexible_keys(name: str, spec: HeadSpec, *, last_bias: bool) -> dict[str, st
 def _spec(head_type: str, saved: Mapping[str, Any], held: Mapping[str, Any], own: OwnSettings) -> HeadSpec:
     name = held["activation_function"]
     function = None if not name else activation(name, versioned="version" in saved)
-    language, layers, bias = head_type == "masked_lm", held["layers"], bool(held["bias"])
+    language, layers, bias = head_type == "masked_lm", held["layers"], held["bias"]
     pooling = "tokens" if "use_pooler" not in held else "pooler" if held["use_pooler"] else "first_token"
     return HeadSpec(
         type=head_type,
@@ -183,8 +185,14 @@ def _labels(head_type: str, held: Mapping[str, Any]) -> tuple[str, ...]:
     return names or unnamed(count)
 
 
-def _label2id(config: Mapping[str, Any]) -> Any:
-    """Ids by label; the library also takes labels by id."""
-    if isinstance(config.get("id2label"), Mapping):
-        return {label: number for number, label in config["id2label"].items()}
+def _label2id(config: Mapping[str, Any]) -> Mapping[Any, Any] | None:
+    """Ids by label; the library also takes labels by id. Raises `Misfit`."""
+    for member in ("id2label", "label2id"):
+        if not isinstance(config.get(member), Mapping | None):
+            raise Misfit([f"head_config.json: {member} must be an object, not {config[member]!r}"])
+    by_id = config.get("id2label")
+    if by_id is not None:
+        if not all(isinstance(label, str) for label in by_id.values()):
+            raise Misfit([f"head_config.json: the labels of id2label must be texts, not {[*by_id.values()]!r}"])
+        return {label: number for number, label in by_id.items()}
     return config.get("label2id")

@@ -14,7 +14,7 @@ from adapters.architectures.profile import Geometry
 from adapters.errors import Misfit
 from adapters.formats import static_heads
 from adapters.formats.adapterhub.head_config import config_of, flexible_keys, names_labels, spec_of
-from adapters.formats.labels import UNNAMED, Head, ordered
+from adapters.formats.labels import OTHERS, UNNAMED, Head, ordered
 from adapters.formats.static_heads import OwnSettings
 from adapters.manifest import HeadSpec
 
@@ -96,7 +96,7 @@ def _read(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], own: OwnSetti
         found[f"head/{spec.layers - 1}/bias"] = torch.zeros(last.shape[0], dtype=last.dtype)
     warnings: tuple[str, ...] = () if names_labels(config) else (UNNAMED,)
     if others:
-        warnings += (f"the head's file holds {len(others)} tensors of other heads as well, which are left out",)
+        warnings += (OTHERS.format(len(others)),)
     return Head(spec, found, warnings)
 
 

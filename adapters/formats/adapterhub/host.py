@@ -1,4 +1,4 @@
-"""The backbone that a configuration leaves unsaid, and which of its layers a configuration adapts."""
+"""The backbone that a configuration leaves unsaid, and how a configuration says which of its layers it adapts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Host:
     """A family's record, and the sizes of a model: widths of the layers and of the word vectors, and layer modules."""
 
     family: Architecture
-    hidden: int
-    embedding: int
+    hidden_size: int
+    embedding_size: int
     layers: int
 
 
@@ -33,12 +33,6 @@ def host_for(requires: Requires, embedding: int, inner: int = 1) -> Host:
     if family is None:
         raise Misfit([f"AdapterHub's layout for {requires.model_type!r} is not known"])
     return Host(family.grouped(inner), requires.hidden_size, embedding, requires.layers)
-
-
-def layers_of(config: Mapping[str, Any], host: Host) -> list[int]:
-    """The layers that a configuration does not leave out."""
-    left_out = set(config.get("leave_out") or ())
-    return [layer for layer in range(host.layers) if layer not in left_out]
 
 
 def left_out(layers: set[int], host: Host) -> list[int]:

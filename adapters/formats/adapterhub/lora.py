@@ -4,76 +4,57 @@ Where a family has one map for queries, keys and values, a checkpoint holds the 
 below the other; native packages have a site for each.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.formats.adapterhub.host import Host, grid, layers_of
+from adapters.formats.adapterhub.host import Host, grid
 from adapters.formats.adapterhub.keys import Key
 from adapters.formats.adapterhub.wording import Layout, Wording, integral
 from adapters.manifest import PartSpec
+from adapters.methods import parts
+from adapters.methods.parts import FEED_FORWARD, MATRICES
+from adapters.methods.presets import LORA_CONFIG, MTL_CONFIG
+from adapters.methods.settings import Settings, is_number
+from adapters.methods.vera import SHARED
 
-SHARED = "model/vera"
-_MATRICES: Mapping[str, str] = {"q": "attn_q", "k": "attn_k", "v": "attn_v"}
-_SITES = {*_MATRICES.values(), "ffn_in", "ffn_out"}
 _REQUIRED = ("selfattn_lora", "intermediate_lora", "output_lora", "r", "alpha", "attn_matrices")
+_VERA: Mapping[str, Any] = {"vera_d": None, "vera_b": None}
 _TRAINING = ("dropout", "init_weights", "init_weights_seed", "dtype")
-_MODES = ("composition_mode", "leave_out", "use_gating", "use_dora", "vera_d", "vera_b")
-_MTL = ("n_up_projection", "task_specific_matrix_type", "weights_sharpness")
+_SITES = {*MATRICES.values(), *FEED_FORWARD.values()}
 
 
-def read(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
+def read(settings: Settings, host: Host) -> Iterator[PartSpec]:
     """The part of a `lora` configuration: LoRA, (IA)3 or VeRA."""
-    mode, addresses, rank = config.get("composition_mode", "add"), _addresses(config, host), config["r"]
-    vera = _is_vera(config)
-    fused = any(host.family.fused(Address.parse(text)) for text in addresses)
+    vera = _is_vera(settings)
+    made = list((parts.vera if vera else parts.lora)(settings, host))
+    scales, dora = settings.choice("composition_mode", ("add", "scale")) == "scale", settings.flag("use_dora")
+    fused = _fused(made, host)
+    partly = bool(fused) and not set(MATRICES.values()) <= fused
     refused = {
-        f"composition_mode {mode!r} is not served": mode not in ("add", "scale"),
-        f"(IA)3 of rank {rank} can not run in AdapterHub either": mode == "scale" and rank != 1,
-        "(IA)3 goes with neither DoRA nor VeRA": mode == "scale" and (vera or bool(config.get("use_dora"))),
-        "AdapterHub itself computes no DoRA in a map for queries, keys and values together": bool(
-            fused and config.get("use_dora")
-        ),
-        "AdapterHub itself can not run VeRA in a map for queries, keys and values together": fused and vera,
+        "(IA)3 goes with neither DoRA nor VeRA": scales and vera,
+        "AdapterHub itself computes no DoRA in a map for queries, keys and values together": bool(fused) and dora,
+        "AdapterHub itself can not run VeRA in a map for queries, keys and values together": bool(fused) and vera,
         "(IA)3 with an alpha scales all of a map for queries, keys and values; adapt all three": (
-            fused and mode == "scale" and config["alpha"] != 1 and not set(_MATRICES) <= set(config["attn_matrices"])
+            scales and partly and settings.get("alpha") != 1
         ),
     }
-    _refuse(config, refused)
-    if not addresses:
-        return
-    if mode == "scale":
-        factor = {"at": "output", "scaling": float(config["alpha"])} | _flags(config)
-        yield PartSpec("ia3", {"sites": dict.fromkeys(addresses, factor)})
-    elif vera:
-        scaling = config["alpha"] / rank
-        yield PartSpec("vera", {"rank": rank, "scaling": scaling, "sites": dict.fromkeys(addresses, _flags(config))})
-    else:
-        held = {"rank": rank, "scaling": config["alpha"] / rank, "bias": False} | _flags(config)
-        yield PartSpec("lora", {"sites": dict.fromkeys(addresses, held)})
+    yield from _but_for(refused, made, settings)
 
 
-def read_mtl(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
+def read_mtl(settings: Settings, host: Host) -> Iterator[PartSpec]:
     """The part of an `mtl_lora` configuration."""
-    mode, addresses, rank = config.get("composition_mode", "add"), _addresses(config, host), config["r"]
-    kind = config.get("task_specific_matrix_type", "singular_values")
+    made, kind = list(parts.mtl_lora(settings, host)), settings.get("task_specific_matrix_type")
+    settings.choice("composition_mode", ("add",))
     refused = {
-        f"MTL-LoRA with composition_mode {mode!r} is not served": mode != "add",
-        "MTL-LoRA goes with neither DoRA nor VeRA": _is_vera(config) or bool(config.get("use_dora")),
-        f"MTL-LoRA's task matrix {kind!r} can not run in AdapterHub either": kind != "singular_values",
-        "AdapterHub itself can not run MTL-LoRA in a map for queries, keys and values together": any(
-            host.family.fused(Address.parse(text)) for text in addresses
+        "MTL-LoRA goes with neither DoRA nor VeRA": any((_is_vera(settings), settings.flag("use_dora"))),
+        f"the task_specific_matrix_type {kind!r} can not run in AdapterHub either": kind != "singular_values",
+        "AdapterHub itself can not run MTL-LoRA in a map for queries, keys and values together": bool(
+            _fused(made, host)
         ),
     }
-    _refuse(config, refused)
-    if addresses:
-        held = {"rank": rank, "scaling": config["alpha"] / rank} | _flags(config)
-        members = {
-            "projections": config.get("n_up_projection", 1),
-            "sharpness": float(config.get("weights_sharpness", 0.05)),
-        }
-        yield PartSpec("mtl_lora", {**members, "sites": dict.fromkeys(addresses, held)})
+    yield from _but_for(refused, made, settings)
 
 
 def keys_lora(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
@@ -158,29 +139,26 @@ def _keys(sites: Mapping[str, Mapping[str, Any]], parameters: tuple[str, ...], n
             yield Key(stored, natives, column=parameter in _COLUMNS)
 
 
-def _addresses(config: Mapping[str, Any], host: Host) -> list[str]:
-    """Every adapted site, layer by layer."""
-    names = [site for key, site in _MATRICES.items() if config["selfattn_lora"] and key in config["attn_matrices"]]
-    names += ["ffn_in"] if config["intermediate_lora"] else []
-    names += ["ffn_out"] if config["output_lora"] else []
-    return [f"{layer}/{site}" for layer in layers_of(config, host) for site in names]
-
-
-def _is_vera(config: Mapping[str, Any]) -> bool:
+def _is_vera(settings: Settings) -> bool:
     """The library asks just this: a start that is an integer makes a plain LoRA."""
-    return isinstance(config.get("vera_d"), float) or isinstance(config.get("vera_b"), float)
+    starts = {key: settings.get(key) for key in _VERA}
+    for key, value in starts.items():
+        if value is not None and not is_number(value):
+            settings.wrong(f"{key} must be a number or nothing, not {value!r}")
+    return any(isinstance(value, float) for value in starts.values())
 
 
-def _flags(config: Mapping[str, Any]) -> dict[str, Any]:
-    gated: dict[str, Any] = {"gated": True} if config.get("use_gating") else {}
-    return gated | ({"dora": "adapterhub"} if config.get("use_dora") else {})
+def _fused(made: Iterable[PartSpec], host: Host) -> set[str]:
+    """The adapted sites that share a map."""
+    addresses = [Address.parse(text) for part in made for text in part.config["sites"]]
+    return {address.site for address in addresses if host.family.fused(address)}
 
 
-def _refuse(config: Mapping[str, Any], refused: Mapping[str, bool]) -> None:
-    reasons = [reason for reason, present in refused.items() if present]
-    reasons += [f"attn_matrices names {m!r}" for m in config["attn_matrices"] if m not in _MATRICES]
-    if reasons:
-        raise Misfit(reasons)
+def _but_for(refused: Mapping[str, bool], made: list[PartSpec], settings: Settings) -> Iterator[PartSpec]:
+    for reason, present in refused.items():
+        if present:
+            settings.wrong(reason)
+    yield from made
 
 
 def _same(sites: Mapping[str, Mapping[str, Any]], what: str) -> Mapping[str, Any]:
@@ -196,16 +174,14 @@ def _low_rank(sites: Mapping[str, Any], host: Host, rank: int, scaling: float) -
         raise Misfit([f"AdapterHub has no LoRA at {', '.join(sorted(by_site - _SITES))}"])
     return {
         "architecture": "lora",
-        "selfattn_lora": bool(by_site & set(_MATRICES.values())),
-        "attn_matrices": [letter for letter, site in _MATRICES.items() if site in by_site],
-        "intermediate_lora": "ffn_in" in by_site,
-        "output_lora": "ffn_out" in by_site,
+        "selfattn_lora": bool(by_site & set(MATRICES.values())),
+        "attn_matrices": [letter for letter, site in MATRICES.items() if site in by_site],
+        **{key: site in by_site for key, site in FEED_FORWARD.items()},
         "leave_out": left_out,
         "r": rank,
         "alpha": integral(scaling * rank),
         "composition_mode": "add",
-        "vera_d": None,
-        "vera_b": None,
+        **_VERA,
         "dropout": 0.0,
     }
 
@@ -216,8 +192,10 @@ def _words(held: Mapping[str, Any]) -> dict[str, Any]:
     return {"use_gating": bool(held.get("gated")), "use_dora": held.get("dora", "none") == "adapterhub"}
 
 
-WORDING = Wording("LoRA", _REQUIRED, (*_MODES, *_TRAINING), read)
-WORDING_MTL = Wording("MTL-LoRA", _REQUIRED, (*_MODES, *_TRAINING, *_MTL), read_mtl)
+_ANY = {**LORA_CONFIG, **_VERA}
+_MTL = {**_ANY, **MTL_CONFIG, "task_specific_matrix_type": "singular_values"}
+WORDING = Wording("LoRA", _REQUIRED, _ANY, _TRAINING, read)
+WORDING_MTL = Wording("MTL-LoRA", _REQUIRED, _MTL, _TRAINING, read_mtl)
 LAYOUT = Layout(keys_lora, write_lora)
 LAYOUT_IA3 = Layout(keys_ia3, write_ia3)
 LAYOUT_VERA = Layout(keys_vera, write_vera)

@@ -24,25 +24,9 @@ from adapters.formats.adapterhub.keys import Key
 from adapters.formats.adapterhub.wording import Layout, Wording
 from adapters.manifest import PartSpec
 
-
-def _bottlenecks(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
-    """One configuration holds a bottleneck of either kind, and the invertible adapter that goes with it."""
-    reasons: list[str] = []
-    for read in ((compacter if config.get("phm_layer") else bottleneck).read, invertible.read):
-        try:
-            yield from read(config, host)
-        except Misfit as misfit:
-            reasons += misfit.reasons
-    if reasons:
-        raise Misfit(reasons)
-
-
-_OTHER = (*bottleneck.SETTINGS, *bottleneck.TRAINING, *invertible.SETTINGS, "leave_out", "cross_adapter", "phm_layer")
-_PHM = (*(theirs for theirs, _ in compacter.SETTINGS.values()), *compacter.TRAINING)
-BOTTLENECKS = Wording("bottleneck", bottleneck.REQUIRED, (*_OTHER, *_PHM), _bottlenecks)
 # By the member `architecture`.
 WORDINGS: Mapping[str | None, Wording] = {
-    None: BOTTLENECKS,
+    None: bottleneck.WORDING,
     "lora": lora.WORDING,
     "mtl_lora": lora.WORDING_MTL,
     "prefix_tuning": prefix_tuning.WORDING,
@@ -150,10 +134,10 @@ def _read(config: Any, host: Host, reasons: list[str]) -> list[PartSpec]:
     architecture = config.get("architecture") if isinstance(config, Mapping) else None
     if not isinstance(config, Mapping) or architecture == "union":
         reasons.append("a part of the union is no configuration of a method")
-    elif architecture not in WORDINGS:
+    elif not isinstance(architecture, str | None) or architecture not in WORDINGS:
         reasons.append(f"AdapterHub's method {architecture!r} is not served yet")
     else:
-        return WORDINGS[architecture].parts(config, host, reasons)
+        return WORDINGS[architecture].parts(invertible.respelled(config), host, reasons)
     return []
 
 

@@ -3,29 +3,22 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapters.errors import Misfit
-from adapters.formats.adapterhub.host import Host, layers_of, left_out
+from adapters.formats.adapterhub.host import Host, left_out
 from adapters.formats.adapterhub.keys import Key, pair
 from adapters.formats.adapterhub.wording import Layout, Wording
 from adapters.manifest import PartSpec
+from adapters.methods import parts
+from adapters.methods.presets import PREFIX_CONFIG
+from adapters.methods.settings import Settings
 
 _MLP = ("wte.weight", *(f"control_trans.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")))
 
 
-def read(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
-    """The part; members that are as usual are not said."""
+def read(settings: Settings, host: Host) -> Iterator[PartSpec]:
+    """The part."""
     if host.family.hub_prefix is None:
-        raise Misfit([f"AdapterHub has no prefix tuning for {host.family.model_type!r}"])
-    layers, flat = layers_of(config, host), bool(config["flat"])
-    members: dict[str, Any] = {"length": config["prefix_length"], "flat": flat, "layers": layers}
-    members["bottleneck"] = None if flat else config["bottleneck_size"]
-    function = str(config["non_linearity"]).lower()
-    if not flat and function != "tanh":
-        members["non_linearity"] = function
-    if config.get("use_gating"):
-        members["gating"] = "shared" if config.get("shared_gating", True) else "separate"
-    if layers:
-        yield PartSpec("prefix_tuning", members)
+        settings.wrong(f"AdapterHub has no prefix tuning for {host.family.model_type!r}")
+    yield from parts.prefix(settings, host)
 
 
 def keys(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
@@ -61,7 +54,8 @@ def write(config: Mapping[str, Any], host: Host) -> dict[str, Any]:
 WORDING = Wording(
     "prefix tuning",
     ("flat", "prefix_length", "bottleneck_size", "non_linearity"),
-    ("leave_out", "use_gating", "shared_gating", "encoder_prefix", "cross_prefix", "dropout", "init_weights_seed"),
+    PREFIX_CONFIG,
+    ("encoder_prefix", "cross_prefix", "dropout", "init_weights_seed"),
     read,
 )
 LAYOUT = Layout(keys, write)

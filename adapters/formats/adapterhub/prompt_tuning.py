@@ -6,12 +6,8 @@ from typing import Any
 from adapters.formats.adapterhub.host import Host
 from adapters.formats.adapterhub.keys import Key
 from adapters.formats.adapterhub.wording import Layout, Wording
-from adapters.manifest import PartSpec
-
-
-def read(config: Mapping[str, Any], _: Host) -> Iterator[PartSpec]:
-    """The part."""
-    yield PartSpec("prompt_tuning", {"length": config["prompt_length"], "at": config["combine"]})
+from adapters.methods import parts
+from adapters.methods.presets import PROMPT_CONFIG
 
 
 def keys(_: Mapping[str, Any], name: str, __: Host) -> Iterator[Key]:
@@ -33,7 +29,8 @@ def write(config: Mapping[str, Any], _: Host) -> dict[str, Any]:
 WORDING = Wording(
     "prompt tuning",
     ("prompt_length", "combine"),
+    PROMPT_CONFIG,
     ("prompt_init", "prompt_init_text", "random_uniform_scale", "init_weights_seed"),
-    read,
+    parts.prompt,
 )
 LAYOUT = Layout(keys, write)

@@ -12,6 +12,9 @@ from adapters.formats.adapterhub.host import Host
 from adapters.formats.adapterhub.keys import Key, pair
 from adapters.formats.adapterhub.wording import Layout, Wording
 from adapters.manifest import PartSpec
+from adapters.methods import parts
+from adapters.methods.presets import REFT_CONFIG
+from adapters.methods.settings import Settings
 
 UNSAID = (
     "AdapterHub does not store whether a ReFT without orthogonality subtracts its projection: it is read as one that "
@@ -24,25 +27,10 @@ UNSAVED = (
 )
 
 
-def read(config: Mapping[str, Any], host: Host) -> Iterator[PartSpec]:
-    """The part, if the configuration adapts a layer at all."""
-    wanted = config["layers"]
-    if wanted != "all" and not (isinstance(wanted, list) and all(type(layer) is int for layer in wanted)):
-        raise ValueError(f"layers must be 'all' or a list of numbers, not {wanted!r}")
-    layers = [layer for layer in range(host.layers) if wanted == "all" or layer in wanted]
-    function = config.get("non_linearity")
-    members = {
-        "layers": layers,
-        "rank": config["r"],
-        "prefix_positions": config["prefix_positions"],
-        "suffix_positions": config["suffix_positions"],
-        "tied": bool(config.get("tied_weights", False)),
-        "orthogonal": bool(config["orthogonality"]),
-        "subtract_projection": bool(config.get("subtract_projection", True)),
-        "non_linearity": None if function is None else str(function).lower(),
-    }
-    if layers and config.get("output_reft", True):
-        yield PartSpec("reft", members)
+def read(settings: Settings, host: Host) -> Iterator[PartSpec]:
+    """The part, if the configuration adapts the layers' outputs."""
+    made = list(parts.reft(settings, host))
+    yield from made if settings.flag("output_reft") else ()
 
 
 def unsaid(config: Mapping[str, Any]) -> Iterable[str]:
@@ -91,7 +79,8 @@ def write(config: Mapping[str, Any], host: Host) -> dict[str, Any]:
 WORDING = Wording(
     "ReFT",
     ("layers", "prefix_positions", "suffix_positions", "r", "orthogonality"),
-    ("tied_weights", "subtract_projection", "non_linearity", "output_reft", "dropout", "dtype", "init_weights_seed"),
+    {**REFT_CONFIG, "output_reft": True},
+    ("dropout", "dtype", "init_weights_seed"),
     read,
 )
 LAYOUT = Layout(keys, write)

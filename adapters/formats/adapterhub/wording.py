@@ -4,24 +4,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.errors import Misfit
 from adapters.formats.adapterhub.host import Host
 from adapters.formats.adapterhub.keys import Key
 from adapters.manifest import PartSpec
+from adapters.methods.settings import Settings
 
 
 @dataclass(frozen=True)
 class Wording:
     """One `architecture` of AdapterHub's configurations.
 
-    `optional`: the other members that `read` looks at, and those that only training looks at. `read` raises `Misfit`
-    for what can not be served, and any `TypeError` or `ValueError` for what is malformed.
+    `required`: what a configuration has to say; `defaults`: what the other members are where it does not say them;
+    `training`: members that only training looks at. `read` makes parts of all of it, with the functions of
+    `adapters.methods.parts`, and notes what is wrong in the settings it is given.
     """
 
     title: str
     required: tuple[str, ...]
-    optional: tuple[str, ...]
-    read: Callable[[Mapping[str, Any], Host], Iterable[PartSpec]]
+    defaults: Mapping[str, Any]
+    training: tuple[str, ...]
+    read: Callable[[Settings, Host], Iterable[PartSpec]]
 
     def parts(self, config: Mapping[str, Any], host: Host, reasons: list[str]) -> list[PartSpec]:
         """The parts of a configuration; what is wrong with it is added to `reasons`."""
@@ -29,16 +31,12 @@ class Wording:
         if missing:
             reasons.append(f"the {self.title} configuration lacks {', '.join(missing)}")
             return []
-        known = {"architecture", *self.required, *self.optional}
-        unknown = sorted(key for key, value in config.items() if value and key not in known)
-        reasons += [f"the {self.title} setting {key!r} is not known" for key in unknown]
-        try:
-            return list(self.read(config, host))
-        except Misfit as misfit:
-            reasons += misfit.reasons
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-            reasons.append(f"the {self.title} configuration is malformed: {error}")
-        return []
+        settings = settings_of(
+            self.title, {**self.defaults, **config}, (*self.required, *self.defaults, *self.training)
+        )
+        made = list(self.read(settings, host))
+        reasons += settings.reasons
+        return made
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,12 @@ class Layout:
 
     keys: Callable[[Mapping[str, Any], str, Host], Iterator[Key]]
     write: Callable[[Mapping[str, Any], Host], dict[str, Any]]
+
+
+def settings_of(title: str, config: Mapping[str, Any], known: Iterable[str]) -> Settings:
+    """A configuration to be read; members that are not known are reasons, unless they are off."""
+    off = (key for key, value in config.items() if not value)
+    return Settings(title, config, (*known, "architecture", *off))
 
 
 def integral(value: float) -> int | float:

@@ -109,7 +109,7 @@ def test_positions_and_words_lie_within_the_row(change, fault):
 
 def test_heads_that_need_more_of_the_row_are_refused_without_it():
     trees = HeadSpec("dependency_parsing", 1, None, False, "tokens", ("root", "obj"), "tree")
-    words = HeadSpec("masked_lm", 1, None, True, "tokens", (), "vocabulary", vocabulary=9, width=7)
+    words = HeadSpec("masked_lm", 2, None, True, "tokens", (), "vocabulary", vocabulary=9, width=7)
     parser, speller = builders.in_one_arena(
         [builders.adapter("bert", [builders.PARTS["invertible"]], head) for head in (trees, words)]
     )

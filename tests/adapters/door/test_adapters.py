@@ -1,13 +1,19 @@
 import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import set_seed
 
 from adapters.door import blocks
+from adapters.door.adapters import joined, parted
 from adapters.door.blocks import Fuse, Stack
 from adapters.errors import InvalidName, Misfit
-from adapters.formats import native, peft
+from adapters.formats import native, peft, recognise
+from adapters.formats.adapterhub.reft import UNSAID
+from adapters.formats.labels import UNNAMED
 from adapters.manifest import PartSpec
 from adapters.methods.presets import PRESETS
 from adapters.model import AdapterModel
@@ -255,6 +261,34 @@ def test_training_an_adapter_freezes_the_others_and_makes_it_active(model):
     assert model.adapters["a"].trains
 
 
+@pytest.mark.parametrize("train", ["train_adapter", "train_adapter_fusion"])
+def test_a_head_that_is_frozen_by_name_stays_so_whatever_trains(model, train):
+    for name in ("a", "b"):
+        put(model, name, head="pooler")
+    model.add_adapter_fusion(["a", "b"])
+    model.freeze_head("a")
+    getattr(model, train)(Fuse("a", "b"))
+    assert (model.heads["a"].trains, model.heads["b"].trains) == (False, True)
+    model.freeze_head("a", freeze=False)
+    model.freeze_head("b", freeze=True)
+    getattr(model, train)(Fuse("a", "b"))
+    assert (model.heads["a"].trains, model.heads["b"].trains) == (True, False)
+    model.delete_head("b")
+    model.keep(model.heads, "b", builders.package("bert", [], builders.HEADS["pooler"]))
+    getattr(model, train)(Fuse("a", "b"))
+    assert model.heads["b"].trains
+
+
+def test_a_head_that_was_only_loaded_trains_when_something_does(model, tmp_path):
+    put(model, "a", head="pooler")
+    model.save_adapter(tmp_path / "a", "a")
+    other = fresh()
+    other.load_adapter(tmp_path / "a")
+    assert not other.heads["a"].trains
+    other.train_adapter("a")
+    assert other.heads["a"].trains
+
+
 def test_training_a_fusion_freezes_its_adapters_unless_told_otherwise(model):
     for name in ("a", "b"):
         put(model, name)
@@ -273,3 +307,106 @@ def noisy(model: AdapterModel, name: str) -> None:
     with torch.no_grad():
         for i, parameter in enumerate(model.adapters[name].parameters()):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) * 0.3)
+
+
+def unsaid(model: AdapterModel, folder: Path, name: str = "a") -> Path:
+    """A folder whose reader has something to say of the adapter, and of the head."""
+    model.add_adapter(name, "noreft")
+    model.keep(model.heads, name, builders.package("bert", [], builders.HEADS["two_layers"]), replace=True)
+    model.save_adapter(folder, name)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    del config["config"]["subtract_projection"]
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    head = json.loads((folder / "head_config.json").read_text())
+    head["config"]["label2id"] = None
+    (folder / "head_config.json").write_text(json.dumps(head))
+    return folder
+
+
+def said(load: Callable[[], object]) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load()
+    assert {warning.filename for warning in caught} <= {__file__}
+    return [str(warning.message) for warning in caught]
+
+
+def test_what_the_reader_has_to_say_is_a_warning_of_what_it_is_about(model, tmp_path):
+    folder = unsaid(model, tmp_path / "a")
+    other = fresh()
+    adapters, heads = said(lambda: other.load_adapter(folder))
+    assert UNSAID in adapters
+    assert UNNAMED in heads
+    assert str(folder) in adapters
+    assert [UNSAID in text for text in said(lambda: other.load_adapter(folder, with_head=False))] == [True]
+    assert [UNSAID in text for text in said(lambda: other.load_adapter(folder, labels=["x", "y", "z"]))] == [True]
+    assert [UNNAMED in text for text in said(lambda: other.load_head(folder))] == [True]
+
+
+def test_warnings_stay_with_their_package_on_every_way(model, tmp_path):
+    folder = unsaid(model, tmp_path / "a")
+    whole = recognise.read(folder, model.backbone.profile)
+    assert recognise.warnings(whole) == (UNSAID, UNNAMED)
+    alone, head = parted(whole)
+    assert (recognise.warnings(alone), recognise.warnings(head)) == ((UNSAID,), (UNNAMED,))
+    again = joined("a", alone, head)
+    assert again.manifest == whole.manifest
+    assert recognise.warnings(joined("b", alone, head)) == (UNSAID, UNNAMED)
+    assert recognise.warnings(joined("b", alone, None)) == (UNSAID,)
+
+
+def test_an_adapter_whose_reader_says_nothing_is_parted_and_joined_as_it_was(model, tmp_path):
+    put(model, "a", head="two_layers")
+    model.save_adapter(tmp_path / "a", "a")
+    whole = recognise.read(tmp_path / "a", model.backbone.profile)
+    assert joined("a", *parted(whole)).manifest == whole.manifest
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("save_adapter", ["a"]),
+        ("save_all_adapters", []),
+        ("save_head", ["a"]),
+        ("save_all_heads", []),
+        ("save_adapter_fusion", ["a,b"]),
+        ("save_all_adapter_fusions", []),
+        ("save_adapter_setup", ["a"]),
+    ],
+)
+def test_no_verb_writes_pickles_and_none_pretends_to(model, verb, arguments, tmp_path):
+    put(model, "a", head="pooler")
+    put(model, "b")
+    model.add_adapter_fusion(["a", "b"])
+    with pytest.raises(TypeError, match=f"{verb} takes no use_safetensors=False: .* with use_safetensors=True"):
+        getattr(model, verb)(tmp_path / "x", *arguments, use_safetensors=False)
+    assert not (tmp_path / "x").exists()
+    getattr(model, verb)(tmp_path / "x", *arguments, use_safetensors=True)
+    assert list((tmp_path / "x").rglob("*.safetensors"))
+
+
+def test_what_is_saved_again_is_what_every_library_reads(model, tmp_path):
+    put(model, "a", head="pooler")
+    model.save_adapter(tmp_path / "a", "a")
+    (tmp_path / "a" / "pytorch_adapter.bin").write_bytes(b"an older save")
+    (tmp_path / "a" / "pytorch_model_head.bin").write_bytes(b"an older save")
+    model.save_adapter(tmp_path / "a", "a", with_head=False)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"adapter_config.json", "adapter.safetensors"}
+    other = fresh()
+    other.load_adapter(tmp_path / "a")
+    assert len(other.heads) == 0
+    model.save_head(tmp_path / "a", "a")
+    other.load_adapter(tmp_path / "a")
+    assert list(other.heads) == ["a"]
+    model.delete_head("a")
+    model.save_adapter(tmp_path / "a", "a")
+    with pytest.raises(Misfit, match="holds no head"):
+        other.load_head(tmp_path / "a")
+
+
+def test_a_number_that_overflows_is_no_configuration(model):
+    for value in (10**400, 1e39, float("inf")):
+        with pytest.raises(Misfit, match="scaling must be a number, 'learned' or 'channel'"):
+            model.add_adapter("a", "seq_bn", scaling=value)
+        with pytest.raises(Misfit, match="alpha must be a number"):
+            model.add_adapter("a", "lora", alpha=value)

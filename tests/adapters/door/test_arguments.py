@@ -15,6 +15,7 @@ def test_what_is_not_given_is_not_refused():
         ("custom_weights_loaders", "only what the formats know"),
         ("leave_out", "skip_layers"),
         ("meta_dict", "a file of your own"),
+        ("use_safetensors", "use_safetensors=True"),
     ],
 )
 def test_what_is_given_is_refused_with_its_remedy(name, remedy):
@@ -36,3 +37,9 @@ def test_labels_are_given_in_one_way():
     assert labels_to_load({1: "b", 0: "a"}, None) == ("a", "b")
     with pytest.raises(ValueError, match="give one of them"):
         labels_to_load({0: "a"}, ["a"])
+
+
+def test_safetensors_are_what_is_written_anyway():
+    refuse("save_adapter", use_safetensors=True)
+    with pytest.raises(TypeError, match="save_adapter takes no use_safetensors=False: no pickle is ever written"):
+        refuse("save_adapter", use_safetensors=False)

@@ -59,7 +59,7 @@ def test_names_may_be_any_text():
         ({"sum": [["a"]]}, "Sum can not hold Stack"),
         ({"fuse": ["a"], "name": 3}, "name of a Fuse is a text"),
         *(({"average": ["a", "b"], "weights": w}, "weights takes 2 numbers") for w in ([1], [1, 2, 3], "ab", 1.5)),
-        ({"average": ["a", "b"], "weights": [float("nan"), 1]}, "finite"),
+        ({"average": ["a", "b"], "weights": [float("nan"), 1]}, "weights must be numbers"),
         ({"average": ["a", "b"], "weights": [1, -1]}, "sum, which is zero"),
         (composition.Average((leaf("a"),), (1.0, 2.0)), "weights takes 1 numbers"),
         ({"split": ["a", "b"]}, "splits takes 2 lengths"),

@@ -1,9 +1,13 @@
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
 from adapters.door.blocks import Fuse, Stack
 from adapters.errors import InvalidName, Misfit
+from adapters.formats.labels import UNNAMED
 from adapters.model import AdapterModel
 from tests.adapters import builders
 
@@ -142,3 +146,21 @@ def test_deleting_an_active_fusion_leaves_nothing_active(model, tmp_path):
     model.save_adapter(tmp_path / "a", "a")
     with pytest.raises(Misfit, match="no fusion, but a package of kind 'adapter'"):
         model.load_adapter_fusion(tmp_path / "a")
+
+
+def test_what_the_reader_says_of_a_fusion_and_its_head_is_told(model, tmp_path):
+    model.add_adapter_fusion(["a", "b"])
+    model.add_tagging_head("a,b")
+    model.save_adapter_fusion(tmp_path / "f", ["a", "b"], with_head=True)
+    held = load_file(tmp_path / "f" / "model_adapter_fusion.safetensors")
+    held |= {name.replace(".a,b.", ".a,b,c."): tensor.clone() for name, tensor in held.items()}
+    save_file(held, tmp_path / "f" / "model_adapter_fusion.safetensors")
+    config = json.loads((tmp_path / "f" / "head_config.json").read_text())
+    config["config"]["label2id"] = None
+    (tmp_path / "f" / "head_config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning) as caught:
+        model.load_adapter_fusion(tmp_path / "f")
+    assert ["other fusions" in str(caught[0].message), UNNAMED in str(caught[1].message)] == [True, True]
+    with pytest.warns(UserWarning, match="other fusions") as caught:
+        model.load_adapter_fusion(tmp_path / "f", with_head=False)
+    assert len(caught) == 1

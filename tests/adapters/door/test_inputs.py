@@ -70,3 +70,9 @@ def test_shapes_that_do_not_fit_and_masks_with_holes_are_refused(ids, mask, type
 def test_word_starts_end_where_their_padding_begins():
     starts = torch.tensor([[1, 3, 4, 7], [1, 2, 0, 0], [0, 2, 5, -1]])
     assert [inputs.word_starts(starts, row) for row in range(3)] == [(1, 3, 4, 7), (1, 2), (0, 2, 5)]
+
+
+@pytest.mark.parametrize("starts", [[1, 2, 3, 1], [1, 3, 3], [4, 2, 0]])
+def test_word_starts_that_do_not_rise_name_the_padding_that_is_meant(starts):
+    with pytest.raises(InvalidRow, match=r"word_starts of row 1 do not rise: .*; pad them with 0, or with -1"):
+        inputs.word_starts([[1, 2], starts], 1)

@@ -122,3 +122,11 @@ def noisy(model: AdapterModel, name: str) -> None:
     with torch.no_grad():
         for i, parameter in enumerate(model.adapters[name].parameters()):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) * 0.3)
+
+
+def test_what_is_put_in_a_head_s_place_is_not_frozen_as_it_was(model):
+    for _ in range(2):
+        model.add_tagging_head("h", overwrite_ok=True)
+        model.train_adapter([])
+        assert model.heads["h"].trains
+        model.freeze_head("h")

@@ -145,9 +145,31 @@ def test_a_setup_is_saved_below_its_folder_whole_or_not_at_all(model, tmp_path):
 def test_the_summary_lists_what_is_here_active_and_trained(model):
     model.train_adapter(["a"])
     lines = model.adapter_summary().splitlines()
-    assert lines[0].split() == ["name", "method", "#param", "%param", "active", "train"]
-    assert [line.split()[0] for line in lines[1:]] == ["a", "b", "c", "backbone"]
+    assert lines[0].split() == ["name", "architecture", "#param", "%param", "active", "train"]
+    assert [line.split()[0] for line in lines[1:]] == ["a", "b", "c", "Full"]
     assert lines[1].split()[-2:] == ["1", "1"]
     assert lines[2].split()[-2:] == ["0", "0"]
     size = sum(tensor.numel() for tensor in model.adapters["a"].package().tensors.values())
     assert lines[1].split()[2] == f"{size:,}"
+
+
+def test_the_summary_comes_as_rows_under_adapterhubs_names(model):
+    model.train_adapter(["a"])
+    a, b, _, whole = model.adapter_summary(as_dict=True)
+    size = sum(tensor.numel() for tensor in model.adapters["a"].package().tensors.values())
+    share = a.pop("%param")
+    assert a == {"name": "a", "architecture": "bottleneck", "#param": size, "active": True, "train": True}
+    assert (b["active"], b["train"]) == (False, False)
+    assert (whole["name"], whole["%param"], whole["train"]) == ("Full model", 100.0, False)
+    assert share == pytest.approx(100 * size / whole["#param"])
+
+
+def test_what_the_readers_say_of_the_members_is_told(model, tmp_path):
+    model.save_adapter_setup(tmp_path, ["a", "c"])
+    config = json.loads((tmp_path / "c" / "head_config.json").read_text())
+    config["config"]["label2id"] = None
+    (tmp_path / "c" / "head_config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="c: the folder does not name its labels") as caught:
+        fresh().load_adapter_setup(tmp_path)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__

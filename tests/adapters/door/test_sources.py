@@ -64,3 +64,13 @@ def test_a_name_has_its_place_below_a_folder(tmp_path):
     for name in ("", ".", "..", "../a", "a/../../b", "/a", "a\0b"):
         with pytest.raises(InvalidName, match="names no place inside"):
             sources.below(tmp_path, name)
+
+
+def test_what_a_reader_says_is_a_warning_where_the_verb_is_called():
+    def verb():
+        sources.tell("folder", ["one", "two"])
+
+    with pytest.warns(UserWarning, match="folder: ") as caught:
+        verb()
+    assert [str(warning.message) for warning in caught] == ["folder: one", "folder: two"]
+    assert {warning.filename for warning in caught} == {__file__}

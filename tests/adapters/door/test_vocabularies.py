@@ -160,3 +160,25 @@ def test_a_package_to_publish_brings_the_tokenizer_along(model, folder):
     loaded = model.load_embeddings("own.safetensors", "again")
     assert loaded("new film")["input_ids"] == own("new film")["input_ids"]
     assert torch.equal(model.word_vectors("again"), model.word_vectors("own"))
+
+
+def test_a_tokenizer_of_a_package_knows_what_its_special_tokens_are_for(model, folder):
+    own = tokenizer(["new", "film"], folder / "own")
+    model.add_embeddings("own", own)
+    (folder / "own.safetensors").write_bytes(native.write(model.embedding_package("own")))
+    loaded = model.load_embeddings("own.safetensors", "again")
+    assert (loaded.pad_token, loaded.mask_token, loaded.unk_token) == ("[PAD]", "[MASK]", "[UNK]")
+    batch = loaded(["new film", "new"], padding=True, return_tensors="pt")
+    assert torch.equal(batch["input_ids"], own(["new film", "new"], padding=True, return_tensors="pt")["input_ids"])
+
+
+def test_a_matrix_that_is_saved_without_a_tokenizer_is_loaded_without_one(model, folder):
+    own, small = tokenizer(["new", "film"], folder / "own"), tokenizer([], folder / "small")
+    model.add_embeddings("own", own)
+    model.add_embeddings("small", small)
+    model.save_embeddings("saved", "own", own)
+    model.save_embeddings("saved", "small")
+    assert model.load_embeddings("saved", "again") is None
+    model.save_embeddings("saved", "own", own.backend_tokenizer)
+    assert [path.name for path in (folder / "saved" / "tokenizer").iterdir()] == ["tokenizer.json"]
+    assert model.load_embeddings("saved", "once more").pad_token == "[PAD]"

@@ -7,7 +7,7 @@ from adapters.errors import Misfit
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.adapterhub import fusion
 from adapters.formats.check import check
-from adapters.manifest import EmbeddingSpec, Manifest, PartSpec, Requires
+from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires
 from adapters.weights import Package
 from tests.adapters.formats import folders
 from tests.adapters.formats.adapterhub import by_hand
@@ -136,3 +136,21 @@ def test_a_manifest_that_misstates_its_tokenizer_is_refused():
 
 def test_a_backbone_without_a_record_is_a_misfit(package):
     assert reasons(package, profile("gpt2"))
+
+
+@pytest.mark.parametrize("scaling", [10**400, 1e39, float("inf"), float("nan")])
+def test_a_number_that_would_be_infinite_in_a_pass_is_named(package, scaling):
+    (part,) = package.manifest.parts
+    wrong = replace(package.manifest, parts=(replace(part, config={**part.config, "scaling": scaling}),))
+    (reason,) = reasons(Package(wrong, package.tensors))
+    assert reason.startswith("bottleneck: scaling must be a number, 'learned' or 'channel', not")
+    lora = PartSpec("lora", {"sites": {"0/attn_q": {"rank": 2, "scaling": scaling}}})
+    (reason,) = reasons(Package(replace(package.manifest, parts=(lora,), head=None), {}))
+    assert reason.startswith("lora: sites.0/attn_q.scaling must be a number, not")
+
+
+def test_a_language_head_of_one_layer_needs_the_width_of_the_states():
+    spec = HeadSpec("masked_lm", 1, None, False, "tokens", (), "vocabulary", vocabulary=5, width=H - 2)
+    held = Package(Manifest("head", REQUIRES, head=spec), {"head/0/weight": torch.zeros(5, H)})
+    assert any("manifest.head.width must be 8, not 6" in reason for reason in reasons(held))
+    check(Package(Manifest("head", REQUIRES, head=replace(spec, width=H)), held.tensors), profile())

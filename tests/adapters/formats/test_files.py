@@ -56,3 +56,23 @@ def test_every_tensor_that_is_not_finite_is_named(tmp_path):
     files.write_tensors(tmp_path / "adapter.safetensors", {"a": good, "b": bad})
     files.write_tensors(tmp_path / "model_head.safetensors", {"c": bad})
     assert files.not_finite(tmp_path) == ["b holds NaN or infinity", "c holds NaN or infinity"]
+
+
+def test_what_is_written_takes_the_place_of_its_own_pickle_alone(tmp_path):
+    for name in files.PICKLED.values():
+        (tmp_path / name).write_bytes(b"old")
+    files.write_tensors(tmp_path / "adapter.safetensors", {"x": torch.ones(1)})
+    assert not (tmp_path / "pytorch_adapter.bin").exists()
+    assert len(list(tmp_path.iterdir())) == len(files.PICKLED)
+    files.write_tensors(tmp_path / "model_head.safetensors", {"x": torch.ones(1)})
+    (tmp_path / "pytorch_model_head.bin").write_bytes(b"again")
+    files.remove_tensors(tmp_path, "model_head.safetensors")
+    files.remove_tensors(tmp_path, "model_head.safetensors")  # what is not there needs no removing
+    assert not files.holds(tmp_path, "model_head.safetensors")
+    assert (tmp_path / "adapter.safetensors").is_file()
+
+
+def test_numbers_that_overflow_are_refused_by_their_place(tmp_path):
+    (tmp_path / "c.json").write_text('{"config": {"alpha": 1e999}}')
+    with pytest.raises(InvalidPackage, match=r"c\.json: config\.alpha is too large a number"):
+        files.read_json(tmp_path / "c.json")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adapters.errors import Misfit
-from adapters.formats.labels import UNNAMED, ordered, problem_of, relabel, unnamed
+from adapters.formats.labels import OTHERS, UNNAMED, of_head, ordered, problem_of, relabel, unnamed
 from adapters.manifest import HeadSpec, Manifest, Requires
 from adapters.weights import Package
 
@@ -99,3 +99,9 @@ def test_labels_without_a_head_are_refused():
 def test_nothing_asked_changes_nothing():
     held = package()
     assert relabel(held, None, None) is held
+
+
+def test_what_is_said_of_a_head_is_told_from_what_is_said_of_its_adapter():
+    assert of_head(UNNAMED)
+    assert of_head(OTHERS.format(3))
+    assert not of_head("AdapterHub does not store whether a ReFT subtracts")

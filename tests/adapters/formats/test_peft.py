@@ -214,6 +214,13 @@ def test_a_lora_bias_is_kept(tmp_path):
         ({"target_modules": ["query"]}, "target_modules does not name it"),
         ({"target_modules": ["query", "value", "key"]}, "lacks bert.encoder.layer.0.attention.self.key"),
         ({"target_modules": "("}, "module pattern"),
+        ({"peft_type": ["LORA"]}, "PEFT's method ['LORA'] is not served"),
+        ({"task_type": {}}, "the task {} is not served"),
+        ({"rank_pattern": "x"}, "rank_pattern must be an object, not 'x'"),
+        ({"alpha_pattern": [1]}, "alpha_pattern must be an object, not [1]"),
+        ({"task_type": None, "auto_mapping": ["x"]}, "auto_mapping must be an object"),
+        ({"use_rslora": "no"}, "use_rslora must be true or false, not 'no'"),
+        ({"peft_type": "IA3", "feedforward_modules": 5}, "feedforward_modules must be a list or a text, not 5"),
     ],
 )
 def test_what_is_not_served_or_contradicts_the_tensors_is_refused(tmp_path, changes, message):

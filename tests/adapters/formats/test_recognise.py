@@ -1,12 +1,21 @@
+import copy
+import json
+from contextlib import suppress
+from dataclasses import replace
+
 import pytest
 
-from adapters.errors import InvalidPackage, Misfit
+from adapters.errors import AdapterError, InvalidPackage, Misfit
 from adapters.formats import native, recognise
+from adapters.weights import Package
+from tests.adapters.formats import folders
 from tests.adapters.formats.adapterhub import by_hand
 from tests.adapters.formats.folders import (
     CLASSIFIER,
     H,
+    adapterhub_folder,
     attention,
+    head_config,
     peft_config,
     peft_folder,
     peft_lora_keys,
@@ -75,3 +84,54 @@ def test_a_broken_file_is_one_reason_more_and_hides_no_other(tmp_path):
     assert len(caught.value.reasons) > 1
     assert "no readable safetensors" in caught.value.reasons[-1]
     assert "no readable" not in caught.value.reasons[0]
+
+
+ODD = [None, True, "x", 5, [], [[]], {}, {"0": ["x"]}]
+
+
+def mutants(folder, name):
+    """The folder once for every member of one of its configurations and every odd value."""
+    whole = json.loads((folder / name).read_text())
+    inner = whole.get("config") if isinstance(whole.get("config"), dict) else {}
+    places = [(key, ()) for key in whole] + [(key, ("config",)) for key in inner]
+    for key, path in places:
+        for value in ODD:
+            changed = copy.deepcopy(whole)
+            (changed[path[0]] if path else changed)[key] = value
+            (folder / name).write_text(json.dumps(changed))
+            yield key, value
+    (folder / name).write_text(json.dumps(whole))
+
+
+def odd_folder(kind, path):
+    if kind == "peft":
+        return peft_folder(path, peft_config(), peft_lora_keys(attention("query", "value")) | CLASSIFIER)
+    if kind == "fusion":
+        config = saved(by_hand.fusion_config(), name="x,y", adapter_names=["x", "y"])
+        held = tensors(by_hand.fusion(by_hand.FAMILIES["bert"]))
+        return write(path, "model_adapter_fusion.safetensors", "adapter_fusion_config.json", config, held)
+    if kind == "head":
+        held, config = head_config(id2label=None), folders.head_keys()
+        return write(path, "model_head.safetensors", "head_config.json", saved(held), tensors(config))
+    config, keys = by_hand.cases("bert")[kind]
+    return adapterhub_folder(path, config, keys, head=head_config())
+
+
+@pytest.mark.parametrize(
+    "kind", ["peft", "fusion", "head", "seq_bn_inv", "compacter", "lora", "mtl", "prefix", "prompt", "noreft"]
+)
+def test_whatever_a_configuration_says_what_comes_out_is_a_package_or_a_refusal(kind, tmp_path):
+    folder = odd_folder(kind, tmp_path / "in")
+    recognise.read(folder, profile())
+    names = [path.name for path in folder.glob("*.json")]
+    for name in names:
+        for _ in mutants(folder, name):
+            with suppress(AdapterError):
+                native.write(recognise.read(folder, profile()))
+
+
+def test_warnings_of_a_package_that_says_something_else_there_are_none(tmp_path):
+    package = recognise.read(seq_bn_folder(tmp_path / "hub"), profile())
+    for odd in (5, "text", {"a": 1}, None):
+        held = replace(package.manifest, source={"warnings": odd})
+        assert recognise.warnings(Package(held, package.tensors)) == ()

@@ -103,7 +103,7 @@ def test_spans_and_choices_read_without_labels_to_name(family, task, stems, shap
     assert head.spec.labels == (("start", "end") if task == QUESTION else ())
     assert head.spec.choices is None
     assert head.warnings == ()
-    assert head_reasons(head.spec, has_pooler=True) == []
+    assert head_reasons(head.spec, H, has_pooler=True) == []
     assert {name: tuple(t.shape) for name, t in head.tensors.items()} == head_shapes(head.spec, H)
 
 
@@ -115,7 +115,7 @@ def test_heads_over_the_vocabulary_take_what_their_class_takes_from_the_backbone
     head = read(held, family, LANGUAGE, OWN)
     assert (head.spec.activation, head.spec.norm_eps) == (activation, 1e-7)
     assert (head.spec.vocabulary, head.spec.width) == (VOCABULARY, WIDTH)
-    assert head_reasons(head.spec, has_pooler=False) == []
+    assert head_reasons(head.spec, H, has_pooler=False) == []
     assert {name: tuple(t.shape) for name, t in head.tensors.items()} == head_shapes(head.spec, H)
     found = like(head.spec, family, [LANGUAGE])
     assert found is not None

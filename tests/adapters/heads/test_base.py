@@ -12,7 +12,7 @@ def test_every_kind_is_among_the_examples():
 @pytest.mark.parametrize("name", SPECS)
 def test_good_heads_have_no_reasons_and_name_their_tensors_as_packages_do(name):
     spec = SPECS[name]
-    assert head_reasons(spec, has_pooler=True) == []
+    assert head_reasons(spec, HIDDEN, has_pooler=True) == []
     shapes = head_shapes(spec, HIDDEN)
     assert shapes
     assert all(full.startswith("head/") and full.count("/") == 2 for full in shapes)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adapters.heads.table import head_of, head_reasons
-from tests.adapters.heads.made import SPECS, heads, run, states
+from tests.adapters.heads.made import HIDDEN, SPECS, heads, run, states
 
 
 @pytest.mark.parametrize(("name", "labels"), [("two_layers", 3), ("one_layer", 2), ("pooler", 2), ("regression", 1)])
@@ -25,7 +25,7 @@ def test_scores_are_those_of_the_formula():
 
 
 def test_a_regression_has_one_label_and_other_problems_belong_to_other_heads():
-    reasons = head_reasons(replace(SPECS["two_layers"], problem_type="regression"), has_pooler=True)
+    reasons = head_reasons(replace(SPECS["two_layers"], problem_type="regression"), HIDDEN, has_pooler=True)
     assert reasons == ["a regression head has exactly one label"]
-    assert head_reasons(replace(SPECS["two_layers"], problem_type="multi_label"), has_pooler=True)
-    assert head_reasons(replace(SPECS["one_layer"], problem_type="regression"), has_pooler=True)
+    assert head_reasons(replace(SPECS["two_layers"], problem_type="multi_label"), HIDDEN, has_pooler=True)
+    assert head_reasons(replace(SPECS["one_layer"], problem_type="regression"), HIDDEN, has_pooler=True)

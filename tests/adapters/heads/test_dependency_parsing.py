@@ -55,4 +55,4 @@ def test_tensors_follow_the_relations():
         "head/arcs/weight": (1, HIDDEN + 1, HIDDEN),
         "head/relations/weight": (2, HIDDEN + 1, HIDDEN + 1),
     }
-    assert head_reasons(replace(PARSE, layers=2), has_pooler=True)
+    assert head_reasons(replace(PARSE, layers=2), HIDDEN, has_pooler=True)

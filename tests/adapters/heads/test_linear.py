@@ -7,7 +7,7 @@ from adapters.heads.base import MAX_LAYERS
 from adapters.heads.linear import linear_maps
 from adapters.heads.table import head_reasons, head_shapes
 from adapters.kernels.runs import Runs
-from tests.adapters.heads.made import SPECS, heads, stacked, states
+from tests.adapters.heads.made import HIDDEN, SPECS, heads, stacked, states
 
 
 def test_shapes_are_square_but_for_the_last():
@@ -33,12 +33,14 @@ def test_shapes_are_square_but_for_the_last():
     ],
 )
 def test_heads_that_can_not_run_are_refused_with_a_reason(change, reason):
-    assert any(reason in text for text in head_reasons(replace(SPECS["two_layers"], **change), has_pooler=False))
+    assert any(
+        reason in text for text in head_reasons(replace(SPECS["two_layers"], **change), HIDDEN, has_pooler=False)
+    )
 
 
 def test_all_reasons_come_at_once():
     wrong = replace(SPECS["tagging"], activation="nonsense", pooling="pooler", problem_type="span", layers=99)
-    assert len(head_reasons(wrong, has_pooler=False)) == 5
+    assert len(head_reasons(wrong, HIDDEN, has_pooler=False)) == 5
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu_new", None])

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from adapters.heads.table import head_reasons, head_shapes
-from tests.adapters.heads.made import SPECS, heads, run, states
+from tests.adapters.heads.made import HIDDEN, SPECS, heads, run, states
 
 
 def reference(spec, held, x, undo=lambda h: h):
@@ -68,7 +68,13 @@ def test_tensors_follow_the_settings():
     assert head_shapes(SPECS["deep_language"], 6)["head/1/weight"] == (5, 5)
 
 
+def test_one_layer_reads_the_hidden_states_as_they_are_and_has_their_width():
+    (reason,) = head_reasons(replace(SPECS["bare_language"], width=4), HIDDEN, has_pooler=True)
+    assert reason.startswith("manifest.head.width must be 6, not 4")
+    assert head_reasons(replace(SPECS["bare_language"], width=4, layers=2), HIDDEN, has_pooler=True) == []
+
+
 def test_sizes_are_needed():
-    reasons = head_reasons(replace(SPECS["language"], vocabulary=None, width=None), has_pooler=True)
+    reasons = head_reasons(replace(SPECS["language"], vocabulary=None, width=None), HIDDEN, has_pooler=True)
     assert len(reasons) == 2
-    assert head_reasons(replace(SPECS["language"], pooling="first_token"), has_pooler=True)
+    assert head_reasons(replace(SPECS["language"], pooling="first_token"), HIDDEN, has_pooler=True)

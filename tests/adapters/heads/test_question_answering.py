@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from adapters.heads.question_answering import QUESTION_ANSWERING
 from adapters.heads.table import head_reasons, head_shapes
-from tests.adapters.heads.made import SPECS, heads, run, states
+from tests.adapters.heads.made import HIDDEN, SPECS, heads, run, states
 
 
 def test_every_token_has_a_start_and_an_end_score():
@@ -18,5 +18,5 @@ def test_every_token_has_a_start_and_an_end_score():
 
 def test_other_numbers_of_outputs_are_refused():
     assert head_shapes(SPECS["qa"], 4)["head/0/weight"] == (2, 4)
-    reasons = head_reasons(replace(SPECS["qa"], labels=("start", "end", "none")), has_pooler=True)
+    reasons = head_reasons(replace(SPECS["qa"], labels=("start", "end", "none")), HIDDEN, has_pooler=True)
     assert reasons == ["a question_answering head has two outputs, start and end, not 3"]

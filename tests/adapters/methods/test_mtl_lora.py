@@ -68,7 +68,7 @@ def test_gradients_of_the_fold_are_those_of_finite_differences():
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"sharpness": 0}, "sharpness must be above zero"),
+        ({"sharpness": 0}, "sharpness must be a number above zero, not 0"),
         ({"projections": 0}, "projections must be an integer"),
         ({"sites": {"0/attn_q": {"rank": 2, "scaling": 1.0, "dora": "adapterhub"}}}, "unknown setting 'dora'"),
     ],

@@ -66,25 +66,13 @@ def test_names_mean_the_methods_and_defaults_of_adapterhub():
     (ia3,) = parts_of("ia3", FITTING)
     assert sorted(ia3.config["sites"]) == [f"{i}/{site}" for i in (0, 1) for site in ("attn_k", "attn_v", "ffn_in")]
     (lora,) = parts_of("lora", FITTING)
-    assert lora.config["sites"]["0/attn_v"] == {
-        "rank": 8,
-        "scaling": 1.0,
-        "bias": False,
-        "gated": False,
-        "dora": "none",
-    }
+    assert lora.config["sites"]["0/attn_v"] == {"rank": 8, "scaling": 1.0, "bias": False}
 
 
 def test_the_members_of_unipelt_are_gated_and_its_lora_scales_by_a_quarter():
     prefix, bottleneck, lora = parts_of("unipelt", FITTING)
     assert (prefix.config["gating"], prefix.config["length"], bottleneck.config["use_gating"]) == ("shared", 10, True)
-    assert lora.config["sites"]["1/attn_q"] == {
-        "rank": 8,
-        "scaling": 0.25,
-        "bias": False,
-        "gated": True,
-        "dora": "none",
-    }
+    assert lora.config["sites"]["1/attn_q"] == {"rank": 8, "scaling": 0.25, "bias": False, "gated": True}
 
 
 def test_overrides_have_the_names_of_adapterhub():

@@ -40,6 +40,34 @@ def test_numbers_are_finite_numbers(value):
     assert settings.reasons
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39, -1e39, 10**400, "1", None, False, [1]])
+def test_a_number_that_would_be_infinite_in_a_pass_is_none(value):
+    settings = Settings("m", {"s": value}, ("s",))
+    settings.number("s")
+    number_in(settings, "here", {"s": value}, "s")
+    assert [reason.split(" must ")[0] for reason in settings.reasons] == ["m: s", "m: here.s"]
+
+
+def test_numbers_may_have_to_be_positive_and_counts_to_begin_elsewhere():
+    settings = Settings("m", {"n": -2, "z": 0}, ("n", "z"))
+    assert (settings.number("n"), settings.count("z", at_least=0)) == (-2.0, 0)
+    assert not settings.reasons
+    settings.number("z", positive=True)
+    settings.count("n", 5, 0)
+    assert settings.reasons == [
+        "m: z must be a number above zero, not 0",
+        "m: n must be an integer from 0 to 5, not -2",
+    ]
+
+
+def test_a_reason_is_noted_once_and_members_are_had_as_they_are():
+    settings = Settings("m", {"a": [1], 5: 2, "x": 3}, ("a",))
+    assert (settings.get("a"), settings.get("b")) == ([1], None)
+    settings.flag("a")
+    settings.flag("a")
+    assert len(settings.reasons) == 3
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, None, 10**9])
 def test_counts_are_positive_and_sane(value):
     settings = Settings("m", {}, ())

@@ -62,4 +62,4 @@ def test_without_biases_there_are_none_and_extras_stay():
 
 
 def test_shared_blocks_need_one_width():
-    assert "one reduction factor" in reasons(phm(shared_W_phm=True, reduction_factor={"default": 2}))[0]
+    assert "one reduction_factor" in reasons(phm(shared_W_phm=True, reduction_factor={"default": 2}))[0]

@@ -206,6 +206,22 @@ def test_another_backbone_is_refused(tmp_path, where, message):
         adapterhub.read(folders.seq_bn_folder(tmp_path), where)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "roberta"}, "type 'roberta'; this one is 'bert' (without head_config.json"),
+        ({"hidden_size": 16}, "hidden size 16; this backbone has 8 (without head_config.json"),
+        ({"hidden_size": "8"}, "hidden size '8'; this backbone has 8"),
+    ],
+)
+def test_a_head_of_another_backbone_is_refused_beside_a_fitting_adapter(tmp_path, changes, message):
+    folder = folders.seq_bn_folder(tmp_path)
+    (folder / "head_config.json").write_text(json.dumps(folders.saved(folders.head_config(), **changes)))
+    with pytest.raises(Misfit) as caught:
+        adapterhub.read(folder, profile())
+    assert any(message in reason for reason in caught.value.reasons)
+
+
 def test_a_family_without_a_table_is_refused(tmp_path):
     folder = folders.seq_bn_folder(tmp_path, model_type="gpt2")
     with pytest.raises(Misfit, match="gpt2"):

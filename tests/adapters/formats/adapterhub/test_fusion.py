@@ -36,13 +36,25 @@ def test_a_static_fusion_has_no_value():
 
 
 def test_what_can_not_be_served_is_named_all_at_once():
-    assert "how often it was called" in reasons(fusion_config(temperature=True))[0]
-    found = reasons(fusion_config(temperature=True, query=False, key=False, value=False), [])
-    assert len(found) == 3
+    assert "how often a fusion was called" in reasons(fusion_config(temperature=True))[0]
+    found = reasons(fusion_config(temperature=True, query=False, key=False, value=False, dropout=0.1), [])
+    assert [reason.split(" ")[1] for reason in found] == ["unknown", "temperature=true", "without", "the"]
     lacking = fusion_config()
     del lacking["residual_before"]
     assert reasons(lacking) == ("the fusion configuration lacks residual_before",)
     assert "no 'config'" in reasons("dynamic")[0]
+
+
+@pytest.mark.parametrize("key", [*fusion.SETTINGS, "temperature"])
+@pytest.mark.parametrize("value", ["no", 1, None, []])
+def test_flags_are_flags(key, value):
+    (reason,) = reasons(fusion_config(**{key: value}))
+    assert reason == f"fusion: {key} must be true or false, not {value!r}"
+
+
+def test_what_only_training_looks_at_may_be_said():
+    silent = {"regularization": True, "value_initialized": "identity", "dropout_prob": 0.1, "later": None}
+    assert read(fusion_config(**silent)) == read(fusion_config())
 
 
 def test_another_fusion_s_places_are_not_its_own():
@@ -55,7 +67,8 @@ def test_another_fusion_s_places_are_not_its_own():
 def test_children_are_named_or_are_the_name():
     assert fusion.children({"adapter_names": ["a", "b"]}, "mine") == ("a", "b")
     assert fusion.children({}, "a,b") == ("a", "b")
-    for names in ("ab", [1], ["a", ""]):
+    assert fusion.children({"adapter_names": None}, "a,b") == ("a", "b")
+    for names in ("ab", [1], ["a", ""], [], "", 0, False, {}, ["a", "a"], ["a", []]):
         with pytest.raises(Misfit, match="adapter_names"):
             fusion.children({"adapter_names": names}, "mine")
 

@@ -105,6 +105,42 @@ def test_every_malformed_and_unknown_member_is_named_at_once():
     assert changed(something_that_is_off=False).layers == 2
 
 
+@pytest.mark.parametrize("value", ["x", "no", 1, None, []])
+@pytest.mark.parametrize(
+    ("head_type", "member"), [("classification", "bias"), ("classification", "use_pooler"), ("masked_lm", "layer_norm")]
+)
+def test_flags_are_flags(head_type, member, value):
+    with pytest.raises(Misfit, match=f"head_config.json: {member} must be true or false, not"):
+        spec(head_type=head_type, **{member: value})
+
+
+@pytest.mark.parametrize("value", [5, [], False])
+def test_an_activation_is_a_name_or_none(value):
+    with pytest.raises(Misfit, match="activation_function must be the name of an activation or nothing"):
+        changed(activation_function=value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"id2label": ["a", "b"]}, "id2label must be an object"),
+        ({"id2label": {"0": ["x"], "1": "b"}}, r"the labels of id2label must be texts, not \[\['x'\], 'b'\]"),
+        ({"id2label": {"0": "a", "1": "a"}}, "does not number the 2 outputs"),
+        ({"label2id": ["a", "b"]}, "label2id must be an object"),
+        ({"label2id": {"a": [0], "b": 1}}, "does not number the 2 outputs"),
+    ],
+)
+def test_labels_are_objects_of_names_and_numbers(labels, said):
+    with pytest.raises(Misfit, match=said):
+        spec(head_type="classification", **labels)
+
+
+def test_sizes_of_a_vocabulary_are_numbers_where_they_are_said():
+    for value in (0, "", False, "9"):
+        with pytest.raises(Misfit, match="vocab_size must be an integer from 1"):
+            spec(head_type="masked_lm", vocab_size=value)
+
+
 @pytest.mark.parametrize("changes", [{"layers": 0}, {"layers": 10**9}, {"num_labels": 10**7}, {"label2id": {"a": 0}}])
 def test_numbers_out_of_range_are_refused(changes):
     with pytest.raises(Misfit):

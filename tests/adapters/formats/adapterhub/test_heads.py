@@ -83,7 +83,7 @@ def test_every_kind_reads_as_tensors_that_it_runs_on_and_writes_the_same_keys(co
     held, whole = tensors(keys), saved(config)
     head = read(whole, held, GEOMETRY)
     assert {name: tuple(t.shape) for name, t in head.tensors.items()} == head_shapes(head.spec, H)
-    assert head_reasons(head.spec, has_pooler=False) == []
+    assert head_reasons(head.spec, H, has_pooler=False) == []
     stored = write_like(whole, head.spec, head.tensors)
     assert stored is not None
     assert stored.keys() == held.keys()

@@ -1,7 +1,7 @@
 import pytest
 
 from adapters.errors import Misfit
-from adapters.formats.adapterhub.host import grid, host_for, host_of, layers_of, left_out
+from adapters.formats.adapterhub.host import grid, host_for, host_of, left_out
 from adapters.manifest import Requires
 from tests.adapters.formats.adapterhub.reading import host
 from tests.adapters.formats.folders import profile
@@ -9,7 +9,7 @@ from tests.adapters.formats.folders import profile
 
 def test_a_host_is_a_backbone_s_sizes_and_record():
     found = host_of(profile("albert", layers=3).geometry)
-    assert (found.family.model_type, found.hidden, found.layers) == ("albert", 8, 3)
+    assert (found.family.model_type, found.hidden_size, found.layers) == ("albert", 8, 3)
     assert host_for(Requires("bert", 16, 2, 2), 12) == host(hidden=16, embedding=12)
 
 
@@ -18,10 +18,7 @@ def test_a_family_without_a_record_has_no_host():
         host_for(Requires("gpt2", 8, 2, 2), 8)
 
 
-def test_layers_are_left_out_in_both_directions():
-    assert layers_of({"leave_out": [1, 7]}, host(layers=3)) == [0, 2]
-    assert layers_of({}, host()) == [0, 1]
-    assert layers_of({"leave_out": None}, host()) == [0, 1]
+def test_layers_that_are_not_adapted_are_left_out():
     assert left_out({0, 2}, host(layers=3)) == [1]
 
 

@@ -82,8 +82,9 @@ def test_two_parts_at_one_place_are_refused(config):
 
 def test_every_reason_of_a_union_is_given():
     glow = seq_bn(inv_adapter="glow")
-    found = reasons(union(lora(composition_mode="multiply"), glow, {"architecture": "x"}, union(lora()), 5))
-    assert len(found) == 5
+    strange = [{"architecture": value} for value in ("x", [], {}, 3)]
+    found = reasons(union(lora(composition_mode="multiply"), glow, *strange, union(lora()), 5))
+    assert len(found) == 8
 
 
 @pytest.mark.parametrize(
@@ -111,10 +112,52 @@ def test_a_configuration_that_is_only_a_name_is_refused():
     assert "config" in reasons(None)[0]
 
 
+@pytest.mark.parametrize("left_out", ["x", "01", ["0"], [99], [-1], [0.5], {"0": 1}, {}, 0, "", False])
+@pytest.mark.parametrize("config", [seq_bn, lora, prefix, mtl_config])
+def test_what_is_left_out_is_a_list_of_layers(config, left_out):
+    (reason,) = reasons(config(leave_out=left_out))
+    assert f"leave_out must be a list of layers from 0 to 1, not {left_out!r}" in reason
+    assert read(config(leave_out=None)) == read(config(leave_out=[]))
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "value"),
+    [
+        (seq_bn, "output_adapter", "false"),
+        (seq_bn, "use_gating", "no"),
+        (seq_bn, "inv_adapter", ""),
+        (seq_bn, "reduction_factor", {"9": 2, "default": 16}),
+        (seq_bn, "reduction_factor", {"x": 2}),
+        (phm, "phm_bias", "no"),
+        (phm, "shared_phm_rule", "x"),
+        (phm, "phm_layer", "no"),
+        (lora, "selfattn_lora", "no"),
+        (lora, "alpha", True),
+        (lora, "attn_matrices", "qv"),
+        (lora, "attn_matrices", {"q": 1}),
+        (lora, "use_dora", "no"),
+        (prefix, "flat", 0),
+        (prefix, "use_gating", "no"),
+        (prefix, "prefix_length", True),
+        (mtl_config, "weights_sharpness", "x"),
+        (mtl_config, "n_up_projection", "1"),
+        (reft_config, "orthogonality", "no"),
+        (reft_config, "output_reft", "no"),
+        (reft_config, "subtract_projection", "no"),
+        (reft_config, "tied_weights", 1),
+        (lambda **changes: PROMPT | changes, "prompt_length", "3"),
+        (lambda **changes: PROMPT | changes, "combine", "suffix"),
+    ],
+)
+def test_a_member_of_another_kind_is_refused_by_its_name(make, key, value):
+    read(make())
+    assert any(f": {key} " in reason for reason in reasons(make(**{key: value})))
+
+
 @pytest.mark.parametrize("config", [seq_bn, lora, prefix, reft_config, mtl_config])
 def test_a_setting_that_nobody_knows_is_refused_unless_it_is_off(config):
     (reason,) = reasons(config(new_trick=True))
-    assert "'new_trick' is not known" in reason
+    assert "unknown setting 'new_trick'" in reason
     assert read(config(new_trick=None)) == read(config())
 
 

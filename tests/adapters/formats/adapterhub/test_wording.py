@@ -1,35 +1,32 @@
 import pytest
 
-from adapters.errors import Misfit
 from adapters.formats.adapterhub.wording import Wording, integral
 from adapters.manifest import PartSpec
 from tests.adapters.formats.adapterhub.reading import host
 
 
-def read(config, _):
-    if config["r"] == 0:
-        raise Misfit(["no rank", "no reason"])
-    yield PartSpec("x", {"rank": 8 // config["r"]})
+def read(settings, _):
+    yield PartSpec("x", {"rank": settings.count("r"), "kind": settings.get("kind")})
 
 
 def parts(config):
     reasons = []
-    found = Wording("X", ("r",), ("dropout",), read).parts(config, host(), reasons)
+    found = Wording("X", ("r",), {"kind": "usual"}, ("dropout",), read).parts(config, host(), reasons)
     return found, reasons
 
 
 def test_a_configuration_with_known_members_becomes_parts():
     found, reasons = parts({"architecture": "x", "r": 2, "dropout": 0.1, "other": None, "off": False})
-    assert (found, reasons) == ([PartSpec("x", {"rank": 4})], [])
+    assert (found, reasons) == ([PartSpec("x", {"rank": 2, "kind": "usual"})], [])
+    assert parts({"r": 2, "kind": None})[0][0].config["kind"] is None
 
 
 @pytest.mark.parametrize(
     ("config", "count", "said"),
     [
         ({}, 1, "the X configuration lacks r"),
-        ({"r": 1, "trick": 1, "more": "y"}, 2, "the X setting 'more' is not known"),
-        ({"r": 0}, 2, "no rank"),
-        ({"r": "a"}, 1, "the X configuration is malformed"),
+        ({"r": 1, "trick": 1, "more": "y"}, 2, "X: unknown setting 'more'"),
+        ({"r": "a"}, 1, "X: r must be an integer from 1 to 100000, not 'a'"),
     ],
 )
 def test_everything_else_is_a_reason(config, count, said):
