@@ -12,8 +12,10 @@ AdapterError
 │   ├── InvalidArrangement    adapters that cannot be arranged as the row's composition says
 │   └── InvalidRows           a batch with such rows; carries the reason of each
 ├── LoadFailed                a published package that could not be fetched, read or folded
-├── OutOfRoom                 a lease larger than the tier's whole budget
-└── NotResident               a plan that names weights which its lease does not hold
+│   ├── PackageLost           its bytes are not in the store
+│   ├── PackageRotten         the store holds other bytes than its digest says, however often they are fetched
+│   └── StoreUnavailable      the store or the disk can not give them now; later they may
+└── OutOfRoom                 a lease larger than the tier's whole budget
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,9 +81,29 @@ class LoadFailed(AdapterError):
     """A published package could not be fetched, read or folded; the message says which step failed."""
 
 
+class PackageLost(LoadFailed):
+    """The store holds no bytes of `digest`: nobody can load them until they are published again."""
+
+    def __init__(self, message: str, digest: str) -> None:
+        super().__init__(message)
+        self.digest = digest
+
+
+class PackageRotten(LoadFailed):
+    """The store itself holds other bytes than those of `digest`."""
+
+    def __init__(self, message: str, digest: str) -> None:
+        super().__init__(message)
+        self.digest = digest
+
+
+class StoreUnavailable(LoadFailed):
+    """The store or the disk can not give the bytes now; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class OutOfRoom(AdapterError):
     """A lease needs more bytes than its tier has in all."""
-
-
-class NotResident(AdapterError):
-    """A plan names weights that are not held by its lease, or whose slot has another generation."""

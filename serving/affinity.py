@@ -2,13 +2,13 @@
 
 Three sources, weighed in rows of waiting: what each replica said it holds, what was sent there a moment ago (a replica
 tells once a second), and a home by rendezvous hashing, so that gateways which never talk agree on where a cold adapter
-goes first.
+goes first. A replica that is still bringing its pins in gets nothing while another lives that has done so.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
 
-from serving.request import Ticket
+from serving.request import Holding, Ticket
 
 Key = tuple[str, str]  # (tenant, digest), the identity in every cache
 
@@ -22,7 +22,7 @@ class Affinity:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock  # seconds, monotonic
-        self._held: dict[str, frozenset[Key]] = {}
+        self._held: dict[str, Holding] = {}
         self._expected: dict[str, dict[Key, float]] = {}
 
     @property
@@ -30,8 +30,8 @@ class Affinity:
         """The live replicas, sorted."""
         return tuple(sorted(self._held))
 
-    def observe(self, holdings: Mapping[str, frozenset[Key]]) -> None:
-        """Take over what the replicas say: who is alive, and what each holds on its device or in its memory."""
+    def observe(self, holdings: Mapping[str, Holding]) -> None:
+        """Take over what the replicas say: who is alive, whether it is warm, and what it holds on device or in memory."""
         now = self._clock()
         self._held = dict(holdings)
         self._expected = {
@@ -49,14 +49,18 @@ class Affinity:
         until = self._clock() + EXPECTED_S
         self._expected[replica].update((ref.key, until) for ref in ticket.refs)
 
-    def choose(self, ticket: Ticket, waiting: Mapping[str, int], avoid: Iterable[str] = ()) -> str | None:
+    def choose(
+        self, ticket: Ticket, waiting: Mapping[str, int], avoid: Iterable[str] = (), among: Collection[str] = ()
+    ) -> str | None:
         """The replica with the least cost in rows, or None when none is alive.
 
         `waiting`: rows sent and not answered, by replica; `avoid`: replicas that lost this ticket before, taken only
-        when there is no other.
+        when there is no other; `among`: no others than these where one of them is left.
         """
-        candidates = set(self._held)
-        candidates = candidates.difference(avoid) or candidates
+        alive = set(self._held)
+        willing = alive.difference(avoid) or alive
+        willing = willing.intersection(among) or willing
+        candidates = {replica for replica in willing if self._held[replica].warm} or willing
         if not candidates:
             return None
         keys = tuple(ref.key for ref in ticket.refs)
@@ -72,5 +76,5 @@ class Affinity:
         return min(ranked, key=cost)  # of equals the first, which is home
 
     def _missing(self, replica: str, keys: tuple[Key, ...]) -> int:
-        held, expected, now = self._held[replica], self._expected[replica], self._clock()
+        held, expected, now = self._held[replica].keys, self._expected[replica], self._clock()
         return sum(key not in held and expected.get(key, 0.0) <= now for key in keys)

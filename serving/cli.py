@@ -13,20 +13,31 @@ from typer.core import TyperGroup
 
 from adapters.errors import AdapterError
 from serving.client import DEFAULT_URL
-from serving.commands import embeddings, keys, names, placing, predicting, tables, targets
+from serving.commands import (
+    audit,
+    backup,
+    embeddings,
+    garbage,
+    keys,
+    names,
+    placing,
+    predicting,
+    scrub,
+    tables,
+    targets,
+    tenants,
+)
 from serving.commands.options import (
+    BlobUrl,
     Connection,
     Convertible,
     Data,
     DatabaseUrl,
     Fitting,
-    InEmbeddings,
     Json,
     Labels,
-    Name,
     Port,
     ProblemType,
-    Source,
     connect,
     split,
 )
@@ -35,6 +46,13 @@ from serving.errors import BadRequest, ServiceError
 
 EXIT_CODES = {401: 6, 403: 6, 404: 3, 409: 4, 412: 4, 429: 5, 503: 5, 504: 5}  # by status; other errors 1, usage 2
 Size = Annotated[str, typer.Option(metavar="SIZE")]
+TraceEndpoint = Annotated[
+    str, typer.Option(envvar="CHORUS_TRACE_ENDPOINT", metavar="URL", help="OTLP/HTTP collector; default: no traces.")
+]
+
+RayAddress = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Join a Ray cluster; needs PostgreSQL and a blob store of all nodes.")
+]
 
 
 class Commands(TyperGroup):
@@ -52,9 +70,14 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, help="One frozen backbone, many voices."
 )
-for group in (names.app, placing.app, predicting.app):
+for group in (names.app, placing.app, predicting.app, audit.app, garbage.app, scrub.app, backup.app):
     app.add_typer(group)
-for group, called in ((keys.app, "key"), (targets.app, "target"), (embeddings.app, "embedding")):
+for group, called in (
+    (keys.app, "key"),
+    (tenants.app, "tenant"),
+    (targets.app, "target"),
+    (embeddings.app, "embedding"),
+):
     app.add_typer(group, name=called)
 
 
@@ -104,6 +127,12 @@ def serve(
     gateways: Annotated[int, typer.Option(min=1, help="Processes that answer HTTP.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Torch threads of an engine; 0 shares the cores.")] = 0,
     database_url: DatabaseUrl = "",
+    blob_url: BlobUrl = "",
+    watch: Annotated[Path | None, typer.Option(metavar="DIR", help="Publish what appears as DIR/tenant/name.")] = None,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds that running requests may take at the end.")] = 10.0,
+    log_size: Size = "64MiB",
+    trace_endpoint: TraceEndpoint = "",
+    ray_address: RayAddress = "",
 ) -> None:
     """Serve a backbone and everything published for it. Cache sizes (256MiB, 1.5GB) are per engine."""
     settings = ServiceSettings(
@@ -117,6 +146,12 @@ def serve(
         gateways=gateways,
         threads=threads,
         database_url=database_url,
+        blob_url=blob_url,
+        ray_address=ray_address,
+        watch=watch,
+        drain_s=drain,
+        log_bytes=_size(log_size, "--log-size"),
+        trace_endpoint=trace_endpoint,
         cache=CacheSettings(
             _size(device_cache, "--device-cache"), _size(host_cache, "--host-cache"), _size(disk_cache, "--disk-cache")
         ),
@@ -138,30 +173,6 @@ def demo(
     from serving.demo import run
 
     run(data, samples, port, once=once)
-
-
-@app.command()
-def push(
-    ctx: typer.Context,
-    source: Source,
-    name: Name,
-    *,
-    promote: Annotated[bool, typer.Option("--promote", help="Move `prod` to this version.")] = False,
-    embedding: InEmbeddings = False,
-    labels: Labels = "",
-    problem_type: ProblemType = "",
-    backbone: Fitting = None,
-    as_json: Json = False,
-) -> None:
-    """Publish an adapter, head, fusion or token embedding, or a saved setup as a target; pickles are converted first."""
-    from serving.commands.packages import Reading
-    from serving.commands.pushing import push as run
-
-    reading = Reading(source, backbone, split(labels), problem_type or None)
-    with connect(ctx) as client:
-        answer = run(client, reading, name, promote=promote, embedding=embedding)
-    if as_json:
-        tables.print_json(answer)
 
 
 @app.command()

@@ -14,9 +14,11 @@ from typing import Any, Self
 import httpx2
 from typing_extensions import TypedDict
 
-from serving.api import answers
+from serving.administration import Audit, Keys, Tenants
+from serving.api.residency_answers import ResidencyAnswer
+from serving.api.watch_answers import WatchAnswer
 from serving.calls import Calls
-from serving.namespaces import Keys, Packages, Targets, TokenEmbeddings
+from serving.namespaces import Packages, Targets, TokenEmbeddings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -50,6 +52,8 @@ class Client:
         self.targets = Targets(self._calls, "/v1/targets")
         self.token_embeddings = TokenEmbeddings(self._calls, "/v1/token-embeddings")
         self.keys = Keys(self._calls)
+        self.tenants = Tenants(self._calls)
+        self.audit = Audit(self._calls)
 
     @property
     def url(self) -> str:
@@ -101,9 +105,14 @@ class Client:
         answer: dict[str, Any] = self._calls.json("GET", "/v1/limits")
         return answer
 
-    def residency(self) -> answers.ResidencyAnswer:
+    def residency(self) -> ResidencyAnswer:
         """What lies in which tier of which engine replica."""
-        answer: answers.ResidencyAnswer = self._calls.json("GET", "/v1/residency")
+        answer: ResidencyAnswer = self._calls.json("GET", "/v1/residency")
+        return answer
+
+    def watched(self) -> WatchAnswer:
+        """What became of the folders below the one that is watched."""
+        answer: WatchAnswer = self._calls.json("GET", "/v1/watch")
         return answer
 
     def ready(self) -> None:

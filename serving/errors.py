@@ -14,6 +14,7 @@ ServiceError                      code, status, retry_after, pointer
 ├── Overloaded          429       queue or quota full; Retry-After says when
 ├── EngineFailed        500       a row's own weights gave no finite answer, or a bug
 ├── NotReady            503
+├── Congested           503       the line is longer than the request's own deadline; Retry-After says when
 └── DeadlineExceeded    504
 """
 
@@ -131,6 +132,12 @@ class NotReady(ServiceError):
     status, code, title = 503, "not_ready", "Not ready"
 
 
+class Congested(ServiceError):
+    """What waits already would take longer than the request has: it is told at once instead of at its deadline."""
+
+    status, code, title = 503, "overloaded_now", "Overloaded now"
+
+
 class DeadlineExceeded(ServiceError):
     """The request's own deadline passed."""
 
@@ -153,6 +160,7 @@ _KINDS: dict[str, type[ServiceError]] = {
         Overloaded,
         EngineFailed,
         NotReady,
+        Congested,
         DeadlineExceeded,
     )
 }
@@ -167,10 +175,18 @@ _LIBRARY: tuple[tuple[type[library.AdapterError], type[ServiceError], str], ...]
     (library.InvalidArrangement, Unprocessable, "invalid_arrangement"),
     (library.InvalidRow, Unprocessable, "invalid_row"),
     (library.OutOfRoom, DependencyFailed, "out_of_room"),
+    (library.PackageLost, DependencyFailed, "blob_lost"),
+    (library.PackageRotten, DependencyFailed, "blob_rotten"),
+    (library.StoreUnavailable, NotReady, "storage_unavailable"),
     (library.LoadFailed, DependencyFailed, "adapter_load_failed"),
 )
 
-REFUSALS: dict[str, type[ServiceError]] = {**{code: kind for _, kind, code in _LIBRARY}, **_KINDS}
+_OF_DISPATCH: dict[str, type[ServiceError]] = {
+    "poisonous_request": Unprocessable,  # two engine replicas died with the row on board
+    "retries_exhausted": NotReady,  # too many rows lost their replica at once
+}
+
+REFUSALS: dict[str, type[ServiceError]] = {**{code: kind for _, kind, code in _LIBRARY}, **_KINDS, **_OF_DISPATCH}
 """The kind, and so the HTTP status, of every code that a `Refusal` may carry."""
 
 
@@ -180,5 +196,6 @@ def from_library(error: library.AdapterError, pointer: str = "") -> ServiceError
     at = pointer + getattr(error, "pointer", "")
     for kind, refusal, code in _LIBRARY:
         if isinstance(error, kind):
-            return refusal(str(error), code=code, pointer=at, faults=faults)
+            later = getattr(error, "retry_after", None)
+            return refusal(str(error), code=code, pointer=at, faults=faults, retry_after=later)
     return ServiceError(str(error))

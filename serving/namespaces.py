@@ -1,13 +1,19 @@
-"""The client's view of what is published: adapters, targets, token embeddings and keys, one class per namespace."""
+"""The client's view of what is published: adapters, targets, token embeddings and keys, one class per namespace.
+
+Every write that publishes carries an `Idempotency-Key`, so that a call which is sent again gets the first one's answer.
+"""
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
+from uuid import uuid4
 
 from adapters.refs import parse_alias, parse_name, parse_reference
 from serving.api import answers, target_answers
+from serving.api.inspection_answers import InspectionAnswer
+from serving.api.residency_answers import ReplicasAnswer
 from serving.calls import Calls
 
 MEDIA_TYPE = "application/octet-stream"
@@ -50,18 +56,38 @@ class Packages:
         return answer["items"]
 
     def publish(
-        self, name: str, package: Path | bytes, *, promote: bool = False, progress: Progress | None = None
+        self,
+        name: str,
+        package: Path | bytes,
+        *,
+        promote: bool = False,
+        key: str | None = None,
+        progress: Progress | None = None,
     ) -> answers.PublishedAnswer:
-        """Publish one native package; a file is streamed, and `progress` is told the bytes sent so far."""
+        """Publish one native package; a file is streamed, and `progress` is told the bytes sent so far.
+
+        `key` is the Idempotency-Key of a call that another process may send again; None makes one.
+        """
         path = f"{self._root}/{quote(parse_name(name))}"
         params = {"promote": "true"} if promote else {}
-        answer: answers.PublishedAnswer = self._upload("PUT", path, package, params=params, progress=progress)
+        answer: answers.PublishedAnswer = self._upload(
+            "PUT", path, package, params=params, headers=_once(key), progress=progress
+        )
         return answer
 
-    def validate(self, name: str, package: Path | bytes, *, progress: Progress | None = None) -> answers.CheckAnswer:
-        """The checks of `publish`, storing nothing."""
+    def validate(
+        self, name: str, package: Path | bytes, *, text: str | None = None, progress: Progress | None = None
+    ) -> InspectionAnswer:
+        """A dry run: the checks of `publish`, and what the package answers to a text, storing nothing."""
         path = f"{self._root}/{quote(parse_name(name))}:validate"
-        answer: answers.CheckAnswer = self._upload("POST", path, package, params={}, progress=progress)
+        params = {} if text is None else {"input": text}
+        answer: InspectionAnswer = self._upload("POST", path, package, params=params, headers={}, progress=progress)
+        return answer
+
+    def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> answers.NameAnswer:
+        """Give a version these tags and no others."""
+        path = f"{self._root}/{quote(parse_name(name))}@{version}/tags"
+        answer: answers.NameAnswer = self._calls.json("PUT", path, body={"tags": dict(tags)})
         return answer
 
     def fetch(self, reference: str, target: Path) -> int:
@@ -79,12 +105,24 @@ class Packages:
         """Retire a version (`name@3`), or the whole name."""
         self._calls.json("DELETE", self._at(reference))
 
-    def set_alias(self, name: str, alias: str, version: int, *, if_match: int | None = None) -> answers.NameAnswer:
-        """Point an alias at a version; with `if_match`, only if the name's revision is still that one."""
-        answer: answers.NameAnswer = self._calls.json(
+    def set_alias(
+        self,
+        name: str,
+        alias: str,
+        version: int,
+        *,
+        if_match: int | None = None,
+        gate: bool | Mapping[str, Any] = False,
+    ) -> answers.MovedAnswer:
+        """Point an alias at a version; with `if_match`, only if the name's revision is still that one.
+
+        `gate` (`{"input", "parameters"}`, or True) has every engine load the version and one answer with it first.
+        """
+        body = {"version": version, "gate": gate if isinstance(gate, bool) else dict(gate)}
+        answer: answers.MovedAnswer = self._calls.json(
             "PUT",
             self._alias(name, alias),
-            body={"version": version},
+            body=body,
             headers=_if_match(if_match),
             idempotent=if_match is None,  # its own success would make a second try fail
         )
@@ -98,10 +136,10 @@ class Packages:
         )
         return answer
 
-    def act(self, reference: str, action: Action) -> answers.ReplicasAnswer:
+    def act(self, reference: str, action: Action) -> ReplicasAnswer:
         """Preload, unload, pin or unpin a version on every replica."""
         path = f"{self._at(reference)}:{action}"
-        answer: answers.ReplicasAnswer = self._calls.json("POST", path, idempotent=True)
+        answer: ReplicasAnswer = self._calls.json("POST", path, idempotent=True)
         return answer
 
     def _at(self, reference: str) -> str:
@@ -111,16 +149,22 @@ class Packages:
         return f"{self._root}/{quote(parse_name(name))}/aliases/{quote(parse_alias(alias))}"
 
     def _upload(
-        self, method: str, path: str, package: Path | bytes, *, params: Mapping[str, str], progress: Progress | None
+        self,
+        method: str,
+        path: str,
+        package: Path | bytes,
+        *,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        progress: Progress | None,
     ) -> Any:
         size = len(package) if isinstance(package, bytes) else package.stat().st_size
-        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size)}
         response = self._calls.send(
             method,
             path,
             content=lambda: _chunks(package, progress),
             params=params,
-            headers=headers,
+            headers={"Content-Type": MEDIA_TYPE, "Content-Length": str(size), **headers},
             idempotent=True,  # the same bytes again are the existing version
         )
         return response.json()
@@ -141,12 +185,13 @@ class Targets:
         embedding: str | None = None,
         head: str | None = None,
         promote: bool = False,
+        key: str | None = None,
     ) -> answers.PublishedAnswer:
         """Keep a composition under a name, all of it pinned; the same again is the existing version."""
         body = {"adapters": adapters, "embedding": embedding, "head": head}
         path = f"{self._root}/{quote(parse_name(name))}"
         params = {"promote": "true"} if promote else {}
-        answer: answers.PublishedAnswer = self._calls.json("PUT", path, body=body, params=params)
+        answer: answers.PublishedAnswer = self._calls.json("PUT", path, body=body, params=params, headers=_once(key))
         return answer
 
     def names(self, prefix: str = "") -> list[target_answers.TargetSummaryAnswer]:
@@ -185,6 +230,7 @@ class TokenEmbeddings(Packages):
         reference_tokenizer: str | Mapping[str, Any] | None = None,
         seed: int = 0,
         activate: bool = True,
+        key: str | None = None,
     ) -> answers.PublishedAnswer:
         """Make the embedding of a new vocabulary (`tokenizer.json`, its text or its value) and make it active.
 
@@ -198,7 +244,9 @@ class TokenEmbeddings(Packages):
             "seed": seed,
             "activate": activate,
         }
-        answer: answers.PublishedAnswer = self._calls.json("POST", self._root, body=body)
+        answer: answers.PublishedAnswer = self._calls.json(
+            "POST", self._root, body=body, headers=_once(key), idempotent=True
+        )
         return answer
 
     def active(self) -> str:
@@ -211,26 +259,8 @@ class TokenEmbeddings(Packages):
         self._calls.json("PUT", f"{self._root}/active", body={"name": name})
 
 
-class Keys:
-    """The keys of the caller's tenant."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-
-    def create(self, scopes: Sequence[str], label: str = "") -> answers.NewKeyAnswer:
-        """Make a key; the secret is in the answer and nowhere else."""
-        body = {"scopes": list(scopes), "label": label}
-        answer: answers.NewKeyAnswer = self._calls.json("POST", "/v1/keys", body=body)
-        return answer
-
-    def list(self) -> list[answers.KeyAnswer]:
-        """Every key, revoked ones too."""
-        answer: answers.KeyListAnswer = self._calls.json("GET", "/v1/keys")
-        return answer["items"]
-
-    def revoke(self, key_id: str) -> None:
-        """Revoke a key."""
-        self._calls.json("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+def _once(key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": key or uuid4().hex}
 
 
 def _if_match(revision: int | None) -> dict[str, str]:

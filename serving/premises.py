@@ -14,28 +14,20 @@ import socket
 import stat
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from serving import front
 from serving.config import ServiceSettings
 from serving.errors import Conflict
 
 MARK = "CHORUS_RUN"
 FIRST_PORT, LAST_PORT = 20_000, 30_000  # Ray Serve's replicas begin at 30000
+PATIENCE_S = 120  # Ray's 5 s for the first answer of its front are too short on a loaded machine
 _GONE_S = 5.0  # how long a killed process may take to leave
-
-# Ray writes HAProxy's configuration with its metrics and statistics on every interface and has no setting for it; and
-# the replicas must stay on loopback when the front does not. So the configuration is put right just before each start.
-# Ray also adds the request's own x-request-id to an answer that has one: the first, which is ours, is kept.
-_WRAPPER = """#!/bin/sh
-sed -i -e 's|^\\( *bind \\):{metrics}$|\\1127.0.0.1:{metrics}|' \\
-       -e 's|^\\( *bind \\)[*]:{stats}$|\\1127.0.0.1:{stats}|' \\
-       -e 's|^\\( *bind \\)127.0.0.1:{port}$|\\1{host}:{port}|' \\
-       -e '/^ *bind {host}:{port}$/a \\    http-response set-header x-request-id %[res.fhdr(x-request-id,1)] if {{ res.fhdr_cnt(x-request-id) gt 1 }}' \
-       -e 's|mode 666 level admin|mode 600 level admin|' {run}/h/*/haproxy.cfg
-exec {binary} "$@"
-"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +85,22 @@ def reap(run: Path) -> int:
     return len(ended)
 
 
+def close_front(run: Path, seconds: float) -> bool:
+    """Have the front take no new connections, end idle ones, and leave once it has answered what it has.
+
+    Whether it left in time. Ray ends it on the spot, with requests half answered.
+    """
+    deadline = time.monotonic() + seconds
+    asked: set[int] = set()
+    while (fronts := {pid for pid in _marked(run) if _is_front(pid, run)}) and time.monotonic() < deadline:
+        for pid in fronts - asked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+        asked |= fronts
+        time.sleep(0.02)
+    return not fronts
+
+
 def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path, threads: int) -> dict[str, str]:
     """What Ray, HAProxy and the numeric libraries read from the environment, in this process and all below it.
 
@@ -100,10 +108,8 @@ def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path,
     """
     run = premises.run
     metrics, stats, fallback = free_ports(3)
-    wrapper, token = run / "haproxy", run / "token"
-    words = {"metrics": metrics, "stats": stats, "port": settings.port, "host": settings.host}
-    wrapper.write_text(_WRAPPER.format(**words, run=run, binary=haproxy))
-    wrapper.chmod(0o700)
+    wrapper = front.write(run, host=settings.host, port=settings.port, metrics=metrics, stats=stats, binary=haproxy)
+    token = run / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
     return {
@@ -118,9 +124,16 @@ def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path,
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 << 20),  # hidden states of a whole call
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        # A busy machine: a front that is not up within these is ended, and whoever waits for it gets `ActorDiedError`.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PATIENCE_S),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": str(PATIENCE_S),
         # HAProxy: sockets and files in the run folder, under names that are short enough.
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(front.BUFFER_BYTES),
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",  # where the front allows it
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(settings.limits.max_timeout_ms // 1000 + 60),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(settings.limits.max_timeout_ms // 1000 + 10),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
@@ -148,6 +161,22 @@ def refuse_taken(host: str, port: int) -> None:
             raise Conflict(f"can not listen on {host}:{port}: {error.strerror}", code="port_in_use") from error
 
 
+def refuse_scattered(settings: ServiceSettings, environ: Mapping[str, str]) -> None:
+    """Raise `Conflict` where several nodes would have to share what lies on one, or where Ray would let anybody in."""
+    if not settings.ray_address:
+        return
+    if not (settings.database_url.startswith("postgresql") and settings.blob_url):
+        raise Conflict(
+            f"engines on other nodes (ray_address {settings.ray_address!r}) reach neither SQLite nor a blob folder of "
+            "this one: set database_url to a PostgreSQL server and blob_url to a bucket",
+            code="not_shared",
+        )
+    if environ.get("RAY_AUTH_MODE") != "token":
+        raise Conflict(
+            "a Ray cluster without RAY_AUTH_MODE=token runs anybody's code: set it on every node", code="no_token"
+        )
+
+
 def _renew(run: Path) -> None:
     """An empty folder that only we can enter; the place is known to all, so a planted one is refused."""
     run.mkdir(mode=0o700, exist_ok=True)
@@ -173,6 +202,14 @@ def _marked(run: Path) -> set[int]:
         if marked and int(entry.name) != os.getpid():
             found.add(int(entry.name))
     return found
+
+
+def _is_front(pid: int, run: Path) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # gone meanwhile
+        return False
+    return b"-f" in words and any(word.startswith(f"{run}/h/".encode()) for word in words)
 
 
 def free_ports(count: int) -> list[int]:

@@ -163,6 +163,8 @@ class Holding:
     layers: int = 0
     revision: int = -1  # of the `Desired` that it works on
     warm: bool = True  # every pin of it is resident, or was refused
+    lines: tuple[tuple[str, float], ...] = ()  # (tenant, queued cost), the longest first, at most 64 of them
+    free_rows: int | None = None  # that the queue can still take; None is not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,17 @@ class ResidencyEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantLine:
+    """What waits in one engine for a tenant: rows, their cost (layers x tokens), and the weight that they are served by."""
+
+    tenant: str
+    rows: int
+    cost: int
+    weight: float
+    nbytes: int = 0  # of the tenant's packages on the device
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaReport:
     """What one engine says of itself: its tiers, its queue, and every package it holds."""
 
@@ -192,3 +205,9 @@ class ReplicaReport:
     queued: int
     running: int
     faults: tuple[str, ...] = field(default=())
+    lines: tuple[TenantLine, ...] = ()  # the costliest first, at most 20 of `waiting_tenants`
+    waiting_tenants: int = 0
+    cost_per_s: float = 0.0  # the measured rate; 0 while it is not known
+    draining: bool = False  # takes no new work
+    floors_kept: float = 1.0  # how much of the promised device floors there is room for beside pins and one batch
+    pins_refused: dict[str, str] = field(default_factory=dict)  # version -> why it could not be pinned here

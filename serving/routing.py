@@ -18,10 +18,10 @@ from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableE
 from ray.serve.request_router import RequestRouter
 
 from adapters.refs import AdapterRef
-from serving.affinity import Key
-from serving.dispatch import ReplicaLost
+from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
 from serving.errors import NotReady, ServiceError
 from serving.logs import log
+from serving.registry.inspection import Inspection
 from serving.registry.records import CheckReport, MatrixJob, Resolved
 from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
 
@@ -29,25 +29,36 @@ WATCH_S = 1.0  # how often the engines are asked what they hold
 FIRST_WATCH_S = 0.1  # and how often until the first has answered
 ANSWER_S = 10.0  # how long an operator's question waits for all replicas
 NUDGE_S = 1.5  # how long a write waits for the gateways
+CONSENT_S = 15.0  # how long a claim waits for a gateway that neither consents nor fails
 
-_LOST = (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError, RequestCancelledError, RpcError)
+_OFFERED = "chorus_offered"  # on a pending request: its replica was chosen before
+_DIED = (RayActorError, RpcError)
+_AWAY = (ReplicaUnavailableError, DeploymentUnavailableError, RequestCancelledError)
+_LOST = (*_DIED, *_AWAY)
 
 
 class HintedRouter(RequestRouter):  # type: ignore[misc]  # Ray's classes are untyped here
-    """Sends a call to the replica that its keyword `replica` names; to any other once that one is gone."""
+    """Sends a call to the replica that its keyword `replica` names, and to no other: that is the dispatcher's choice."""
 
     async def choose_replicas(self, candidate_replicas: list[Any], pending_request: Any = None) -> list[list[Any]]:
-        """The named replica first, then all; without the backoff a full replica would be asked in a tight loop."""
-        if pending_request is None:
+        """The named replica alone; a call to one that is gone ends, and tells whether it may have been there before."""
+        hint = pending_request.kwargs.get("replica") if pending_request is not None else None
+        if hint is None:
             return [candidate_replicas]
+        # Without the backoff a full replica would be asked in a tight loop.
         pending_request.routing_context.should_backoff = True
-        hint = pending_request.kwargs.get("replica")
         named = [replica for replica in candidate_replicas if replica.replica_id.unique_id == hint]
-        return [named, candidate_replicas] if named else [candidate_replicas]
+        if not named and not pending_request.future.done():
+            # Ray waits for a replica as long as there is no choice, and has no way to give up but the call's own future.
+            # And where a replica dies before it has said that it takes the call, Ray chooses once more by itself.
+            ended = ReplicaLost if getattr(pending_request, _OFFERED, False) else ReplicaLeft
+            pending_request.future.set_exception(ended(hint))
+        setattr(pending_request, _OFFERED, bool(named))
+        return [named or candidate_replicas]
 
 
 class EngineCalls:
-    """Implements `serving.dispatch.EnginePort` over the handle of the `Engine` deployment."""
+    """Implements `serving.dispatch.ports.EnginePort` over the handle of the `Engine` deployment."""
 
     def __init__(self, engines: Any) -> None:
         plain = {"request_serialization": "pickle", "response_serialization": "pickle"}  # values only: no closures
@@ -55,29 +66,45 @@ class EngineCalls:
         self._cancel = engines.options(method_name="cancel", **plain)
 
     async def call(self, replica: str, tickets: Sequence[Ticket]) -> AsyncIterator[tuple[Reply, ...]]:
-        """Hand tickets to one replica; yields groups of replies. Raises `ReplicaLost`."""
+        """Hand tickets to one replica; yields groups of replies. Raises `ReplicaLost`, `ReplicaLeft`."""
         answers = self._predict.remote(tuple(tickets), replica=replica)
         try:
             async for group in answers:
                 yield group
         except _LOST as error:
-            raise ReplicaLost(f"{replica}: {type(error).__name__}") from error
+            raise _ended(replica, error) from error
         except asyncio.CancelledError:
             answers.cancel()
             raise
 
     async def cancel(self, replica: str, ids: Sequence[str]) -> None:
-        """Tell one replica that nobody waits for these tickets. Raises `ReplicaLost`."""
+        """Tell one replica that nobody waits for these tickets. Raises `ReplicaLost`, `ReplicaLeft`."""
         try:
             await self._cancel.remote(tuple(ids), replica=replica)
         except _LOST as error:
-            raise ReplicaLost(f"{replica}: {type(error).__name__}") from error
+            raise _ended(replica, error) from error
+
+
+class GatewayCalls:
+    """Implements `serving.dispatch.ports.Peers` over the handle of the `Gateway` deployment, whose one this is."""
+
+    def __init__(self, gateways: Any) -> None:
+        self._gateways = gateways
+
+    async def claim(self, claim: Claim) -> frozenset[str]:
+        """Ask all gateways for the turn; which suspects any of them has on board."""
+        answers: list[frozenset[str]] = await broadcast(self._gateways, "consent", claim, timeout_s=CONSENT_S)
+        return frozenset().union(*answers)
+
+    async def tell(self, news: News) -> None:
+        """Tell all gateways; returns when they have heard, or after 1.5 s."""
+        await broadcast(self._gateways, "hear", news, timeout_s=NUDGE_S)
 
 
 class Fleet:
     """Implements `serving.api.services.Fleet`; keeps `observe` told of who is alive and what each replica holds.
 
-    Every question tells the engines what is pinned, so that a replaced engine is made warm, too.
+    Every question tells the engines what has to be brought about, so that a replaced engine is made warm, too.
     """
 
     def __init__(
@@ -86,15 +113,18 @@ class Fleet:
         gateways: Any,
         *,
         own: str,
-        observe: Callable[[Mapping[str, frozenset[Key]]], None],
+        observe: Callable[[Mapping[str, Holding]], None],
         desired: Callable[[], Desired],
+        gone: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._engines = engines
         self._gateways = gateways
         self._own = own  # the gateway that this fleet belongs to
         self._observe = observe
         self._desired = desired
-        self._alive: frozenset[str] = frozenset()
+        self._gone = gone  # told how many engines are not there any more
+        self._holdings: Mapping[str, Holding] = {}
+        self._living = 1
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -109,6 +139,19 @@ class Fleet:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+
+    def holdings(self) -> Mapping[str, Holding]:
+        """What every live engine said last, by replica; at most some seconds old."""
+        return self._holdings
+
+    def gateways(self) -> int:
+        """How many gateways share the work, this one included."""
+        return self._living
+
+    async def room(self, refs: Sequence[AdapterRef]) -> Sequence[tuple[str, int, int]]:
+        """Per engine: its id, the device bytes that these packages need when pinned, and those that are free for pins."""
+        answers: list[tuple[str, int, int]] = await broadcast(self._engines, "room", tuple(refs))
+        return sorted(answers)
 
     async def reports(self) -> Sequence[ReplicaReport]:
         """One report per live engine replica, sorted by its id."""
@@ -137,7 +180,7 @@ class Fleet:
 
     async def ready(self) -> bool:
         """Whether at least one engine answered when it was last asked."""
-        return bool(self._alive)
+        return bool(self._holdings)
 
     async def nudge(self, revision: int) -> None:
         """Tell every gateway that the registry is at `revision`; returns when all have read it, or after 1.5 s."""
@@ -150,14 +193,22 @@ class Fleet:
             except TimeoutError:  # a replica hangs; Ray's health check will end it, and until then all stay as known
                 log("fleet", "a replica does not answer", level=logging.WARNING)
                 continue
-            alive = frozenset(holding.replica for holding in answers)
-            if alive != self._alive:
-                log("fleet", "the engines changed", alive=sorted(alive), gone=sorted(self._alive - alive))
-            self._alive = alive
-            self._observe({holding.replica: holding.keys for holding in answers})
-            if alive:
+            before, self._holdings = self._holdings, {holding.replica: holding for holding in answers}
+            if before.keys() != self._holdings.keys():
+                gone = sorted(before.keys() - self._holdings.keys())
+                log("fleet", "the engines changed", alive=sorted(self._holdings), gone=gone)
+                self._gone(len(gone))
+            self._observe(self._holdings)
+            if answers:
                 first.set()
-            await asyncio.sleep(WATCH_S if alive else FIRST_WATCH_S)
+                await self._count()
+            await asyncio.sleep(WATCH_S if answers else FIRST_WATCH_S)
+
+    async def _count(self) -> None:
+        try:
+            self._living = max(1, len(await ask(self._gateways, "present", timeout_s=NUDGE_S)))
+        except TimeoutError:  # one hangs: until it is ended it has its share
+            log("fleet", "a gateway does not answer", level=logging.WARNING)
 
 
 class RemoteChecker:
@@ -165,6 +216,7 @@ class RemoteChecker:
 
     def __init__(self, checkers: Any) -> None:
         self._check = checkers.options(method_name="check")
+        self._inspect = checkers.options(method_name="inspect")
         self._build = checkers.options(method_name="build")
 
     async def check(self, path: Path) -> CheckReport:
@@ -172,9 +224,19 @@ class RemoteChecker:
         report: CheckReport = await _unwrapped(self._check, str(path))
         return report
 
+    async def inspect(self, path: Path, text: str) -> Inspection:
+        """What is in the file, what it touches, and what it answers to a text; raises as `check` does."""
+        found: Inspection = await _unwrapped(self._inspect, str(path), text)
+        return found
+
     async def build(self, job: MatrixJob, target: Path) -> None:
         """Have the package of a new vocabulary written to a file; raises as `check` does."""
         await _unwrapped(self._build, job, str(target))
+
+
+def _ended(replica: str, error: Exception) -> ReplicaLost | ReplicaLeft:
+    """What the end of a call means for what it did not answer."""
+    return (ReplicaLost if isinstance(error, _DIED) else ReplicaLeft)(f"{replica}: {type(error).__name__}")
 
 
 async def _unwrapped(call: Any, *args: object) -> Any:

@@ -5,14 +5,15 @@ Every method expects the caller to hold `changed`, which is notified whenever so
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from adapters.cache.admission import Admission, Home
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier
-from adapters.cache.host import Entry, HostTier, Key
-from adapters.cache.ledger import Counters, Fact, Held, Ledger
-from adapters.errors import AdapterError, LoadFailed
+from adapters.cache.host import Entry, HostTier
+from adapters.cache.ledger import SOURCE, Counters, Fact, Held, Ledger
+from adapters.cache.rooms import Key, Room
+from adapters.errors import AdapterError, LoadFailed, OutOfRoom
 from adapters.refs import AdapterRef
 from adapters.weights import Resident
 
@@ -31,6 +32,7 @@ class Books:
         clock: Callable[[], float],
         hold: float,
         patience: float,
+        loose: float = 0.0,
     ) -> None:
         self.disk = disk
         self.host = host
@@ -39,7 +41,11 @@ class Books:
         self.changed = threading.Condition()
         self.clock = clock
         self.ledger = Ledger(clock, patience)
-        self.admission = Admission(self.homes, self.ledger.size, clock, hold)
+        self.admission = Admission(
+            self.homes, self.ledger.size, clock, hold, 1.0 - loose, ref_of=lambda key: self.ledger.facts[key].ref
+        )
+        for home in self.homes.values():
+            home.rooms.loose = int(loose * home.lru.budget)
         self.retired: set[Key] = set()
         self.dropped: deque[str] = deque()  # digests whose files the loader removes
         self.closed = False
@@ -69,6 +75,13 @@ class Books:
         """The highest tier that holds an entry; "disk" for all that has to be loaded."""
         return next((name for name, home in self.homes.items() if home.get(ref.key) is not None), "disk")
 
+    def missed(self, ref: AdapterRef) -> str:
+        """Count that an entry is asked for and not there; the tier in which it is found."""
+        tier = self.tier(ref)
+        self.ledger.misses += 1
+        self.ledger.found[SOURCE if tier == "disk" and ref.digest not in self.disk else tier] += 1
+        return tier
+
     def obstacle(self, refs: Sequence[AdapterRef]) -> AdapterError | None:
         """Why waiting for these is in vain, at least for now."""
         if self.closed:
@@ -86,6 +99,37 @@ class Books:
     def pinned(self, key: Key) -> bool:
         """Whether an entry is pinned."""
         return any(key in home.lru.pinned for home in self.homes.values())
+
+    def pin(self, ref: AdapterRef, *, keep: bool = True) -> None:
+        """Keep a loaded entry for good; raises `OutOfRoom` with the numbers. Without `keep` it is only asked."""
+        home, needed = self.home(ref.key), self.room([ref])[0]
+        free = home.rooms.free_for_pins
+        if needed > free:
+            raise OutOfRoom(f"{ref}: {needed} bytes to pin, {free} of {home.lru.budget} are free for pins")
+        if keep:
+            home.lru.pin(ref.key)
+            home.rooms.settle()
+
+    def room(self, refs: Sequence[AdapterRef]) -> tuple[int, int]:
+        """Bytes that pinning these needs, and bytes that may still be pinned: on the device, or on the host if that lacks."""
+        numbers: dict[str, tuple[int, int]] = {}
+        for name, home in self.homes.items():
+            fresh = {ref.key for ref in refs if self.home(ref.key) is home and ref.key not in home.lru.pinned}
+            sizes = [self.ledger.facts[key].size for key in fresh]
+            numbers[name] = (sum(size.nbytes for size in sizes if size is not None), home.rooms.free_for_pins)
+        lacking = [pair for pair in numbers.values() if pair[0] > pair[1]]
+        needing = [pair for pair in numbers.values() if pair[0]]
+        return (*lacking, *needing, numbers["device"])[0]
+
+    def share(self, device: Mapping[str, Room], host: Mapping[str, Room], weights: Mapping[str, float]) -> None:
+        """New floors, ceilings and turns; what may leave a tenant's lowered ceiling does."""
+        protected = self.admission.protected
+        for home, rooms in ((self.device, device), (self.host, host)):
+            home.rooms.share(rooms)
+            for tenant in rooms:
+                self._trim(home, tenant, protected)
+            home.rooms.share(rooms)
+        self.admission.turns.share(weights)
 
     def leave(self, key: Key) -> bool:
         """Take a free entry out of host and device; False if it is in neither."""
@@ -125,7 +169,7 @@ class Books:
             "host": self.host.bytes_loaded,
             "disk": self.disk.bytes_fetched,
         }
-        return self.ledger.counters(evictions, loaded)
+        return self.ledger.counters(evictions, loaded, self.disk.fetched, self.disk.damaged)
 
     def check(self) -> tuple[str, ...]:
         """Every breach of the books of host and device, and between them and the line."""
@@ -139,6 +183,12 @@ class Books:
                 if home.get(key) is None and key not in protected:
                     faults.append(f"room in the {name} tier is reserved for {key}, which nobody awaits")
         return tuple(faults)
+
+    def _trim(self, home: Home, tenant: str, protected: Collection[Key]) -> None:
+        ceiling = home.rooms.ceiling(tenant)
+        for key in list(home.lru.victims(protected)) if ceiling is not None else ():
+            if ceiling is not None and home.lru.held(tenant) > ceiling and key[0] == tenant:
+                home.evict(key)
 
     def _somewhere(self, fact: Fact) -> bool:
         key = fact.ref.key

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from adapters.cache.host import Key
 from adapters.cache.lru import Lru
+from adapters.cache.rooms import Key, Rooms, tenant_of
 from adapters.cache.runs import Run, Runs
 from adapters.weights import ALIGN, Adapter, Resident
 
@@ -56,7 +56,8 @@ class DeviceTier:
         self._unit = ALIGN * dtype.itemsize
         units = budget // self._unit
         self.arena = torch.zeros(units * ALIGN, dtype=dtype, device=device)
-        self.lru: Lru[Key] = Lru(units * self._unit)
+        self.lru: Lru[Key] = Lru(units * self._unit, tenant_of)
+        self.rooms = Rooms(self.lru)
         self.evictions = 0
         self.bytes_loaded = 0
         self._runs = Runs(units)
@@ -138,16 +139,17 @@ class DeviceTier:
         if not self._dirty:
             return
         while self._dirty:
-            run = self._dirty.popleft()
+            run = self._dirty[0]
             stale = self.arena.narrow(0, run.start * ALIGN, run.units * ALIGN)
             with self._beside():
                 for start in range(0, stale.numel(), self._chunk):
                     stale[start : start + self._chunk].zero_()
+            self._dirty.popleft()  # not before: what failed is tried again
         self._settle()
 
     def check(self) -> tuple[str, ...]:
         """Every breach of the books; empty when sound."""
-        faults = [*self.lru.check(), *self._runs.check(slot.run for slot in self._slots.values())]
+        faults = [*self.lru.check(), *self.rooms.check(), *self._runs.check(slot.run for slot in self._slots.values())]
         if self._slots.keys() != set(self.lru):
             faults.append("slots and books name different keys")
         for key, slot in self._slots.items():

@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from adapters.cache.lru import Lru
+from adapters.cache.rooms import Key, Rooms, tenant_of
+from adapters.cache.victims import choose
 from adapters.errors import OutOfRoom
-
-Key = tuple[str, str]  # (tenant, digest): `AdapterRef.key`
 
 
 class Entry(Protocol):
@@ -42,7 +42,8 @@ class HostTier:
     """Entries by (tenant, digest). Not locked: its owner is `TieredCache`, which is."""
 
     def __init__(self, budget: int) -> None:
-        self.lru: Lru[Key] = Lru(budget)
+        self.lru: Lru[Key] = Lru(budget, tenant_of)
+        self.rooms = Rooms(self.lru)
         self.evictions = 0
         self.bytes_loaded = 0
         self._entries: dict[Key, Entry] = {}
@@ -78,10 +79,12 @@ class HostTier:
 
     def offer(self, key: Key, entry: Entry, spare: Collection[Key]) -> bool:
         """Keep an entry if the eviction of others, without those to `spare`, makes room for it."""
-        gone = self.lru.room(entry.nbytes, spare)
-        if key in self._entries or gone is None:
+        if key in self._entries:
             return False
-        for old in gone:
+        choice = choose(self, {key: entry.nbytes}, spare)
+        if not choice.fits:
+            return False
+        for old in choice.gone:
             self.evict(old)
         self.put(key, entry)
         return True
@@ -93,7 +96,7 @@ class HostTier:
 
     def check(self) -> tuple[str, ...]:
         """Every breach of the books; empty when sound."""
-        faults = list(self.lru.check())
+        faults = [*self.lru.check(), *self.rooms.check()]
         if not self._entries.keys() <= set(self.lru):
             faults.append("an entry is kept that is not booked")
         faults += [

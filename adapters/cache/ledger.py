@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from adapters.cache.admission import Size
-from adapters.cache.host import Key
+from adapters.cache.rooms import Key
 from adapters.errors import AdapterError
 from adapters.refs import AdapterRef
 
 TIERS = ("device", "host", "disk")  # highest first
+SOURCE = "source"  # what is in no tier comes from there
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ class Counters:
     evictions: Mapping[str, int]  # tier -> entries
     bytes_loaded: Mapping[str, int]  # tier -> bytes that came in
     load_seconds: Mapping[str, float]  # tier -> seconds spent: "disk" fetch, "host" read and fold, "device" copy
+    found: Mapping[str, int]  # tier, or "source" for none -> packages that were there when they were asked for
+    tier_loads: Mapping[str, int]  # tier -> entries that came in
+    bad_copies: int  # files of the disk tier that had other bytes when they were used
 
     def flat(self) -> dict[str, int]:
         """The whole numbers under one name each: `hits`, `evictions_device`, `bytes_loaded_host`, ..."""
@@ -70,6 +74,8 @@ class Ledger:
     misses: int = 0
     loads: int = 0
     load_failures: int = 0
+    copies: int = 0  # into the device
+    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*TIERS, SOURCE), 0))
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIERS, 0.0))
     facts: dict[Key, Fact] = field(default_factory=dict)
     _failures: dict[Key, _Failure] = field(default_factory=dict)
@@ -103,6 +109,9 @@ class Ledger:
         for key in keys - found.keys():
             self.hits += 1
             self.facts[key].hits += 1
+            size = self.facts[key].size
+            assert size is not None, key
+            self.found[size.home] += 1
 
     def prune(self, keep: Callable[[Fact], bool], limit: int) -> None:
         """Forget what no tier holds, once more than `limit` facts are known."""
@@ -111,8 +120,19 @@ class Ledger:
         if len(self.facts) > limit:
             self.facts = {key: known for key, known in self.facts.items() if keep(known)}
 
-    def counters(self, evictions: Mapping[str, int], bytes_loaded: Mapping[str, int]) -> Counters:
+    def counters(
+        self, evictions: Mapping[str, int], bytes_loaded: Mapping[str, int], fetched: int, bad_copies: int
+    ) -> Counters:
         """The totals, as a frozen value."""
         return Counters(
-            self.hits, self.misses, self.loads, self.load_failures, evictions, bytes_loaded, dict(self.seconds)
+            self.hits,
+            self.misses,
+            self.loads,
+            self.load_failures,
+            evictions,
+            bytes_loaded,
+            dict(self.seconds),
+            dict(self.found),
+            {"device": self.copies, "host": self.loads, "disk": fetched},
+            bad_copies,
         )

@@ -1,11 +1,11 @@
 """The one thread on which bytes move up: fetch to disk, read and fold into host memory, copy into a slot.
 
-A turn is one pass of admission and one job. Jobs are found in the line, oldest want first, so that a key is loaded
-once however many wait for it, and nothing is queued twice. All slow work is done without the lock.
+A turn is one pass of admission and one job. Jobs are found in the line, tenants by turns and the oldest want of each
+first, so that a key is loaded once however many wait for it, and nothing is queued twice. All slow work is done without the lock.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,31 +23,48 @@ Load = Callable[[AdapterRef, Path], Entry]
 class Loader:
     """Runs until the books are closed. `load` may raise whatever it likes: the wants of that entry fail, no others."""
 
-    def __init__(self, books: Books, load: Load, source: Source, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, books: Books, load: Load, source: Source, on_change: Callable[[], None], *, threaded: bool = True
+    ) -> None:
         self._books = books
         self._load = load
         self._source = source
         self._on_change = on_change
-        self._thread = threading.Thread(target=self._run, name="chorus-loader", daemon=True)
-        self._thread.start()
+        self._wipe_after = 0.0
+        self._thread = threading.Thread(target=self._run, name="chorus-loader", daemon=True) if threaded else None
+        if self._thread is not None:
+            self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether the thread runs, if there is to be one."""
+        return self._thread is None or self._thread.is_alive()
 
     def join(self) -> None:
         """Wait for the end, after `Books.closed` was set."""
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+
+    def turn(self) -> bool:
+        """One pass of admission and one job, on the caller's thread; False where there was nothing to do."""
+        books = self._books
+        with books.changed:
+            job = bool if books.admission.admit() else self._find()
+        if job is not None:
+            self._do(job)
+        return job is not None
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            job()
-            with self._books.changed:
-                self._books.admission.admit()
-                self._books.sweep()
-                self._books.changed.notify_all()
-            self._on_change()
+            self._do(job)
+
+    def _do(self, job: Callable[[], object]) -> None:
+        job()
+        with self._books.changed:
+            self._books.admission.admit()
+            self._books.sweep()
+            self._books.changed.notify_all()
+        self._on_change()
 
     def _next(self) -> Callable[[], object] | None:
         """Wait for something to do; None when the cache is closed."""
@@ -67,17 +84,25 @@ class Loader:
         books = self._books
         if books.dropped:
             return partial(books.disk.drop, books.dropped.popleft())
-        for want in books.admission.wants.values():
+        for want in books.admission.line():
             for ref in want.refs:
                 size = books.ledger.size(ref.key)
                 if size is None:
-                    return partial(self._bring, ref)
+                    return partial(self._bring, ref, want.tenants)
                 if want.admitted and not books.there(ref.key):
                     entry = books.host.get(ref.key)
-                    return partial(self._copy, ref, entry) if isinstance(entry, Adapter) else partial(self._bring, ref)
-        return books.device.wipe if books.device.dirty else None
+                    if isinstance(entry, Adapter):
+                        return partial(self._copy, ref, entry, want.tenants)
+                    return partial(self._bring, ref, want.tenants)
+        return self._wipe if books.device.dirty and books.clock() >= self._wipe_after else None
 
-    def _bring(self, ref: AdapterRef) -> None:
+    def _wipe(self) -> None:
+        try:
+            self._books.device.wipe()
+        except Exception:  # the device's own errors: nothing is read from there, and `write` wipes first
+            self._wipe_after = self._books.clock() + self._books.ledger.patience
+
+    def _bring(self, ref: AdapterRef, tenants: Sequence[str]) -> None:
         """Fetch, read and fold; then straight on into the slot, if one is reserved."""
         books = self._books
         started = books.clock()
@@ -96,6 +121,7 @@ class Loader:
             books.ledger.loads += 1
             books.ledger.seconds["disk"] += fetched - started
             books.ledger.seconds["host"] += loaded - fetched
+            books.admission.turns.moved(tenants, entry.nbytes, books.admission.waiting)
             books.prune()
             books.admission.admit()
             home = books.home(ref.key)
@@ -105,9 +131,9 @@ class Loader:
             else:
                 books.host.offer(ref.key, entry, books.admission.protected)
         if reserved and isinstance(entry, Adapter):
-            self._copy(ref, entry)
+            self._copy(ref, entry, tenants)
 
-    def _copy(self, ref: AdapterRef, adapter: Adapter) -> None:
+    def _copy(self, ref: AdapterRef, adapter: Adapter, tenants: Sequence[str]) -> None:
         books = self._books
         started = books.clock()
         try:
@@ -117,11 +143,17 @@ class Loader:
             return
         with books.changed:
             books.device.publish(ref.key, resident)
+            books.ledger.copies += 1
+            books.admission.turns.moved(tenants, books.device.lru.nbytes(ref.key), books.admission.waiting)
             books.ledger.seconds["device"] += books.clock() - started
 
     def _fail(self, ref: AdapterRef, error: Exception) -> None:
-        failure = LoadFailed(f"{ref} could not be loaded: {str(error) or type(error).__name__}")
-        failure.__cause__ = error
+        said = f"{ref} could not be loaded: {_told(error)}"
+        if isinstance(error, LoadFailed):  # lost, rotten or unavailable: what can be done about it differs
+            failure, error.args = error, (said,)
+        else:
+            failure = LoadFailed(said)
+            failure.__cause__ = error
         with self._books.changed:
             self._books.ledger.failed(ref, failure)
             self._books.admission.drop(ref.key)
@@ -130,3 +162,9 @@ class Loader:
         if isinstance(entry, Adapter):
             return Size("device", self._books.device.nbytes(entry))
         return Size("host", entry.nbytes)
+
+
+def _told(error: Exception) -> str:
+    """Why, as a tenant may read it: an error of the system would name places of this machine."""
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return said or type(error).__name__

@@ -4,8 +4,8 @@ It knows keys and byte counts only: no tensors, no clock, no files, no lock. The
 `victims`, `remove`) before it adds; nothing is evicted behind its back.
 """
 
-from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,15 +21,20 @@ class _Item:
 
 
 class Lru(Generic[K]):
-    """Keys under a byte budget, in the order of their last use (adding and leasing are uses)."""
+    """Keys under a byte budget, in the order of their last use (adding and leasing are uses).
 
-    def __init__(self, budget: int) -> None:
+    `owner` says to whom a key's bytes are counted; without it all are one owner's.
+    """
+
+    def __init__(self, budget: int, owner: Callable[[K], str] = lambda _: "") -> None:
         self.budget = budget
+        self.owner = owner
         self.used = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self._items: OrderedDict[K, _Item] = OrderedDict()
         self._pinned: set[K] = set()
+        self._held: Counter[str] = Counter()  # by owner; no zeros
 
     def __contains__(self, key: object) -> bool:
         return key in self._items
@@ -45,6 +50,19 @@ class Lru(Generic[K]):
     def pinned(self) -> frozenset[K]:
         """The keys that only `unpin` can release for eviction."""
         return frozenset(self._pinned)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Everyone who holds bytes."""
+        return tuple(self._held)
+
+    def held(self, owner: str) -> int:
+        """Bytes of an owner's keys."""
+        return self._held[owner]
+
+    def pinned_of(self, owner: str) -> int:
+        """Bytes of an owner's pinned keys."""
+        return sum(self._items[key].nbytes for key in self._pinned if self.owner(key) == owner)
 
     def nbytes(self, key: K) -> int:
         """What the key was added with."""
@@ -64,6 +82,8 @@ class Lru(Generic[K]):
         self._items[key] = _Item(nbytes)
         self.used += nbytes
         self.bytes_in += nbytes
+        if nbytes:
+            self._held[self.owner(key)] += nbytes
 
     def remove(self, key: K) -> int:
         """Give up a key that is neither leased nor pinned; returns its bytes."""
@@ -72,6 +92,10 @@ class Lru(Generic[K]):
         item = self._items.pop(key)
         self.used -= item.nbytes
         self.bytes_out += item.nbytes
+        owner = self.owner(key)
+        self._held[owner] -= item.nbytes
+        if not self._held[owner]:
+            del self._held[owner]
         return item.nbytes
 
     def touch(self, key: K) -> None:
@@ -129,11 +153,15 @@ class Lru(Generic[K]):
     def check(self) -> tuple[str, ...]:
         """Every breach of the books; empty when sound."""
         held = sum(item.nbytes for item in self._items.values())
+        owned: Counter[str] = Counter()
+        for key, item in self._items.items():
+            owned[self.owner(key)] += item.nbytes
         faults = {
             f"used is {self.used}, the entries hold {held}": self.used != held,
             f"{self.bytes_in} bytes in, {self.bytes_out} out, {held} held": self.bytes_in != self.bytes_out + held,
             f"{held} bytes held over a budget of {self.budget}": held > self.budget,
             "a lease count is negative": any(item.leases < 0 for item in self._items.values()),
+            "the bytes by owner are wrong": +owned != self._held,
             "a pinned key is absent": not self._pinned <= self._items.keys(),
         }
         return tuple(text for text, broken in faults.items() if broken)

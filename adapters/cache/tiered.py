@@ -6,6 +6,7 @@ nothing is evicted for an entry before its load has succeeded.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Self
 
@@ -13,9 +14,10 @@ from adapters.cache.admission import Want
 from adapters.cache.books import Books, names
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier, Source
-from adapters.cache.host import Entry, HostTier, Key
+from adapters.cache.host import Entry, HostTier
 from adapters.cache.ledger import Counters, Held
 from adapters.cache.loader import Load, Loader
+from adapters.cache.rooms import Key, Room
 from adapters.errors import AdapterError, OutOfRoom
 from adapters.refs import AdapterRef
 from adapters.weights import Resident
@@ -50,7 +52,8 @@ class TieredCache:
 
     `load` turns a verified file into an entry: an `Adapter` goes on to the device, anything else is used from host
     memory. `source` says where the registry has a blob. `on_change` is called, without a lock held, on the loader
-    thread whenever a load ends, well or badly.
+    thread whenever a load ends, well or badly. Neither pins nor floors take the part `loose` of device and host, and a
+    tenant protects no more than the rest ahead of its leases. Without `threaded` the owner calls `turn`, in its own time.
     """
 
     def __init__(
@@ -65,11 +68,31 @@ class TieredCache:
         clock: Callable[[], float] = time.monotonic,
         hold: float = HOLD,
         patience: float = PATIENCE,
+        loose: float = 0.0,
+        threaded: bool = True,
     ) -> None:
-        self._books = Books(disk, host, device, clock=clock, hold=hold, patience=patience)
+        self._books = Books(disk, host, device, clock=clock, hold=hold, patience=patience, loose=loose)
         self._changed = self._books.changed
+        self._hold = hold
         self._leases: dict[Lease, frozenset[Key]] = {}
-        self._loader = Loader(self._books, load, source, on_change)
+        self._loader = Loader(self._books, load, source, on_change, threaded=threaded)
+
+    def turn(self) -> bool:
+        """One job of the loader on this thread; False where there was nothing to do. Only without `threaded`."""
+        return self._loader.turn()
+
+    def share(self, rooms: Mapping[str, Room], weights: Mapping[str, float] | None = None) -> float:
+        """Give tenants floors and ceilings on the device (floors on the host in proportion), and weights in the loader's line.
+
+        Tenants that are not named have `Room()` and 1. What is over a lowered ceiling leaves, except what is leased,
+        pinned or awaited. Answers how much of the device floors there is room for, 0..1.
+        """
+        with self._changed:
+            books = self._books
+            factor = books.host.budget / books.device.budget if books.device.budget else 0.0
+            books.share(rooms, {tenant: room.scaled(factor) for tenant, room in rooms.items()}, weights or {})
+            self._changed.notify_all()
+            return books.device.rooms.kept
 
     @property
     def budgets(self) -> dict[str, int]:
@@ -82,6 +105,19 @@ class TieredCache:
         """Tier -> bytes that it holds."""
         books = self._books
         return {"device": books.device.lru.used, "host": books.host.lru.used, "disk": books.disk.used}
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Tenant -> bytes that its entries take on the device."""
+        with self._changed:
+            lru = self._books.device.lru
+            return {tenant: lru.held(tenant) for tenant in lru.owners}
+
+    @property
+    def floors_kept(self) -> float:
+        """How much of the device floors there is room for beside pins and the loose part, 0..1."""
+        with self._changed:
+            return self._books.device.rooms.kept
 
     def ready(self, refs: Sequence[AdapterRef]) -> bool:
         """Whether `try_acquire` would grant these now."""
@@ -98,21 +134,28 @@ class TieredCache:
                 raise error
             return None
 
-    def prefetch(self, refs: Sequence[AdapterRef]) -> None:
+    def prefetch(self, refs: Sequence[AdapterRef], tenant: str | None = None) -> None:
         """Have these loaded, to be resident together; nothing for what is ready, failed lately, or can never fit.
 
-        What was loaded is kept for `hold` seconds at most: ask again for as long as a request waits.
+        `tenant` takes the turn, and pays for it; without one, whoever owns the first. What was loaded is kept for `hold`
+        seconds at most: ask again for as long as a request waits.
         """
         with self._changed:
             books = self._books
             keys = frozenset(ref.key for ref in refs)
-            if keys in books.admission.wants or books.ready(refs) or books.obstacle(refs) is not None:
+            known = books.admission.wants.get(keys)
+            on_behalf = tenant or (refs[0].tenant if refs else "")
+            if known is not None and on_behalf in known.tenants:
+                known.asked = books.clock()
                 return
-            missed = {ref.key: books.tier(ref) for ref in refs if not books.there(ref.key)}
-            books.ledger.misses += len(missed)
+            if books.ready(refs) or books.obstacle(refs) is not None:
+                return
+            missed = {}
+            if known is None:  # else it is counted as missing already
+                missed = {ref.key: books.missed(ref) for ref in dict.fromkeys(refs) if not books.there(ref.key)}
             for ref in refs:
                 books.ledger.fact(ref)
-            books.admission.ask(Want(tuple(dict.fromkeys(refs)), missed))
+            books.admission.ask(Want(tuple(dict.fromkeys(refs)), missed, [on_behalf]))
             self._changed.notify_all()
 
     def acquire(self, refs: Sequence[AdapterRef], timeout: float) -> Lease:
@@ -127,7 +170,8 @@ class TieredCache:
                 if error is not None:
                     raise error
                 self.prefetch(refs)
-                if not self._changed.wait(max(deadline - time.monotonic(), 0)):
+                left = deadline - time.monotonic()
+                if not self._changed.wait(min(max(left, 0), self._hold / 2)) and left <= self._hold / 2:
                     raise TimeoutError(f"{names(refs)} not resident after {timeout} s")
             return self._grant(refs)
 
@@ -147,14 +191,33 @@ class TieredCache:
 
     def pin(self, ref: AdapterRef, timeout: float = 30.0) -> None:
         """Load an entry and keep it; raises as `acquire` does, `OutOfRoom` where the other pins leave too little."""
+        with self._changed:
+            if self._books.ledger.size(ref.key) is not None:
+                self._books.pin(ref, keep=False)  # in vain it would have others evicted
         with self.acquire((ref,), timeout), self._changed:
-            self._books.home(ref.key).lru.pin(ref.key)
+            self._books.pin(ref)
+
+    def room(self, refs: Sequence[AdapterRef], timeout: float = 30.0) -> tuple[int, int]:
+        """Bytes that pinning these needs in the device tier, and bytes that may still be pinned there.
+
+        It is the host's numbers where that is what lacks room. Entries whose size is not known are loaded; raises as
+        `acquire` does, except that what is found too large has a size by then.
+        """
+        for ref in refs:
+            with self._changed:
+                known = self._books.ledger.size(ref.key) is not None
+            if not known:
+                with suppress(OutOfRoom):
+                    self.acquire((ref,), timeout).release()
+        with self._changed:
+            return self._books.room(refs)
 
     def unpin(self, ref: AdapterRef) -> None:
         """Let an entry be evicted again."""
         with self._changed:
             for home in self._books.homes.values():
                 home.lru.unpin(ref.key)
+                home.rooms.settle()
             self._changed.notify_all()
 
     def evict(self, ref: AdapterRef) -> bool:
@@ -221,5 +284,6 @@ class TieredCache:
         with self._changed:
             for key in self._leases.pop(lease, ()):
                 self._books.home(key).lru.release((key,))
-            self._books.sweep()
-            self._changed.notify_all()
+            if self._books.admission.wants or self._books.retired:  # else nobody waits for the end of a lease
+                self._books.sweep()
+                self._changed.notify_all()

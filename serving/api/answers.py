@@ -3,13 +3,15 @@
 Nothing here imports a web framework, so that the command line can use the types without paying for one.
 """
 
+import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from typing_extensions import TypedDict
 
-from serving.registry.records import AuditEntry, CheckReport, NameRecord, Published, Resolved, Version
+from adapters.manifest import HeadSpec
+from serving.registry.records import AuditEntry, NameRecord, Published, Resolved, Version
 
 DEFAULT_EMBEDDING = "default"  # the backbone's own vocabulary: always there, in no registry
 TASKS = {  # problem type of a head -> the task that it answers; the others classify texts
@@ -46,6 +48,8 @@ class VersionAnswer(TypedDict):
     requires: RequiresAnswer
     vocabulary: int | None  # rows of a token embedding's matrix
     children: list[str]  # what a fusion attends to, as the library that trained it called them
+    tags: dict[str, str]
+    quarantined: str | None  # why it is not served
 
 
 class SummaryAnswer(TypedDict):
@@ -84,6 +88,22 @@ class NameAnswer(TypedDict):
     resolved_from: str | None
 
 
+class GateAnswer(TypedDict):
+    """What a promote had to pass: every replica that loaded it, the reference input, and what it was answered."""
+
+    input: Any
+    outputs: list[Any]
+    replicas: dict[str, str]
+
+
+class MovedAnswer(NameAnswer):
+    """A name after an alias of it was set; `was` is where it pointed before."""
+
+    alias: str
+    was: int | None
+    gate: GateAnswer | None
+
+
 class PublishedAnswer(TypedDict):
     """The outcome of a publish; `created` is False where the same bytes were a version already."""
 
@@ -95,28 +115,6 @@ class PublishedAnswer(TypedDict):
     promoted: str | None
 
 
-class CheckAnswer(TypedDict):
-    """What the checker found in an upload that was not stored."""
-
-    digest: str
-    bytes: int
-    device_bytes: int
-    kind: str
-    method: str
-    labels: list[str]
-    warnings: list[str]
-
-
-class ReplicasAnswer(TypedDict):
-    """What each engine replica made of a preload, unload, pin or unpin: a tier, or why not."""
-
-    name: str
-    version: int
-    digest: str
-    action: str
-    replicas: dict[str, str]
-
-
 class ActiveAnswer(TypedDict):
     """Which token embedding is active."""
 
@@ -124,52 +122,25 @@ class ActiveAnswer(TypedDict):
 
 
 class EventAnswer(TypedDict):
-    """One row of the audit."""
+    """One row of the audit; `before` and `after` are small JSON values, null for none. `sequence` is its position."""
 
+    sequence: int
     at: str
     actor: str
     action: str
+    space: str
+    name: str
     subject: str
     detail: str
+    before: Any
+    after: Any
+    request_id: str
 
 
 class HistoryAnswer(TypedDict):
     """The audit of one name, newest first."""
 
     items: list[EventAnswer]
-
-
-class EntryAnswer(TypedDict):
-    """One package in one replica; `references` are the caller's names for these bytes."""
-
-    references: list[str]
-    digest: str
-    tier: str
-    bytes: int
-    leases: int
-    pinned: bool
-    hits: int
-    loads: int
-
-
-class ReplicaAnswer(TypedDict):
-    """One engine replica: bytes by tier, counters, its queue, and the caller's packages that it holds."""
-
-    replica: str
-    ready: bool
-    budgets: dict[str, int]
-    used: dict[str, int]
-    counters: dict[str, int]
-    queued: int
-    running: int
-    faults: int
-    entries: list[EntryAnswer]
-
-
-class ResidencyAnswer(TypedDict):
-    """What is where."""
-
-    replicas: list[ReplicaAnswer]
 
 
 class KeyAnswer(TypedDict):
@@ -180,6 +151,7 @@ class KeyAnswer(TypedDict):
     scopes: list[str]
     label: str
     created: str
+    expires: str | None  # null is never
     revoked: bool
 
 
@@ -200,6 +172,11 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def task_of(head: HeadSpec) -> str:
+    """The task that a head serves."""
+    return TASKS.get(head.problem_type, "text-classification")
+
+
 def version_answer(version: Version) -> VersionAnswer:
     """A version as JSON."""
     manifest, head = version.manifest, version.manifest.head
@@ -211,11 +188,13 @@ def version_answer(version: Version) -> VersionAnswer:
         "created_by": version.created_by,
         "kind": manifest.kind,
         "method": manifest.method,
-        "task": None if head is None else TASKS.get(head.problem_type, "text-classification"),
+        "task": None if head is None else task_of(head),
         "labels": [] if head is None else list(head.labels),
         "requires": cast("RequiresAnswer", asdict(manifest.requires)),
         "vocabulary": None if manifest.embedding is None else manifest.embedding.vocabulary,
         "children": list(manifest.children),
+        "tags": dict(sorted(version.tags.items())),
+        "quarantined": version.quarantined,
     }
 
 
@@ -275,26 +254,18 @@ def published_answer(published: Published) -> PublishedAnswer:
     }
 
 
-def check_answer(report: CheckReport) -> CheckAnswer:
-    """A check as JSON."""
-    head = report.manifest.head
-    return {
-        "digest": report.digest,
-        "bytes": report.nbytes,
-        "device_bytes": report.device_bytes,
-        "kind": report.manifest.kind,
-        "method": report.manifest.method,
-        "labels": [] if head is None else list(head.labels),
-        "warnings": list(report.warnings),
-    }
-
-
 def event_answer(entry: AuditEntry) -> EventAnswer:
     """An audit row as JSON."""
     return {
+        "sequence": entry.sequence,
         "at": timestamp(entry.at),
         "actor": entry.actor,
         "action": entry.action,
+        "space": entry.space,
+        "name": entry.name,
         "subject": entry.subject,
         "detail": entry.detail,
+        "before": json.loads(entry.before) if entry.before else None,
+        "after": json.loads(entry.after) if entry.after else None,
+        "request_id": entry.request_id,
     }

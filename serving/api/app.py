@@ -1,25 +1,44 @@
 """The ASGI application: every surface in one list, and what a request passes on its way in in another."""
 
+import time
+
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serving.api import adapters, health, keys, limits, openapi, predict, residency, targets, token_embeddings
+from serving.api import (
+    adapters,
+    audit,
+    health,
+    keys,
+    limits,
+    openapi,
+    predict,
+    residency,
+    targets,
+    tenants,
+    token_embeddings,
+    watching,
+)
 from serving.api.auth import Authenticate
 from serving.api.middleware import AccessLog, BodyCap, LoopbackOnly, RequestId
 from serving.api.problems import Problems, raise_again
+from serving.api.quotas import QuotaFields
 from serving.api.services import Services
+from serving.api.traced import Traced
+from serving.tenancy.admission import Admission, Scale
 
 API_VERSION = "1.0"
 DESCRIPTION = (
     "One frozen backbone, many voices: every request names the adapters that answer it. "
     "Refusals are application/problem+json (RFC 9457)."
 )
-SURFACES = (predict, adapters, targets, token_embeddings, residency, keys, limits, health)
+SURFACES = (adapters, targets, token_embeddings, residency, watching, keys, tenants, audit, limits, health)
 
 
 def build_app(services: Services) -> openapi.Application:
     """The whole HTTP surface over `services`; it starts nothing and owns no connection."""
+    door = _door(services)
     app = openapi.Application(
         title="Chorus",
         version=API_VERSION,
@@ -30,14 +49,28 @@ def build_app(services: Services) -> openapi.Application:
         exception_handlers={HTTPException: raise_again, RequestValidationError: raise_again},
         middleware=[  # outermost first: what is refused early still has an id, a log line and a problem body
             Middleware(RequestId),
+            Middleware(Traced, tracing=services.tracing),
             Middleware(AccessLog, metrics=services.metrics),
+            Middleware(QuotaFields, door=door),
             Middleware(Problems, metrics=services.metrics),
             Middleware(LoopbackOnly, keyring=services.keyring),
             Middleware(Authenticate, keyring=services.keyring),
             Middleware(BodyCap, limits=services.limits),
         ],
     )
+    app.include_router(predict.routes(services, door))
     for surface in SURFACES:
         app.include_router(surface.routes(services))
     app.include_router(openapi.routes())
     return app
+
+
+def _door(services: Services) -> Admission:
+    geometry = services.profile.geometry
+    return Admission(
+        Scale(geometry.layers, min(services.limits.max_tokens, geometry.max_tokens)),
+        quota=services.directory.quota,
+        gateways=services.fleet.gateways,
+        holdings=services.fleet.holdings,
+        clock=time.monotonic,
+    )

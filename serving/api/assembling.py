@@ -14,6 +14,7 @@ from adapters.refs import Reference
 from serving.api.arranging import check_arrangement
 from serving.api.naming import AT, Named, named
 from serving.api.resolving import DEFAULT_EMBEDDING, Resolver
+from serving.api.screening import screen_composition
 from serving.errors import Unprocessable
 from serving.registry.records import Member, NewTarget, Resolved
 from serving.registry.targets import pinned, reworded
@@ -33,6 +34,7 @@ async def assemble(wish: TargetWish, resolver: Resolver, geometry: Geometry) -> 
 
     Raises `NotFound`, `NotReady` or `Unprocessable` with a pointer to the name at fault.
     """
+    screen_composition(wish.adapters)
     names = _read(wish, geometry)
     await _refuse_target(names, resolver)
     adapters, fusions = await _held(names, resolver)

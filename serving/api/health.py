@@ -9,7 +9,8 @@ from serving.api.auth import require
 from serving.api.schemas import HealthAnswer
 from serving.api.services import Services
 from serving.errors import Fault, NotReady
-from serving.metrics import merge, render
+from serving.merging import merge
+from serving.metrics import render
 
 PATIENCE_S = 2.0  # an engine that needs longer to say that it is ready, is not
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

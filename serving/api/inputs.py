@@ -2,10 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 
 from serving.tasks.inputs import Choices, Input, Question, Words
 from serving.tasks.tokenization import Text
+
+Strings = Annotated[list[str], FailFast()]  # a list of a million wrong ones is one fault, not a million
 
 
 class Strict(BaseModel):
@@ -32,20 +34,20 @@ class ChoicesInput(Strict):
     """A text and what may follow it (multiple choice)."""
 
     text: str
-    choices: list[str] = Field(min_length=1)
+    choices: Strings = Field(min_length=1)
 
 
 class QuestionChoicesInput(Strict):
     """A question and what may answer it (multiple choice)."""
 
     question: str
-    choices: list[str] = Field(min_length=1)
+    choices: Strings = Field(min_length=1)
 
 
 class WordsInput(Strict):
     """A sentence that is cut into words already (dependency parsing)."""
 
-    words: list[str] = Field(min_length=1)
+    words: Strings = Field(min_length=1)
 
 
 _FORMS: dict[type, str] = {

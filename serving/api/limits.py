@@ -18,7 +18,7 @@ def routes(services: Services) -> APIRouter:
     @router.get(
         "/v1/limits",
         summary="What one request may ask for",
-        dependencies=[Depends(require("predict", "publish", "operate"))],
+        dependencies=[Depends(require("predict", "publish", "operate", "admin"))],
     )
     async def limits() -> LimitsAnswer:
         return LimitsAnswer.of(services.limits, services.profile.to_json(), tasks)

@@ -74,11 +74,10 @@ class AccessLog:
             finally:
                 seconds = time.perf_counter() - begun
                 route = route_of(scope)
-                self._metrics.answered(method_of(scope), route, status, seconds)
+                caller = scope["state"].get("caller")
+                tenant, method = caller.tenant if caller else "", method_of(scope)
+                self._metrics.answered(method, route, status, seconds, tenant)
                 if route not in _QUIET:
-                    caller = scope["state"].get("caller")
-                    tenant = caller.tenant if caller else ""
-                    method = method_of(scope)
                     log("api", "request", method=method, route=route, status=status, ms=seconds * 1e3, tenant=tenant)
 
 

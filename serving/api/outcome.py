@@ -82,6 +82,12 @@ def target(selection: Selection, profile: BackboneProfile) -> dict[str, Any]:
     }
 
 
+def digests(selection: Selection) -> tuple[str, ...]:
+    """Of all that runs, sorted: what log lines and traces tell of a request."""
+    vocabulary = () if selection.embedding is None else (selection.embedding,)
+    return tuple(sorted({held.version.ref.digest for held in (*selection.packages, *vocabulary)}))
+
+
 def residency(selection: Selection, results: Sequence[Result]) -> dict[str, str]:
     """Where each package was found, by name; names that would collide carry their version, or `~` for a vocabulary."""
     told: dict[str, str] = {}

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -14,27 +15,40 @@ from starlette.responses import Response
 
 from serving.api.auth import require
 from serving.api.body import StrictRoute
-from serving.api.outcome import finished, residency, serialised, target, task_name, timing, word
+from serving.api.deadlines import Deadline
+from serving.api.outcome import digests, finished, residency, serialised, target, task_name, timing, word
 from serving.api.rows import RowMaker, Rows
 from serving.api.schemas import PredictAnswer, PredictRequest
+from serving.api.screening import screened
 from serving.api.selection import Selection, select
 from serving.api.services import Services
+from serving.api.traced import engine_steps
 from serving.api.wording import options_of
-from serving.errors import DeadlineExceeded, Unprocessable
-from serving.request import Result
+from serving.errors import Unprocessable
+from serving.logs import note
+from serving.request import Reply, Result
 from serving.tasks.task import Options
+from serving.tenancy.admission import Admission, Size
+from serving.tenancy.forecast import Work
+from serving.tenancy.grants import Grant
 from serving.tenancy.keys import Caller
+from serving.tracing import span
 
 LARGE = 4096  # numbers in the rows' outputs
 LARGE_AT_ONCE = 2
 
 
-def routes(services: Services) -> APIRouter:
+def routes(services: Services, door: Admission) -> APIRouter:
     """The data plane."""
     router = APIRouter(route_class=StrictRoute, tags=["predict"])
-    predictor = Predictor(services)
+    predictor = Predictor(services, door)
 
-    @router.post("/v1/predict", response_model=PredictAnswer, summary="Answer inputs with the adapters they name")
+    @router.post(
+        "/v1/predict",
+        response_model=PredictAnswer,
+        summary="Answer inputs with the adapters they name",
+        dependencies=[Depends(screened(services.limits))],
+    )
     async def predict(
         request: Request, body: PredictRequest, caller: Annotated[Caller, Depends(require("predict"))]
     ) -> Response:
@@ -56,42 +70,74 @@ class Answered:
 
 
 class Predictor:
-    """Answers one request at a time; holds the tokenizers."""
+    """Answers one request at a time; holds the tokenizers.
 
-    def __init__(self, services: Services) -> None:
+    `door` decides who may come in. Without one nobody is refused: that is how a gated promote asks.
+    """
+
+    def __init__(
+        self, services: Services, door: Admission | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._services = services
+        self._door = door
+        self._clock = clock
+        self._layers = services.profile.geometry.layers
         self._rows = RowMaker(services)
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, "large-answer")  # small ones do not wait behind them
 
     async def predict(self, request: PredictRequest, tenant: str, name: str) -> Answered:
         """The answer, whose id is `name`; raises `ServiceError`, `DeadlineExceeded` when the request's time is over."""
-        begun = time.perf_counter()
-        timeout_s = self._timeout(request)
+        deadline = Deadline.after(self._timeout(request), self._clock)
+        inputs = self._rows.inputs(request)  # the caps come before any look-up
+        size = Size(self._rows.count(inputs), sum(item.characters for item in inputs))
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._answer(request, tenant, name, begun, timeout_s)
+            with self._entered(tenant, size, deadline) as grant:
+                async with asyncio.timeout(deadline.left_s):
+                    return await self._answer(request, tenant, name, deadline, grant)
         except TimeoutError as error:
-            raise DeadlineExceeded(f"no answer within {timeout_s * 1000:.0f} ms") from error
+            raise deadline.late() from error
+
+    def _entered(self, tenant: str, size: Size, deadline: Deadline) -> AbstractContextManager[Grant | None]:
+        return nullcontext() if self._door is None else self._door.enter(tenant, size, deadline.left_s)
 
     async def _answer(
-        self, request: PredictRequest, tenant: str, name: str, begun: float, timeout_s: float
+        self, request: PredictRequest, tenant: str, name: str, deadline: Deadline, grant: Grant | None
     ) -> Answered:
         services = self._services
-        self._rows.inputs(request)  # the caps come before any look-up
         selection = await select(request, tenant, services.directory, services.profile.geometry)
         options = options_of(request.parameters, selection.tasks)
-        rows = await self._rows.rows(request, selection, options)
+        note(digests=digests(selection))
+        with span("tokenize"):
+            rows = await self._rows.rows(request, selection, options, deadline)
         services.metrics.tokenize_seconds.observe(rows.seconds)
-        left_s = timeout_s - (time.perf_counter() - begun)
+        results = await self._run(request, tenant, selection, rows, deadline, grant)
+        pool = self._large if sum(result.output.size for result in results) > LARGE else None
+        wording = partial(self._worded, name, selection, rows, results, options, deadline)
+        return await asyncio.get_running_loop().run_in_executor(pool, wording)
+
+    async def _run(
+        self,
+        request: PredictRequest,
+        tenant: str,
+        selection: Selection,
+        rows: Rows,
+        deadline: Deadline,
+        grant: Grant | None,
+    ) -> tuple[Result, ...]:
+        """The results of the rows, paid for; raises the refusal of the first row that got none."""
+        costs, left_s = rows.costs(self._layers), deadline.left_s
         if left_s <= 0:
             raise TimeoutError
+        if grant is not None:
+            grant.pay(Work(sum(costs), len(costs)), left_s)
         tickets = rows.tickets(tenant, selection, left_s)
-        services.metrics.rows.inc(len(tickets))
-        services.metrics.tokens.inc(rows.tokens)
-        results = finished(request, rows, tickets, await services.submit.submit(tickets, left_s))
-        pool = self._large if sum(result.output.size for result in results) > LARGE else None
-        wording = partial(self._worded, name, selection, rows, results, options, begun)
-        return await asyncio.get_running_loop().run_in_executor(pool, wording)
+        self._services.metrics.sent(tenant, len(tickets), rows.tokens)
+        with span("dispatch", chorus__rows=len(tickets)):
+            replies: Sequence[Reply] = await self._services.submit.submit(tickets, left_s)
+            engine_steps(replies)
+        if grant is not None:
+            grant.settle(costs, replies)
+        return finished(request, rows, tickets, replies)
 
     def _worded(
         self,
@@ -100,7 +146,7 @@ class Predictor:
         rows: Rows,
         results: Sequence[Result],
         options: Options,
-        begun: float,
+        deadline: Deadline,
     ) -> Answered:
         """In a thread of its own: an answer may hold megabytes, and others wait on the event loop."""
         outputs = word(selection, rows, results, options)
@@ -110,7 +156,7 @@ class Predictor:
             "target": target(selection, self._services.profile),
             "outputs": outputs,
             "usage": {"prompt_tokens": rows.tokens, "truncated": rows.truncated},
-            "timing_ms": timing(rows, results, time.perf_counter() - begun),
+            "timing_ms": timing(rows, results, deadline.spent_s),
             "residency": residency(selection, results),
             "replica": ",".join(sorted({result.replica for result in results})),
         }

@@ -20,6 +20,8 @@ from serving.logs import log
 from serving.metrics import GatewayMetrics
 
 MEDIA_TYPE = "application/problem+json"
+MOST_FAULTS = 100  # in one body
+UNKNOWN_WAIT_S = 1.0  # where nobody can say when it will be better
 _OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -39,6 +41,7 @@ class Problem:
     detail: str
     faults: tuple[Fault, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None  # seconds, as exactly as they are known
 
     def response(self, request_id: str, path: str) -> Response:
         """The HTTP answer."""
@@ -52,7 +55,8 @@ class Problem:
             "instance": f"{path}#{request_id}",
             "code": self.code,
             "request_id": request_id,
-            "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.faults],
+            "retry_after": self.retry_after,
+            "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in bounded(self.faults)],
             "error": {"message": self.detail, "type": kind, "param": param or None, "code": self.code},
         }
         return Response(json.dumps(body), self.status, dict(self.headers), MEDIA_TYPE)
@@ -87,7 +91,8 @@ class Problems:
             problem = problem_of(error)
             if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 log("api", "unexpected error", level=logging.ERROR, error=True)
-            self._metrics.refusals.labels(problem.code).inc()
+            caller = scope["state"].get("caller")
+            self._metrics.refused(problem.code, caller.tenant if caller else "")
             await problem.response(scope["state"]["request_id"], scope["path"])(scope, receive, send)
 
 
@@ -96,7 +101,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, AdapterError):
         error = from_library(error)
     if isinstance(error, ServiceError):
-        return Problem(error.status, error.code, error.title, error.detail, error.faults, _headers(error))
+        wait = _wait(error)
+        headers = _headers(error.status, wait)
+        return Problem(error.status, error.code, error.title, error.detail, error.faults, headers, wait)
     if isinstance(error, RequestValidationError):
         return _invalid(error.errors(), error.body)
     if isinstance(error, HTTPException):
@@ -121,15 +128,26 @@ def pointer_of(loc: Sequence[str | int], value: Any) -> str:
     return "".join(f"/{part}" for part in parts)
 
 
-def _headers(error: ServiceError) -> dict[str, str]:
+def bounded(faults: Sequence[Fault]) -> list[Fault]:
+    """The first faults, and how many more there are: an answer is not to be larger than what it answers."""
+    if len(faults) <= MOST_FAULTS:
+        return list(faults)
+    return [*faults[:MOST_FAULTS], Fault("", f"and {len(faults) - MOST_FAULTS} more")]
+
+
+def _wait(error: ServiceError) -> float | None:
+    """Seconds after which to try again; every refusal for want of room or readiness says some."""
+    if error.retry_after is None and error.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        return UNKNOWN_WAIT_S
+    return error.retry_after
+
+
+def _headers(status: int, wait: float | None) -> dict[str, str]:
     headers: dict[str, str] = {}
-    if error.status == HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    wait = error.retry_after
-    if wait is None and error.status == HTTPStatus.TOO_MANY_REQUESTS:
-        wait = 1.0
     if wait is not None:
-        headers["retry-after"] = str(max(1, math.ceil(wait)))
+        headers["retry-after"] = str(max(1, math.ceil(wait)))  # whole seconds: RFC 9110, 10.2.3
         headers["retry-after-ms"] = str(math.ceil(wait * 1000))
     return headers
 

@@ -7,7 +7,7 @@ from serving.api.services import Directory
 from serving.registry.records import Resolved, Space, Version
 from serving.registry.targets import members_of
 
-_SPACES: tuple[Space, ...] = ("adapter", "embedding")
+SPACES: tuple[Space, ...] = ("adapter", "embedding")
 
 
 async def residents(directory: Directory, tenant: str, resolved: Resolved) -> list[Resolved]:
@@ -42,7 +42,7 @@ def _one(told: Sequence[str]) -> str:
 
 
 def _pinned(directory: Directory, tenant: str) -> Iterator[Version]:
-    for space in _SPACES:
+    for space in SPACES:
         for record in directory.names(tenant, space):
             yield from (version for version in record.versions if version.ref.version in record.pinned)
 

@@ -3,9 +3,10 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from serving.api.deadlines import Deadline
 from serving.api.inputs import input_of
 from serving.api.preparing import Part, Preparation, check_forms
 from serving.api.schemas import PredictRequest
@@ -40,6 +41,10 @@ class Rows:
     def tokens(self) -> int:
         """Tokens of all rows, special ones included."""
         return sum(piece.encoded.tokens for _, _, piece in self.pieces)
+
+    def costs(self, layers: int) -> list[float]:
+        """Of every row, in the order of the tickets, tokens x layers; a prompt's tokens run as well."""
+        return [float(layers * (piece.encoded.tokens + part.branch.inserted)) for _, part, piece in self.pieces]
 
     @property
     def truncated(self) -> list[bool]:
@@ -88,7 +93,7 @@ class RowMaker:
             detail = f"{len(items)} inputs; at most {self._limits.max_inputs} in one request"
             raise TooLarge(detail, code="too_many_inputs", pointer="/inputs")
         inputs = [input_of(item) for item in items]
-        rows = sum(len(item.choices) if isinstance(item, Choices) else 1 for item in inputs)
+        rows = self.count(inputs)
         if rows > self._limits.max_rows:
             detail = f"{rows} rows (each choice makes one); at most {self._limits.max_rows} in one request"
             raise TooLarge(detail, code="too_many_rows", pointer="/inputs")
@@ -102,8 +107,15 @@ class RowMaker:
             raise Unprocessable(faults[0].detail, code="too_long", faults=faults)
         return inputs
 
-    async def rows(self, request: PredictRequest, selection: Selection, options: Options) -> Rows:
-        """Tokenize the inputs; raises `Unprocessable` naming every input that is too long or can not be read."""
+    def count(self, inputs: Sequence[Input]) -> int:
+        """The rows that inputs make at least: windows and branches come on top."""
+        return sum(len(item.choices) if isinstance(item, Choices) else 1 for item in inputs)
+
+    async def rows(self, request: PredictRequest, selection: Selection, options: Options, deadline: Deadline) -> Rows:
+        """Tokenize the inputs; raises `Unprocessable` naming every input that is too long or can not be read.
+
+        Raises `TooLarge` for more tokens than one request may have, `DeadlineExceeded` where its turn came too late.
+        """
         inputs = self.inputs(request)
         check_forms(inputs, selection, request.pointer)
         begun = time.perf_counter()
@@ -111,8 +123,13 @@ class RowMaker:
         limits = self._limits
         prepare = Preparation(selection, options, tokenizer, self._max_tokens, limits.max_rows, limits.max_answer_items)
         async with self._slots:
+            deadline.check("tokenizing")
             parts = await asyncio.to_thread(prepare.parts, inputs, request.pointer)
-        return Rows(parts, time.perf_counter() - begun)
+        rows = Rows(parts, time.perf_counter() - begun)
+        if rows.tokens > limits.max_request_tokens:
+            detail = f"{rows.tokens} tokens in all rows; at most {limits.max_request_tokens} in one request"
+            raise TooLarge(detail, code="too_many_tokens", pointer="/inputs")
+        return rows
 
     async def _tokenizer(self, selection: Selection) -> Tokenizer:
         if selection.embedding is None:

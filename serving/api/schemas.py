@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
 from adapters.architectures.profile import Geometry
-from adapters.composition import BLOCKS
+from adapters.composition import BLOCKS, MAX_DEPTH, MAX_LEAVES
+from serving.api.body import MAX_DEPTH as MAX_JSON_DEPTH
 from serving.api.inputs import InputItem, Inputs, Strict
 from serving.api.outputs import BranchOutput, Output
 from serving.config import Limits
@@ -234,6 +235,7 @@ class ProblemAnswer(BaseModel):
     instance: str
     code: str
     request_id: str
+    retry_after: float | None = Field(description="Seconds after which to try again, where that is known.")
     errors: list[FaultAnswer]
     error: OpenAIErrorAnswer
 
@@ -256,7 +258,11 @@ class LimitsAnswer(BaseModel):
     max_input_characters: int
     max_package_bytes: int
     max_tokenizer_bytes: int
-    max_tokens: int
+    max_tokens: int = Field(description="Of one row, special tokens and prompts included.")
+    max_request_tokens: int = Field(description="Of all rows of one request together.")
+    max_adapters: int = Field(description="Names in one composition.")
+    max_nesting: int = Field(description="Blocks within blocks of one composition.")
+    max_depth: int = Field(description="Of a JSON body: objects and lists within one another.")
     max_answer_items: int = Field(
         description="Fillings (masks x tokens), answers (windows x top_k) and labels of all inputs together."
     )
@@ -268,7 +274,13 @@ class LimitsAnswer(BaseModel):
     @classmethod
     def of(cls, limits: Limits, profile: dict[str, Any], tasks: list[TaskName]) -> "LimitsAnswer":
         """The limits as they bind: no row is longer than the backbone allows."""
-        bound = {**vars(limits), "max_tokens": min(limits.max_tokens, profile["geometry"]["max_tokens"])}
+        bound = {
+            **vars(limits),
+            "max_tokens": min(limits.max_tokens, profile["geometry"]["max_tokens"]),
+            "max_adapters": MAX_LEAVES,
+            "max_nesting": MAX_DEPTH,
+            "max_depth": MAX_JSON_DEPTH,
+        }
         return cls(**bound, tasks=tasks, profile=ProfileAnswer(**profile))
 
 

@@ -3,8 +3,8 @@
 Tests hand in the honest fakes of `tests/serving/fakes.py`, so that every surface runs without Ray and without torch.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,18 +12,23 @@ from adapters.architectures.profile import BackboneProfile
 from adapters.refs import AdapterRef, Reference
 from serving.config import Limits
 from serving.metrics import GatewayMetrics
+from serving.registry.inspection import Inspection
 from serving.registry.records import (
     AuditEntry,
-    CheckReport,
     Extension,
     NameRecord,
     NewTarget,
+    Once,
     Published,
+    Quota,
     Resolved,
     Space,
+    Tenant,
+    Tombstone,
 )
-from serving.request import ReplicaReport, Reply, Ticket
+from serving.request import Holding, ReplicaReport, Reply, Ticket
 from serving.tenancy.keys import Caller, KeyRecord, NewKey
+from serving.tracing import Tracing
 
 
 class Directory(Protocol):
@@ -41,6 +46,10 @@ class Directory(Protocol):
         """Name of the tenant's active token embedding, or None for the backbone's own (`default`)."""
         ...
 
+    def quota(self, tenant: str) -> Quota:
+        """What the tenant may use; `Quota()`, which limits nothing, for one that was never put."""
+        ...
+
     def ready(self) -> bool:
         """Whether a first snapshot has been read."""
         ...
@@ -54,21 +63,51 @@ class Control(Protocol):
     """
 
     async def publish(
-        self, caller: Caller, space: Space, name: str, body: AsyncIterator[bytes], *, promote: bool
+        self,
+        caller: Caller,
+        space: Space,
+        name: str,
+        body: AsyncIterator[bytes],
+        *,
+        promote: bool,
+        once: Callable[[str], Once] | None = None,
     ) -> Published:
-        """Stream to disk, hash, check in full, store the blob write-once, commit one transaction, tell everyone."""
+        """Stream to disk, hash, check in full, store the blob write-once, commit one transaction, tell everyone.
+
+        `once` gives what makes it happen once, by the digest of the body.
+        """
         ...
 
-    async def publish_target(self, caller: Caller, name: str, target: NewTarget, *, promote: bool) -> Published:
+    async def publish_target(
+        self, caller: Caller, name: str, target: NewTarget, *, promote: bool, once: Once | None = None
+    ) -> Published:
         """Store a target in the adapters' namespace; the same composition again is the same version."""
         ...
 
-    async def extend(self, caller: Caller, name: str, extension: Extension, *, activate: bool) -> Published:
+    async def extend(
+        self, caller: Caller, name: str, extension: Extension, *, activate: bool, once: Once | None = None
+    ) -> Published:
         """Make the token embedding of a new vocabulary, and publish it under a name that must be new."""
         ...
 
-    async def validate(self, caller: Caller, space: Space, body: AsyncIterator[bytes]) -> CheckReport:
-        """The checks of `publish`, storing nothing."""
+    async def recall(self, caller: Caller, once: Once | None) -> Published | None:
+        """What this very request was answered before; raises `Unprocessable` where its key came with another one."""
+        ...
+
+    async def inspect(
+        self, caller: Caller, space: Space, name: str, body: AsyncIterator[bytes], text: str
+    ) -> Inspection:
+        """The checks of a publish and a trial on a text, storing nothing."""
+        ...
+
+    async def gate_failed(self, caller: Caller, space: Space, name: str, version: int, reason: str) -> None:
+        """Have the audit say that a promote did not pass its gate."""
+        ...
+
+    async def set_tags(
+        self, caller: Caller, space: Space, name: str, version: int, tags: Mapping[str, str]
+    ) -> NameRecord:
+        """Give a version these tags and no others."""
         ...
 
     async def set_alias(
@@ -99,6 +138,10 @@ class Control(Protocol):
         """Audit rows of one name, newest first (rollback reads them); raises `NotFound` for a name that never was."""
         ...
 
+    async def retired(self, tenant: str, space: Space, name: str) -> Sequence[Tombstone]:
+        """What is left of the versions of a name that were retired."""
+        ...
+
     async def blob(self, resolved: Resolved) -> Path:
         """The native package on disk, for download."""
         ...
@@ -116,21 +159,64 @@ class Keyring(Protocol):
         """Whether no keys exist, so that loopback callers may do all as tenant `default`."""
         ...
 
-    async def create(self, tenant: str, scopes: frozenset[str], label: str) -> NewKey:
-        """Make a key; the secret is in the answer and nowhere else."""
+    async def create(
+        self, tenant: str, scopes: frozenset[str], label: str, *, expires: float | None = None, by: str = "api"
+    ) -> NewKey:
+        """Make a key, good until `expires` (UTC seconds); the secret is in the answer and nowhere else."""
+        ...
+
+    async def rotate(self, tenant: str, key_id: str, grace_s: float, *, by: str = "api") -> NewKey:
+        """Make a key with the scopes and label of another one, which ends after `grace_s`; raises `NotFound`."""
         ...
 
     async def keys(self, tenant: str) -> Sequence[KeyRecord]:
         """The tenant's keys, without secrets."""
         ...
 
-    async def revoke(self, tenant: str, key_id: str) -> None:
+    async def revoke(self, tenant: str, key_id: str, *, by: str = "api") -> None:
         """Revoke a key; raises `NotFound`."""
         ...
 
 
+class Tenants(Protocol):
+    """Tenants and quotas; called in a thread. Implemented by `serving.tenancy.tenants.TenantStore`."""
+
+    def put(self, actor: Caller, name: str, quota: Quota) -> Tenant:
+        """Name a tenant, or replace its quota; raises `Unprocessable`."""
+        ...
+
+    def get(self, name: str) -> Tenant:
+        """A tenant; raises `NotFound`."""
+        ...
+
+    def all(self) -> Sequence[Tenant]:
+        """Every tenant that was named, by name."""
+        ...
+
+    def delete(self, actor: Caller, name: str) -> None:
+        """Forget a tenant; raises `NotFound`, and `Conflict` while it has anything."""
+        ...
+
+
+class Trail(Protocol):
+    """The audit; called in a thread. Implemented by `serving.registry.catalog.Catalog`."""
+
+    def audit(
+        self,
+        tenant: str | None,
+        *,
+        after: int,
+        limit: int,
+        space: str | None = None,
+        name: str | None = None,
+        action: str | None = None,
+    ) -> Sequence[AuditEntry]:
+        """A page of a tenant's audit (None: of everybody's), newest first; `after` is the last `sequence` seen."""
+        ...
+
+
 class Submit(Protocol):
-    """Rows to replies. Implemented by `serving.dispatch.Dispatcher`."""
+    """Rows to replies. Implemented by `serving.dispatch.dispatcher.Dispatcher`."""
 
     async def submit(self, tickets: Sequence[Ticket], timeout_s: float) -> Sequence[Reply]:
         """One reply per ticket, in order. Cancelling the call cancels the tickets in the engines."""
@@ -148,12 +234,24 @@ class Fleet(Protocol):
         """Load a version on every replica (and pin it); replica -> "device" | "host" | the error."""
         ...
 
+    async def room(self, refs: Sequence[AdapterRef]) -> Sequence[tuple[str, int, int]]:
+        """For every replica: its id, the device bytes that pinning these takes, and those that pins may still take."""
+        ...
+
     async def unload(self, resolved: Resolved) -> dict[str, str]:
         """Evict and unpin a version everywhere it is not leased; replica -> outcome."""
         ...
 
     async def retire(self, refs: Sequence[AdapterRef]) -> None:
         """Have packages that no name leads to any more leave every engine, each once its last lease ends."""
+        ...
+
+    def gateways(self) -> int:
+        """How many gateways live, this one included: each holds its part of every quota."""
+        ...
+
+    def holdings(self) -> Mapping[str, Holding]:
+        """What each live engine last said of itself, by replica; the values are replaced when it says more."""
         ...
 
     async def metrics(self) -> dict[str, str]:
@@ -175,7 +273,11 @@ class Services:
     directory: Directory
     control: Control
     keyring: Keyring
+    tenants: Tenants
+    trail: Trail
     submit: Submit
     fleet: Fleet
     metrics: GatewayMetrics
     replica: str
+    tracing: Tracing = field(default_factory=Tracing)  # off
+    watched: Path | None = None  # the data folder in which a watching process tells what it does

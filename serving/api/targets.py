@@ -8,24 +8,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field, WithJsonSchema
+from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.composition import BLOCKS
 from adapters.refs import parse_name
 from serving.api import answers, target_answers
+from serving.api.aliases import AliasBody, Aliases
 from serving.api.assembling import TargetWish, assemble
-from serving.api.packages import (
-    PUBLISHED,
-    AliasBody,
-    IfMatch,
-    ListQuery,
-    PublisherKey,
-    PublishQuery,
-    Reader,
-    Strict,
-    Surface,
-    package_router,
-)
+from serving.api.gate import Gate
+from serving.api.idempotency import Idempotent, once_with_body, outcome
+from serving.api.packages import IfMatch, ListQuery, PublisherKey, Reader, Strict, Surface, package_router
+from serving.api.publishing import PUBLISHED, Publishing, PublishQuery, TagsBody
 from serving.api.resolving import Resolver
 from serving.api.services import Services
 from serving.api.target_answers import CompositionAnswer
@@ -64,6 +58,8 @@ class _Targets:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._surface = Surface(services, "adapter", ROOT)
+        self._publishing = Publishing(self._surface)
+        self._aliases = Aliases(self._surface, Gate(services))
 
     async def find(self, caller: Caller, reference: str) -> tuple[NameRecord, Resolved]:
         """A target and the version that the reference means; another kind of package is as absent as none."""
@@ -99,23 +95,33 @@ class _Targets:
 
     async def put(
         self,
+        request: Request,
         response: Response,
         name: str,
+        *,
         body: TargetBody,
         query: Annotated[PublishQuery, Query()],
         caller: PublisherKey,
+        once: Idempotent,
     ) -> answers.PublishedAnswer:
         """Pin all that a composition names and keep it under one name; the same again is the existing version: 200."""
         parse_name(name)
-        wish = TargetWish(body.adapters, body.embedding, body.head)
-        services = self._services
-        resolver = Resolver(caller.tenant, services.directory)
-        target = await assemble(wish, resolver, services.profile.geometry)
-        published = await services.control.publish_target(caller, name, target, promote=query.promote)
-        ref = published.version.ref
-        response.status_code = 201 if published.created else 200
-        response.headers["location"] = f"{ROOT}/{ref.name}@{ref.version}"
+        services, asked = self._services, await once_with_body(request, once)
+        published = await services.control.recall(caller, asked)
+        if published is None:  # else what its names mean now says nothing of what was put then
+            wish = TargetWish(body.adapters, body.embedding, body.head)
+            resolver = Resolver(caller.tenant, services.directory)
+            target = await assemble(wish, resolver, services.profile.geometry)
+            published = await services.control.publish_target(caller, name, target, promote=query.promote, once=asked)
+        outcome(published, response, ROOT)
         return answers.published_answer(published)
+
+    async def set_tags(
+        self, response: Response, name: str, version: str, body: TagsBody, caller: PublisherKey
+    ) -> answers.NameAnswer:
+        """Give a version of a target these tags and no others."""
+        await self.find(caller, f"{name}@{version}")
+        return await self._publishing.set_tags(response, name, version, body, caller)
 
     async def set_alias(
         self,
@@ -126,22 +132,22 @@ class _Targets:
         body: AliasBody,
         caller: PublisherKey,
         if_match: IfMatch = None,
-    ) -> answers.NameAnswer:
+    ) -> answers.MovedAnswer:
         """Point an alias at a version of a target: all that it stands for changes at once."""
         await self.find(caller, parse_name(name))
-        return await self._surface.set_alias(response, name, alias, body=body, caller=caller, if_match=if_match)
+        return await self._aliases.set_alias(response, name, alias, body=body, caller=caller, if_match=if_match)
 
     async def delete_alias(
         self, response: Response, name: str, alias: str, caller: PublisherKey, if_match: IfMatch = None
     ) -> answers.NameAnswer:
         """Remove an alias of a target."""
         await self.find(caller, parse_name(name))
-        return await self._surface.delete_alias(response, name, alias, caller, if_match)
+        return await self._aliases.delete_alias(response, name, alias, caller, if_match)
 
     async def delete(self, name: str, caller: PublisherKey) -> None:
         """Retire a version (`name@3`) or a whole target; what it was made of stays and may be retired now."""
         await self.find(caller, name)
-        await self._surface.delete(name, caller)
+        await self._publishing.delete(name, caller)
 
 
 def routes(services: Services) -> APIRouter:
@@ -151,6 +157,7 @@ def routes(services: Services) -> APIRouter:
         ("GET", "", targets.list, {}),
         ("PUT", "/{name:path}/aliases/{alias}", targets.set_alias, {}),
         ("DELETE", "/{name:path}/aliases/{alias}", targets.delete_alias, {}),
+        ("PUT", "/{name:path}@{version}/tags", targets.set_tags, {}),
         ("GET", "/{name:path}", targets.show, {}),
         ("PUT", "/{name:path}", targets.put, PUBLISHED),
         ("DELETE", "/{name:path}", targets.delete, {"status_code": 204}),

@@ -10,21 +10,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.errors import InvalidName
 from adapters.refs import parse_name, parse_reference
 from serving.api import answers
 from serving.api.auth import require
-from serving.api.packages import (
-    ListQuery,
-    PublisherKey,
-    Reader,
-    Strict,
-    Surface,
-    add_package_routes,
-    package_router,
-)
+from serving.api.idempotency import Idempotent, once_with_body, outcome
+from serving.api.package_routes import add_package_routes
+from serving.api.packages import ListQuery, PublisherKey, Reader, Strict, Surface, package_router
 from serving.api.services import Directory, Services
 from serving.errors import Conflict, NotFound, Unprocessable
 from serving.registry.records import Extension
@@ -73,16 +68,21 @@ def routes(services: Services) -> APIRouter:
         """The tenant's token embeddings, and which one is active; `default` comes first."""
         page, following = surface.page(caller, query)
         items = [answers.summary_answer(record) for record in page]
-        if not query.after and answers.DEFAULT_EMBEDDING.startswith(query.prefix):
+        if not query.after and not query.tenant and answers.DEFAULT_EMBEDDING.startswith(query.prefix):
             items.insert(0, answers.default_embedding_summary())
         return {"items": items, "next": following, "active": active(caller.tenant)}
 
     @router.post(ROOT, status_code=201, operation_id="add_embedding", summary="Make the embedding of a new vocabulary")
-    async def add(body: NewEmbeddingBody, response: Response, caller: PublisherKey) -> answers.PublishedAnswer:
+    async def add(
+        request: Request, body: NewEmbeddingBody, response: Response, caller: PublisherKey, once: Idempotent
+    ) -> answers.PublishedAnswer:
         """Make and publish the embedding of a new vocabulary (AdapterHub's `add_embeddings`); a taken name is a 409."""
-        extension = await _extension(body, services.directory, caller.tenant)
-        published = await services.control.extend(caller, _new_name(body.name), extension, activate=body.activate)
-        response.headers["location"] = f"{ROOT}/{published.version.ref.name}@{published.version.ref.version}"
+        name, asked = _new_name(body.name), await once_with_body(request, once)
+        published = await services.control.recall(caller, asked)
+        if published is None:  # else it was made before: the name is taken by it
+            extension = await _extension(body, services.directory, caller.tenant)
+            published = await services.control.extend(caller, name, extension, activate=body.activate, once=asked)
+        outcome(published, response, ROOT)
         return answers.published_answer(published)
 
     @router.get(f"{ROOT}/active", operation_id="get_active_embedding", summary="The active token embedding")

@@ -1,20 +1,17 @@
-"""`chorus ls show rm alias promote rollback activate pull`: what an operator does to published names."""
+"""`chorus ls show rm tag history activate pull`: what an operator asks of published names, and says of them."""
 
-import re
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from serving.api.answers import EventAnswer
-from serving.commands import tables
+from adapters.refs import parse_reference
+from serving.commands import diff, inspecting, promoting, publishing, tables
 from serving.commands.options import InEmbeddings, Json, Name, Reference, connect, space_of
-from serving.errors import Conflict
-from serving.registry.records import DEFAULT_ALIAS
 
 app = typer.Typer()
-_WAS = re.compile(r"was version (\d+)")
+for group in (publishing.app, inspecting.app, promoting.app, diff.app):
+    app.add_typer(group)
 
 
 @app.command()
@@ -58,56 +55,41 @@ def rm(ctx: typer.Context, reference: Reference, embedding: InEmbeddings = False
 
 
 @app.command()
-def alias(
+def tag(
     ctx: typer.Context,
-    name: Name,
-    alias_name: Annotated[str, typer.Argument(metavar="ALIAS")],
-    version: Annotated[int | None, typer.Argument(min=1)] = None,
+    reference: Reference,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG=VALUE...", help="Set these.")] = None,
     *,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove the alias.")] = False,
+    remove: Annotated[list[str] | None, typer.Option("--remove", metavar="TAG", help="Take one away.")] = None,
     embedding: InEmbeddings = False,
+    as_json: Json = False,
 ) -> None:
-    """Point an alias at a version, or remove it."""
-    if delete == (version is not None):
-        raise typer.BadParameter("give a VERSION, or --delete", param_hint="VERSION")
+    """Tag a version; its other tags stay. Without tags, show those that it has."""
+    given = tables.pairs(tags or (), "TAG=VALUE")
     with connect(ctx) as client:
         space = space_of(client, embedding=embedding)
-        before = space.show(name)
-        if version is None:
-            space.delete_alias(name, alias_name, if_match=before["revision"])
-            tables.done(f"{name}: {alias_name} removed")
-        else:
-            space.set_alias(name, alias_name, version, if_match=before["revision"])
-            tables.done(_moved(name, alias_name, before["aliases"].get(alias_name), version))
+        found = space.show(reference)["selected"]
+        if found is None:
+            raise typer.BadParameter(f"{reference} has no versions to tag", param_hint="NAME")
+        kept = {tag: value for tag, value in found["tags"].items() if tag not in (remove or ())}
+        if given or remove:
+            name = parse_reference(reference).name
+            found = space.set_tags(name, found["version"], {**kept, **given})["selected"] or found
+    if as_json:
+        tables.print_json(found["tags"])
+    else:
+        tables.table(("TAG", "VALUE"), sorted(found["tags"].items()))
 
 
 @app.command()
-def promote(ctx: typer.Context, reference: Reference, embedding: InEmbeddings = False) -> None:
-    """Point `prod` at a version, or at the newest."""
+def history(ctx: typer.Context, name: Name, embedding: InEmbeddings = False, as_json: Json = False) -> None:
+    """Show what was done to a name, newest first: by whom, and how it was before."""
     with connect(ctx) as client:
-        space = space_of(client, embedding=embedding)
-        found = space.show(reference)
-        newest = found["versions"][-1] if found["versions"] else None
-        wanted = found["selected"] if "@" in reference else newest
-        if wanted is None:
-            raise Conflict(f"{found['name']!r} has no versions to promote")
-        space.set_alias(found["name"], DEFAULT_ALIAS, wanted["version"], if_match=found["revision"])
-    tables.done(_moved(found["name"], DEFAULT_ALIAS, found["aliases"].get(DEFAULT_ALIAS), wanted["version"]))
-
-
-@app.command()
-def rollback(ctx: typer.Context, name: Name, embedding: InEmbeddings = False) -> None:
-    """Point `prod` at what it pointed at before; versions retired since are passed over."""
-    with connect(ctx) as client:
-        space = space_of(client, embedding=embedding)
-        found = space.show(name)
-        present = found["aliases"].get(DEFAULT_ALIAS)
-        held = {version["version"] for version in found["versions"]}
-        before = next((v for v in pointed_at(space.history(name), name) if v != present and v in held), None)
-        if before is None:
-            raise Conflict(f"{name!r} has no earlier {DEFAULT_ALIAS} to go back to", code="no_earlier_version")
-        space.set_alias(name, DEFAULT_ALIAS, before, if_match=found["revision"])
-    tables.done(_moved(name, DEFAULT_ALIAS, present, before))
+        found = space_of(client, embedding=embedding).history(name)
+    if as_json:
+        tables.print_json({"items": found})
+    else:
+        tables.print_history(found)
 
 
 @app.command()
@@ -136,18 +118,3 @@ def pull(
             return
         nbytes = space_of(client, embedding=embedding).fetch(reference, target)
     tables.done(f"{target}  {tables.size(nbytes)}")
-
-
-def pointed_at(history: Sequence[EventAnswer], name: str) -> Iterator[int]:
-    """The versions that `prod` pointed at before each of its moves, latest move first."""
-    for event in history:
-        if event["subject"] == f"{name}@{DEFAULT_ALIAS}" and (match := _WAS.search(event["detail"])):
-            yield int(match[1])
-
-
-def _moved(name: str, alias: str, before: int | None, after: int) -> str:
-    if before == after:
-        return f"{name}: {alias} is at version {after} already"
-    return (
-        f"{name}: {alias} moved from version {before} to {after}" if before else f"{name}: {alias} is version {after}"
-    )

@@ -1,6 +1,7 @@
 """Arguments that several commands share, and the service that they talk to."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,12 +30,20 @@ Convertible = Annotated[
     ),
 ]
 Data = Annotated[Path | None, typer.Option(help="Work on this data folder, without HTTP.")]
-Tenant = Annotated[str, typer.Option(help="Whose keys, with --data.")]
-DatabaseUrl = Annotated[str, typer.Option(help="PostgreSQL URL; default: SQLite in the data folder.")]
+DatabaseUrl = Annotated[
+    str, typer.Option(envvar="CHORUS_DATABASE_URL", help="PostgreSQL URL; default: SQLite in the data folder.")
+]
+BlobUrl = Annotated[
+    str,
+    typer.Option(envvar="CHORUS_BLOB_URL", help="s3://bucket/prefix, gs://... or az://...; default: the data folder."),
+]
 Fitting = Annotated[Path | None, typer.Option("--backbone", help="Backbone folder; default: ask the service.")]
 Labels = Annotated[str, typer.Option(metavar="A,B,...", help="Label names, for PEFT folders, which carry none.")]
 ProblemType = Annotated[Literal["", "single_label", "multi_label", "regression", "token"], typer.Option()]
 Port = Annotated[int, typer.Option(min=1, max=65535)]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])?")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,14 @@ def from_json(text: str, hint: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is not JSON: {error}", param_hint=hint) from error
+
+
+def seconds(text: str, hint: str) -> float:
+    """`90s`, `30m`, `12h`, `30d` or plain seconds; raises `typer.BadParameter`."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a duration: write 90s, 30m, 12h or 30d", param_hint=hint)
+    return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
 def split(text: str) -> tuple[str, ...] | None:

@@ -26,7 +26,7 @@ from serving.commands import tables
 from serving.commands.packages import Ready, publish
 from serving.errors import Conflict, NotFound
 from serving.registry.absence import missing_name
-from serving.registry.records import NameRecord, Resolved, Space, Version
+from serving.registry.records import NameRecord, Quota, Resolved, Space, Version
 
 _LONGEST = 40  # characters of a part's own name: the target's may stand before it in the same segment
 _INVALID = re.compile(r"[^a-z0-9._]+")
@@ -125,6 +125,10 @@ class _Parts:
     def active_embedding(self, tenant: str) -> str | None:
         """The backbone's own vocabulary."""
         return None
+
+    def quota(self, tenant: str) -> Quota:
+        """The service looks at it."""
+        return Quota()
 
     def ready(self) -> bool:
         """Always."""

@@ -8,8 +8,8 @@ from serving.api.answers import KeyAnswer, NewKeyAnswer
 from serving.api.keys import key_answer
 from serving.config import ServiceSettings
 from serving.registry.database import Database
-from serving.tenancy.keys import KeyRecord, create_key
-from serving.tenancy.store import KeyStore, StoredKey
+from serving.tenancy.keys import create_key, record_of, rotate_key
+from serving.tenancy.store import KeyStore
 
 _BY = "chorus key"  # whom the audit names
 
@@ -21,14 +21,20 @@ class StoredKeys:
         self._store = store
         self._tenant = tenant
 
-    def create(self, scopes: Sequence[str], label: str = "") -> NewKeyAnswer:
+    def create(self, scopes: Sequence[str], label: str = "", *, expires_in_s: float | None = None) -> NewKeyAnswer:
         """Make a key; raises `Unprocessable` where tenant or scopes are wrong."""
-        made = create_key(self._store, self._tenant, frozenset(scopes), label, by=_BY)
+        expires = None if expires_in_s is None else self._store.now() + expires_in_s
+        made = create_key(self._store, self._tenant, frozenset(scopes), label, by=_BY, expires=expires)
         return {**key_answer(made.record), "secret": made.secret}
 
     def list(self) -> list[KeyAnswer]:
         """Every key of the tenant, revoked ones too."""
-        return [key_answer(_record(key)) for key in self._store.of(self._tenant)]
+        return [key_answer(record_of(key)) for key in self._store.of(self._tenant)]
+
+    def rotate(self, key_id: str, grace_s: float) -> NewKeyAnswer:
+        """Make a key in another one's place; raises `NotFound`, `Conflict` and `Unprocessable`."""
+        made = rotate_key(self._store, self._tenant, key_id, grace_s, by=_BY)
+        return {**key_answer(made.record), "secret": made.secret}
 
     def revoke(self, key_id: str) -> None:
         """Revoke a key; raises `NotFound`."""
@@ -38,7 +44,7 @@ class StoredKeys:
 def any_key(data: Path, database_url: str) -> bool:
     """Whether the registry of a data folder holds a key that is good."""
     with open_store(data, database_url) as store:
-        return any(not key.revoked for key in store.since(-1)[1])
+        return any(key.live(store.now()) for key in store.since(-1)[1])
 
 
 @contextmanager
@@ -50,7 +56,3 @@ def open_store(data: Path, database_url: str) -> Iterator[KeyStore]:
         yield KeyStore(database)
     finally:
         database.close()
-
-
-def _record(key: StoredKey) -> KeyRecord:
-    return KeyRecord(key.key_id, key.tenant, key.scopes, key.label, key.created, key.revoked)

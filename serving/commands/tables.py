@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -152,39 +153,15 @@ def composed(composition: target_answers.CompositionAnswer) -> str:
     return text + vocabulary + ("" if composition["head"] is None else f"  head {composition['head']}")
 
 
-def print_residency(found: answers.ResidencyAnswer) -> None:
-    """`chorus ps`: what lies where, then each replica's budgets."""
+def print_history(found: Sequence[answers.EventAnswer]) -> None:
+    """`chorus history`: one line per change, newest first."""
     table(
-        ("REPLICA", "NAME", "TIER", "SIZE", "LEASES", "PINNED", "HITS", "LOADS"),
+        ("AT", "ACTOR", "ACTION", "SUBJECT", "DETAIL", "REQUEST"),
         [
-            (
-                replica["replica"],
-                ", ".join(entry["references"]) or entry["digest"],
-                entry["tier"],
-                size(entry["bytes"]),
-                str(entry["leases"]),
-                "yes" if entry["pinned"] else "",
-                str(entry["hits"]),
-                str(entry["loads"]),
-            )
-            for replica in found["replicas"]
-            for entry in replica["entries"]
+            (item["at"], item["actor"], item["action"], item["subject"], item["detail"], item["request_id"])
+            for item in found
         ],
-        right=frozenset({"SIZE", "LEASES", "HITS", "LOADS"}),
     )
-    for replica in found["replicas"]:
-        tiers = "  ".join(
-            f"{tier} {size(replica['used'].get(tier, 0))} of {size(budget)}"
-            for tier, budget in replica["budgets"].items()
-        )
-        state = "ready" if replica["ready"] else "not ready"
-        note(f"{replica['replica']}: {state}  {tiers}  queued {replica['queued']}  running {replica['running']}")
-
-
-def print_replicas(found: answers.ReplicasAnswer) -> None:
-    """What each replica made of an action."""
-    done(f"{found['action']} {found['name']}@{found['version']}")
-    table(("REPLICA", "OUTCOME"), sorted(found["replicas"].items()))
 
 
 def print_keys(found: Sequence[answers.KeyAnswer]) -> None:
@@ -212,6 +189,17 @@ def print_prediction(inputs: Sequence[str], answer: PredictAnswer) -> None:
     members = [f"{item['name']}@{item['version']}" for item in answer["target"].get("adapters", ())]
     total = answer["timing_ms"].get("total")
     note(f"{'+'.join(members) or 'base'}  {answer['task']}" + ("" if total is None else f"  {total:.1f} ms"))
+
+
+def pairs(items: Iterable[str], form: str) -> dict[str, str]:
+    """What `NAME=VALUE` arguments say; raises `typer.BadParameter`."""
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{item!r} is not {form}", param_hint=form)
+        found[name] = value
+    return found
 
 
 def size(nbytes: int) -> str:

@@ -11,7 +11,7 @@ from adapters.backbone import Backbone
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier
 from adapters.cache.host import HostTier
-from serving.config import ServiceSettings
+from serving.config import BatchSettings, ServiceSettings
 from serving.engine.folder import Claim, claim
 from serving.engine.forward import BackboneForward, Forward
 from serving.engine.loading import Loader
@@ -19,7 +19,7 @@ from serving.errors import BadRequest
 from serving.scheduler.batcher import Budget
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-BATCH_SHARE = 0.5  # of the device room for one batch: into the rest come the next batch's adapters meanwhile
+BATCH_SHARE = 0.5  # of the device room for one batch: neither pins nor floors may take it; the rest is for the next
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Parts:
     budget: Budget
     max_queued: int
     release: Callable[[], None]  # called last, at `close`
+    step_s: float = BatchSettings.step_s  # how long a step should take
 
 
 def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
@@ -60,4 +61,5 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
         budget=Budget(settings.batch.max_rows, settings.batch.max_tokens, int(device.budget * BATCH_SHARE)),
         max_queued=settings.batch.max_queued,
         release=folder.release,
+        step_s=settings.batch.step_s,
     )

@@ -4,33 +4,54 @@
 to the loop, or tells an operator what is here.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from adapters.cache.rooms import Room
 from adapters.cache.tiered import Lease, TieredCache
 from adapters.errors import AdapterError
 from adapters.refs import AdapterRef
 from serving.config import ServiceSettings
-from serving.engine.build import Parts, parts_of
+from serving.engine.build import BATCH_SHARE, Parts, parts_of
 from serving.engine.forward import Work
-from serving.errors import EngineFailed, NotFound, NotReady, ServiceError, from_library
-from serving.metrics import CacheCounts, EngineMetrics, render
-from serving.request import Reduced, Refusal, ReplicaReport, Reply, ResidencyEntry, Result, Ticket, Timing
+from serving.engine.pins import Pins
+from serving.engine.refusals import refusals
+from serving.engine.telling import counts_of, entries_of, methods_of
+from serving.errors import EngineFailed, NotFound, ServiceError, from_library
+from serving.logs import log
+from serving.metrics import EngineMetrics, render
+from serving.readings import CacheCounts
+from serving.registry.records import PUBLIC
+from serving.request import (
+    Desired,
+    Reduced,
+    Refusal,
+    ReplicaReport,
+    Reply,
+    Result,
+    TenantLine,
+    Ticket,
+    Timing,
+)
 from serving.scheduler.loop import Loop
+from serving.scheduler.pace import Pace
 from serving.scheduler.queue import FairQueue
 from serving.scheduler.replies import refusal
 from serving.scheduler.waiting import Picked, Sink
 
 LOAD_SECONDS = 30.0  # how long an operator's preload waits
+TOP_LINES = 20  # tenants whose queue a report tells
 
 
 class Engine:
-    """One replica. Any thread may call any method; `preload`, `pin` and `close` wait, the others do not."""
+    """One replica. Any thread may call any method; `preload`, `pin`, `room`, `drain` and `close` wait, the others do not."""
 
     def __init__(self, parts: Parts, replica: str = "engine", clock: Callable[[], float] = time.monotonic) -> None:
         self.replica = replica
@@ -38,10 +59,19 @@ class Engine:
         self._parts = parts
         self._clock = clock
         self._cache = TieredCache(
-            parts.disk, parts.host, parts.device, parts.loader.load, parts.source, on_change=self._changed, clock=clock
+            parts.disk,
+            parts.host,
+            parts.device,
+            parts.loader.load,
+            parts.source,
+            on_change=self._changed,
+            clock=clock,
+            loose=BATCH_SHARE,
         )
-        queue = FairQueue(parts.layers, parts.max_queued, clock)
-        self._loop = Loop(self, queue, parts.budget, metrics=self.metrics, replica=replica, clock=clock)
+        self._pins = Pins(self._pin, self._cache.unpin)
+        self._desired = Desired(-1)
+        queue, pace = FairQueue(parts.layers, parts.max_queued, clock), Pace(parts.layers, parts.step_s)
+        self._loop = Loop(self, queue, parts.budget, pace, metrics=self.metrics, replica=replica, clock=clock)
         self._ending = ExitStack()  # the last one first
         self._ending.callback(parts.release)
         self._ending.callback(self._cache.close)
@@ -62,8 +92,8 @@ class Engine:
         """Queue tickets. `sink` gets each reply once, those that finished together as one group, from any thread."""
         own, foreign = list[Ticket](), list[Ticket]()
         for ticket in tickets:
-            (own if all(ref.tenant == ticket.tenant for ref in ticket.refs) else foreign).append(ticket)
-        if foreign:  # the gateway resolves names for the caller's tenant only: a bug, or an attack
+            (own if all(ref.tenant in (ticket.tenant, PUBLIC) for ref in ticket.refs) else foreign).append(ticket)
+        if foreign:  # the gateway resolves names of the caller's tenant and public ones only: a bug, or an attack
             sink(tuple(Refusal(ticket.id, NotFound.code, "no such adapter", self.replica) for ticket in foreign))
         self._loop.submit(own, sink)
 
@@ -76,6 +106,7 @@ class Engine:
         with ExitStack() as held:
             leased = [(row, self._lease(row, held)) for row in rows]
             meanwhile()
+            self.metrics.mixed([methods_of(lease) for _, lease in leased if lease is not None])
             work = [Work(row.waiting.ticket, lease.resident) for row, lease in leased if lease is not None]
             began = self._clock()
             shares = self._parts.forward.run(work) if work else []
@@ -94,9 +125,13 @@ class Engine:
         """Bytes on the device of each reference if all are resident now, else None."""
         return self._parts.loader.device_bytes(refs) if self._cache.ready(refs) else None
 
-    def prefetch(self, refs: tuple[AdapterRef, ...]) -> None:
-        """Start to bring in what is missing."""
-        self._cache.prefetch(refs)
+    def prefetch(self, refs: tuple[AdapterRef, ...], tenant: str) -> None:
+        """Start to bring in what is missing, in a tenant's turn."""
+        self._cache.prefetch(refs, tenant)
+
+    def moved(self, ref: AdapterRef) -> int:
+        """Bytes that bringing in a reference has moved."""
+        return self._parts.loader.moved(ref)
 
     def failure(self, refs: tuple[AdapterRef, ...]) -> ServiceError | None:
         """Why these can not be leased together: a load that failed a moment ago, or no room for all."""
@@ -105,58 +140,105 @@ class Engine:
 
     def preload(self, ref: AdapterRef, timeout_s: float = LOAD_SECONDS) -> str:
         """Load a package and wait; the tier it is in then. Raises `ServiceError`."""
-        with _refusals(ref):
+        with refusals(ref):
             self._cache.acquire((ref,), timeout_s).release()
         return self._cache.tier(ref)
 
     def pin(self, ref: AdapterRef, timeout_s: float = LOAD_SECONDS) -> str:
-        """Load a package and keep it until `unpin` or `unload`; the tier it is in then. Raises `ServiceError`."""
-        with _refusals(ref):
-            self._cache.pin(ref, timeout_s)
-        return self._cache.tier(ref)
+        """Load a package and keep it until `unpin`, `unload`, or another revision of `desire`; the tier it is in then.
+
+        Raises `ServiceError`.
+        """
+        tier = self._pin(ref, timeout_s)
+        self._pins.noted(ref, pinned=True)
+        return tier
+
+    def room(self, refs: Sequence[AdapterRef], timeout_s: float = LOAD_SECONDS) -> tuple[int, int]:
+        """Bytes that pinning these needs, and bytes that may still be pinned; what was never here is loaded for it.
+
+        Pins may take what is left beside the room of one batch. Raises `ServiceError` as `pin` does.
+        """
+        with refusals(*refs):
+            return self._cache.room(refs, timeout_s)
+
+    def desire(self, desired: Desired) -> None:
+        """Serve tenants by these shares (weights, floors, ceilings) from now on, and have `reconcile` bring about the pins.
+
+        Only a newer revision than the last is listened to: who tells an older one is behind.
+        """
+        if desired.revision <= self._desired.revision:
+            return
+        before, self._desired = self._desired, desired
+        self._pins.desire(desired.pins)
+        if desired.shares == before.shares:
+            return
+        weights = {tenant: share.weight for tenant, share in desired.shares}
+        self._loop.share(weights)
+        self.metrics.tenants.prefer(weights.__contains__)
+        rooms = {tenant: Room(share.floor, share.ceiling) for tenant, share in desired.shares}
+        kept = self._cache.share(rooms, weights)
+        if kept < 1.0:
+            text = "the floors of all tenants ask for more than the device has beside pins and one batch: all are cut"
+            log("engine", text, level=logging.WARNING, kept=round(kept, 3), device=self._cache.budgets["device"])
+
+    def reconcile(self) -> None:
+        """Pin what is desired and not pinned yet, and let go of the rest; waits for loads."""
+        self._pins.reconcile()
+
+    @property
+    def warm(self) -> bool:
+        """Whether everything that was desired to be pinned is, or was refused; and work is taken at all."""
+        return self._pins.warm and not self._loop.draining
+
+    @property
+    def revision(self) -> int:
+        """Of the desired state that this engine works on; -1 before the first."""
+        return self._desired.revision
 
     def unpin(self, ref: AdapterRef) -> None:
         """Let a package be evicted again."""
+        self._pins.noted(ref, pinned=False)
         self._cache.unpin(ref)
 
     def unload(self, ref: AdapterRef) -> str:
         """Unpin a package and take it out of host and device: `unloaded`, `in use`, or `not resident`."""
-        self._cache.unpin(ref)
+        self.unpin(ref)
         if self._cache.evict(ref):
             return "unloaded"
         return "not resident" if self._cache.tier(ref) == "disk" else "in use"
 
     def retire(self, ref: AdapterRef) -> None:
         """Have a package leave every tier once its last lease ends."""
+        self._pins.noted(ref, pinned=False)
         self._cache.retire(ref)
 
     def report(self) -> ReplicaReport:
         """What is here and what waits; cheap enough to be asked every second."""
         queued, running = self._loop.load
         alive = self._loop.alive
+        _, tenants, lines = self.waiting(TOP_LINES)
+        held = self._cache.held
         return ReplicaReport(
             replica=self.replica,
             ready=alive,
             budgets=self._cache.budgets,
             used=self._cache.used,
             counters=self._cache.counters().flat(),
-            entries=tuple(
-                ResidencyEntry(
-                    held.ref.tenant,
-                    held.ref.digest,
-                    held.tier,
-                    held.nbytes,
-                    held.leases,
-                    held.pinned,
-                    held.hits,
-                    held.loads,
-                )
-                for held in self._cache.residency()
-            ),
+            entries=entries_of(self._cache.residency()),
             queued=queued,
             running=running,
             faults=() if alive else ("the forward thread does not run",),
+            lines=tuple(replace(line, nbytes=held.get(line.tenant, 0)) for line in lines),
+            waiting_tenants=tenants,
+            cost_per_s=self._loop.rate,
+            draining=self._loop.draining,
+            floors_kept=self._cache.floors_kept,
+            pins_refused=self._pins.refused,
         )
+
+    def waiting(self, limit: int) -> tuple[int, int, tuple[TenantLine, ...]]:
+        """Layers x tokens of all that waits, how many tenants wait, and the costliest lines."""
+        return self._loop.lines(limit)
 
     def metrics_text(self) -> str:
         """The engine's metrics as Prometheus text."""
@@ -166,9 +248,28 @@ class Engine:
         """Every breach of the books of queue, loop and cache; empty when sound."""
         return (*self._loop.check(), *self._cache.check())
 
+    @property
+    def max_queued(self) -> int:
+        """Rows that may wait at once."""
+        return self._parts.max_queued
+
+    @property
+    def layers(self) -> int:
+        """Of the backbone: a token costs as many units."""
+        return self._parts.layers
+
+    def drain(self, timeout_s: float) -> bool:
+        """Take no new tickets, and wait until all that are here are answered; False where the time ran out."""
+        return self._loop.drain(timeout_s)
+
     def close(self) -> None:
         """Stop after the present step; rows that wait are refused as not ready. A second call does nothing."""
         self._ending.close()
+
+    def _pin(self, ref: AdapterRef, timeout_s: float = LOAD_SECONDS) -> str:
+        with refusals(ref):
+            self._cache.pin(ref, timeout_s)
+        return self._cache.tier(ref)
 
     def _lease(self, row: Picked, held: ExitStack) -> Lease | None:
         try:
@@ -192,25 +293,4 @@ class Engine:
         self._loop.poke()
 
     def _cache_counts(self) -> CacheCounts:
-        counters = self._cache.counters()
-        return CacheCounts(
-            evictions=counters.evictions,
-            loaded_bytes=counters.bytes_loaded,
-            resident_bytes=self._cache.used,
-            hits=counters.hits,
-            misses=counters.misses,
-            loads=counters.loads,
-            load_failures=counters.load_failures,
-            load_seconds=counters.load_seconds,
-        )
-
-
-@contextmanager
-def _refusals(ref: AdapterRef) -> Iterator[None]:
-    """Errors of the cache as refusals."""
-    try:
-        yield
-    except AdapterError as error:
-        raise from_library(error) from error
-    except TimeoutError as error:
-        raise NotReady(f"{ref} was not loaded in time: everything that could make room is in use") from error
+        return counts_of(self._cache, len(self._pins.refused))

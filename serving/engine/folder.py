@@ -20,7 +20,7 @@ class Claim:
 
 
 def claim(parent: Path) -> Claim:
-    """The first of `parent/0`, `parent/1`, ... that no other process holds."""
+    """The first of `parent/0`, `parent/1`, ... that no other process holds; raises `OSError` where the disk refuses."""
     parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count():
         descriptor = os.open(parent / f"{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -29,5 +29,8 @@ def claim(parent: Path) -> Claim:
         except BlockingIOError:
             os.close(descriptor)
             continue
+        except OSError:
+            os.close(descriptor)
+            raise
         return Claim(parent / str(number), descriptor)
     raise AssertionError  # the count never ends

@@ -30,29 +30,36 @@ class Loader:
         self._dtype = dtype
         self._base = base
         self._device_bytes: dict[tuple[str, str], int] = {}
+        self._moved: dict[tuple[str, str], int] = {}
 
     def load(self, ref: AdapterRef, path: Path) -> Entry:
         """A folded `Adapter`, or a `TokenEmbedding`, which stays on the host; raises `InvalidPackage` or `Misfit`."""
         package = native.read(path)
         _fit(package, self._profile)
         if package.manifest.embedding is not None:
-            self._remember(ref, 0)
-            return token_embedding(package, self._dtype)
+            embedding = token_embedding(package, self._dtype)
+            self._remember(ref, 0, embedding.nbytes)
+            return embedding
         with torch.no_grad():
             adapter = fold(package, self._profile, self._dtype, self._base)
-        self._remember(ref, -(-adapter.flat.numel() // ALIGN) * ALIGN * self._dtype.itemsize)
+        slot = -(-adapter.flat.numel() // ALIGN) * ALIGN * self._dtype.itemsize
+        self._remember(ref, slot, slot)
         return adapter
 
     def device_bytes(self, refs: Iterable[AdapterRef]) -> Mapping[AdapterRef, int]:
         """Bytes of each reference on the device."""
         return {ref: self._device_bytes.get(ref.key, 0) for ref in refs}
 
-    def _remember(self, ref: AdapterRef, nbytes: int) -> None:
-        known = self._device_bytes
-        known.pop(ref.key, None)
-        known[ref.key] = nbytes
-        if len(known) > MAX_KNOWN:
-            del known[next(iter(known))]
+    def moved(self, ref: AdapterRef) -> int:
+        """Bytes that bringing in a reference has moved, wherever it is used."""
+        return self._moved.get(ref.key, 0)
+
+    def _remember(self, ref: AdapterRef, device: int, moved: int) -> None:
+        for known, nbytes in ((self._device_bytes, device), (self._moved, moved)):
+            known.pop(ref.key, None)
+            known[ref.key] = nbytes
+            if len(known) > MAX_KNOWN:
+                del known[next(iter(known))]
 
 
 def _fit(package: Package, profile: BackboneProfile) -> None:

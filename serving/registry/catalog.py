@@ -4,36 +4,35 @@ Versions count from 1 per (tenant, space, name) and never change; aliases move b
 revision. All methods are synchronous: call them from a thread.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from adapters.architectures.profile import BackboneProfile
-from adapters.manifest import from_json, to_json
-from adapters.refs import Reference
-from serving.errors import Conflict, PreconditionFailed
-from serving.registry.absence import missing_name, missing_selector
-from serving.registry.database import Database, Write
-from serving.registry.lookup import Delta, NameKey, name_is, read_delta, read_history, read_name
-from serving.registry.members import free, hold, refuse_held, refuse_other_kind, taken
+from serving.errors import Conflict
+from serving.registry import actives, aliases, quarantine, replays, tags, versions
+from serving.registry.absence import refuse_quarantined
+from serving.registry.change import Change, columns
+from serving.registry.lookup import name_is
+from serving.registry.members import taken
+from serving.registry.reading import Reading
 from serving.registry.records import (
     DEFAULT_ALIAS,
     DEFAULT_EMBEDDING,
-    AuditEntry,
     CheckReport,
     Member,
     NameRecord,
+    Once,
     Published,
     Space,
-    Version,
+    owner_of,
 )
-from serving.registry.tables import ACTIVE_EMBEDDINGS, ALIASES, AUDIT, META, NAMES, PINS, VERSIONS
+from serving.registry.tables import META, PINS
 
-_HISTORY = 1_000  # audit rows that one question returns
+_SERVICE = "chorus"  # whom the audit names where nobody asked
 T = TypeVar("T")
 
 
@@ -57,39 +56,26 @@ class Committed(Generic[T]):
 
     value: T
     revision: int
+    replayed: bool = False  # nothing was written: the same write, with the same idempotency key, was done before
 
 
-class Catalog:
-    """Names, versions, aliases, pins and active embeddings in SQL."""
-
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
-        self._database = database
-        self._clock = clock
-        self._parse = lru_cache(maxsize=4096)(from_json)  # by text: manifests of one version are read over and over
+class Catalog(Reading):
+    """Names, versions, aliases, tags, pins, quarantine and active embeddings in SQL, and the audit of all of them."""
 
     def bind(self, profile: BackboneProfile) -> None:
         """Remember the backbone, or raise `Conflict` where the registry was made for another one."""
-        with self._database.write() as write:
-            held = write.connection.execute(select(META.c.backbone_id, META.c.backbone_digest)).one()
+        with self._change(_SERVICE) as change:
+            held = change.execute(select(META.c.backbone_id, META.c.backbone_digest)).one()
             if held.backbone_digest is None:
                 bound = {"backbone_id": profile.id, "backbone_digest": profile.digest}
-                write.connection.execute(update(META).values(bound))
+                change.execute(update(META).values(bound))
+                change.note(("", "backbone", ""), "bind", subject=profile.id, detail=profile.digest, after=bound)
             elif held.backbone_digest != profile.digest:
                 raise Conflict(
                     f"this registry was made for the backbone {held.backbone_id!r} ({held.backbone_digest}), "
                     f"not for {profile.id!r} ({profile.digest}): serve it from a data folder of its own",
                     code="other_backbone",
                 )
-
-    def since(self, revision: int) -> Delta:
-        """What changed after `revision`; 0 reads all."""
-        with self._database.read() as connection:
-            return read_delta(connection, revision, self._parse)
-
-    def history(self, tenant: str, space: Space, name: str) -> tuple[AuditEntry, ...]:
-        """Audit rows of one name, newest first."""
-        with self._database.read() as connection:
-            return read_history(connection, (tenant, space, name), _HISTORY)
 
     def add_version(
         self,
@@ -100,82 +86,102 @@ class Catalog:
         *,
         promote: bool,
         members: Sequence[Member] = (),
+        once: Once | None = None,
+        still: Callable[[], None] | None = None,
     ) -> Committed[Published]:
         """A new version, or the existing one where the name holds the same bytes; `promote` moves `prod` to it.
 
-        `members` are what a target is made of. Raises `Conflict` where the name holds another kind, and `NotFound`
-        where a member is gone.
+        `members` are what a target is made of; `still` raises where its bytes are gone (`blobs.keeping`). Raises `Conflict` where the name holds another kind or the quota is
+        used up, `NotFound` where a member is gone, and `Unprocessable` for a name or a key that is not the actor's.
         """
-        key = _own(actor, space, name)
-        _refuse_default(space, name)
-        with self._database.write() as write:
-            record = read_name(write.connection, key, self._parse)
-            refuse_other_kind(record, report.manifest.kind)
-            same = [v for v in (record.versions if record else ()) if v.ref.digest == report.digest]
-            number = same[-1].ref.version if same else self._insert(write, actor, key, report)
-            if not same:
-                hold(write, key, number, members, self._parse)
-            if promote and (record is None or record.aliases.get(DEFAULT_ALIAS) != number):
-                self._point(write, actor, key, DEFAULT_ALIAS, number, before=record)
-            version = _version_of(self._present(write.connection, key), number)
-            published = Published(version, created=not same, promoted=DEFAULT_ALIAS if promote else None)
-            return Committed(published, write.revision)
+        key = versions.nameable(actor.tenant, space, name)
+        with self._change(actor.key_id) as change:
+            if told := replays.recalled(change.write.connection, actor.tenant, once, change.at, self._parse):
+                return Committed(told, change.revision, replayed=True)
+            if still is not None:
+                still()
+            number, created = versions.publish(change, key, report, members)
+            if promote:
+                aliases.point(change, key, DEFAULT_ALIAS, number)
+            version = versions.written(change, key, number)
+            published = Published(version, created, promoted=DEFAULT_ALIAS if promote else None)
+            replays.remember(change, actor.tenant, once, published)
+            return Committed(published, change.revision)
 
-    def add_embedding(self, actor: Actor, name: str, report: CheckReport, *, activate: bool) -> Committed[Published]:
+    def add_embedding(
+        self,
+        actor: Actor,
+        name: str,
+        report: CheckReport,
+        *,
+        activate: bool,
+        once: Once | None = None,
+        still: Callable[[], None] | None = None,
+    ) -> Committed[Published]:
         """The first version of a token embedding, active from the same moment on; raises `Conflict` for a taken name."""
-        key = _own(actor, "embedding", name)
-        _refuse_default("embedding", name)
-        with self._database.write() as write:
-            if read_name(write.connection, key, self._parse) is not None:
+        key = versions.nameable(actor.tenant, "embedding", name)
+        with self._change(actor.key_id) as change:
+            if told := replays.recalled(change.write.connection, actor.tenant, once, change.at, self._parse):
+                return Committed(told, change.revision, replayed=True)
+            if still is not None:
+                still()
+            if change.name(key) is not None:
                 raise taken(name)
-            number = self._insert(write, actor, key, report)
+            number, _ = versions.publish(change, key, report, ())
             if activate:
-                self._activate(write, actor, name)
-            version = _version_of(self._present(write.connection, key), number)
-            return Committed(Published(version, created=True, promoted=None), write.revision)
+                actives.activate(change, actor.tenant, name)
+            published = Published(versions.written(change, key, number), created=True, promoted=None)
+            replays.remember(change, actor.tenant, once, published)
+            return Committed(published, change.revision)
 
     def set_alias(
         self, actor: Actor, space: Space, name: str, alias: str, version: int, *, if_match: int | None
     ) -> Committed[NameRecord]:
-        """Point an alias at a version; raises `NotFound`, or `PreconditionFailed` where `if_match` is outdated."""
-        key = _own(actor, space, name)
-        with self._database.write() as write:
-            record = self._present(write.connection, key)
-            _refuse_outdated(record, if_match)
-            _version_of(record, version)
-            if record.aliases.get(alias) != version:
-                self._point(write, actor, key, alias, version, before=record)
-            return Committed(self._present(write.connection, key), write.revision)
+        """Point an alias at a version that may be served.
+
+        Raises `NotFound`, `PreconditionFailed` where `if_match` is outdated, and `DependencyFailed` for a version in
+        quarantine.
+        """
+        with self._change(actor.key_id) as change:
+            record = versions.owned(change, actor.tenant, space, name)
+            aliases.refuse_outdated(record, if_match)
+            refuse_quarantined(versions.numbered(record, version))
+            aliases.point(change, record.key, alias, version)
+            return Committed(change.present(record.key), change.revision)
 
     def delete_alias(
         self, actor: Actor, space: Space, name: str, alias: str, *, if_match: int | None
     ) -> Committed[NameRecord]:
         """Remove an alias; raises `NotFound`, or `PreconditionFailed` where `if_match` is outdated."""
-        key = _own(actor, space, name)
-        with self._database.write() as write:
-            record = self._present(write.connection, key)
-            _refuse_outdated(record, if_match)
-            if alias not in record.aliases:
-                raise missing_selector(record, Reference(name, alias=alias))
-            write.connection.execute(delete(ALIASES).where(name_is(ALIASES, key), ALIASES.c.alias == alias))
-            self._touch(
-                write, actor, key, "unalias", subject=f"{name}@{alias}", detail=f"was version {record.aliases[alias]}"
-            )
-            return Committed(self._present(write.connection, key), write.revision)
+        with self._change(actor.key_id) as change:
+            record = versions.owned(change, actor.tenant, space, name)
+            aliases.refuse_outdated(record, if_match)
+            aliases.remove(change, record, alias)
+            return Committed(change.present(record.key), change.revision)
 
     def set_pin(self, actor: Actor, space: Space, name: str, version: int, *, pinned: bool) -> Committed[NameRecord]:
         """Pin or unpin a version; doing it twice is doing it once."""
-        key = _own(actor, space, name)
-        with self._database.write() as write:
-            record = self._present(write.connection, key)
-            _version_of(record, version)
+        with self._change(actor.key_id) as change:
+            record = versions.owned(change, actor.tenant, space, name)
+            versions.numbered(record, version)
             if pinned != (version in record.pinned):
                 if pinned:
-                    write.connection.execute(insert(PINS).values(**_columns(key), version=version))
+                    change.execute(insert(PINS).values(**columns(record.key), version=version))
                 else:
-                    write.connection.execute(delete(PINS).where(name_is(PINS, key), PINS.c.version == version))
-                self._touch(write, actor, key, "pin" if pinned else "unpin", subject=f"{name}@{version}", detail="")
-            return Committed(self._present(write.connection, key), write.revision)
+                    change.execute(delete(PINS).where(name_is(PINS, record.key), PINS.c.version == version))
+                told: dict[str, Any] = {"before": {"pinned": not pinned}, "after": {"pinned": pinned}}
+                change.touch(record.key, "pin" if pinned else "unpin", subject=f"{name}@{version}", **told)
+            return Committed(change.present(record.key), change.revision)
+
+    def set_tags(
+        self, actor: Actor, space: Space, name: str, version: int, wanted: Mapping[str, str]
+    ) -> Committed[NameRecord]:
+        """Replace the tags of a version; raises `NotFound`, or `Unprocessable` with every reason."""
+        tags.refuse_bad_tags(wanted)
+        with self._change(actor.key_id) as change:
+            record = versions.owned(change, actor.tenant, space, name)
+            tags.replace_tags(change, record, versions.numbered(record, version), wanted)
+            return Committed(change.present(record.key), change.revision)
 
     def delete(self, actor: Actor, space: Space, name: str, version: int | None) -> Committed[None]:
         """Retire a version, or all of a name; raises `Conflict` where an alias, a pin or a target holds one of them.
@@ -184,113 +190,42 @@ class Catalog:
         """
         if space == "embedding" and name == DEFAULT_EMBEDDING:
             raise Conflict(f"{name!r} is the backbone's own vocabulary and stays")
-        key = _own(actor, space, name)
-        with self._database.write() as write:
-            record = self._present(write.connection, key)
-            doomed = record.versions if version is None else (_version_of(record, version),)
-            numbers = [item.ref.version for item in doomed]
-            refuse_held(write, record, numbers)
-            free(write, key, numbers)
-            write.connection.execute(delete(VERSIONS).where(name_is(VERSIONS, key), VERSIONS.c.version.in_(numbers)))
-            for item in doomed:
-                self._touch(write, actor, key, "retire", subject=f"{name}@{item.ref.version}", detail=item.ref.digest)
+        with self._change(actor.key_id) as change:
+            record = versions.owned(change, actor.tenant, space, name)
+            doomed = record.versions if version is None else (versions.numbered(record, version),)
+            versions.retire(change, record, doomed)
             if space == "embedding" and len(doomed) == len(record.versions):
-                self._deactivate(write, actor, name)
-            return Committed(None, write.revision)
+                actives.deactivate(change, actor.tenant, name)
+            return Committed(None, change.revision)
 
     def set_active_embedding(self, actor: Actor, name: str | None) -> Committed[None]:
         """Make a token embedding the tenant's default vocabulary; None and `default` are the backbone's own."""
         chosen = None if name == DEFAULT_EMBEDDING else name
-        with self._database.write() as write:
+        with self._change(actor.key_id) as change:
             if chosen is not None:
-                self._present(write.connection, (actor.tenant, "embedding", chosen))
-            self._activate(write, actor, chosen)
-            return Committed(None, write.revision)
+                change.present((owner_of(actor.tenant, chosen), "embedding", chosen))
+            actives.activate(change, actor.tenant, chosen)
+            return Committed(None, change.revision)
 
-    def _insert(self, write: Write, actor: Actor, key: NameKey, report: CheckReport) -> int:
-        name = name_is(NAMES, key)
-        number = write.connection.execute(select(NAMES.c.next_version).where(name)).scalar_one_or_none() or 1
-        if number == 1:
-            first = insert(NAMES).values(**_columns(key), next_version=2, revision=write.revision)
-            write.connection.execute(first)
-        else:
-            write.connection.execute(update(NAMES).where(name).values(next_version=number + 1))
-        row = insert(VERSIONS).values(
-            **_columns(key),
-            version=number,
-            digest=report.digest,
-            manifest=to_json(report.manifest),
-            nbytes=report.nbytes,
-            created=self._clock(),
-            created_by=actor.key_id,
-        )
-        write.connection.execute(row)
-        self._touch(write, actor, key, "publish", subject=f"{key[2]}@{number}", detail=report.digest)
-        return number
+    def quarantine(self, digest: str, reason: str) -> Committed[bool]:
+        """Serve no version with these bytes any more, whoever's; False where that is so already."""
+        with self._change(_SERVICE) as change:
+            return Committed(quarantine.confine(change, digest, reason), change.revision)
 
-    def _point(
-        self, write: Write, actor: Actor, key: NameKey, alias: str, version: int, *, before: NameRecord | None
-    ) -> None:
-        was = before.aliases.get(alias) if before else None
-        if was is None:
-            write.connection.execute(insert(ALIASES).values(**_columns(key), alias=alias, version=version))
-        else:
-            held = (name_is(ALIASES, key), ALIASES.c.alias == alias)
-            write.connection.execute(update(ALIASES).where(*held).values(version=version))
-        detail = f"version {version}" + ("" if was is None else f", was version {was}")
-        self._touch(write, actor, key, "alias", subject=f"{key[2]}@{alias}", detail=detail)
+    def lift(self, digest: str) -> Committed[bool]:
+        """End a quarantine, as a publish of the same bytes does; False where there is none."""
+        with self._change(_SERVICE) as change:
+            return Committed(quarantine.lift(change, digest), change.revision)
 
-    def _activate(self, write: Write, actor: Actor, name: str | None) -> None:
-        mine = ACTIVE_EMBEDDINGS.c.tenant == actor.tenant
-        write.connection.execute(delete(ACTIVE_EMBEDDINGS).where(mine))
-        row = insert(ACTIVE_EMBEDDINGS).values(tenant=actor.tenant, name=name, revision=write.revision)
-        write.connection.execute(row)
-        shown = name or DEFAULT_EMBEDDING
-        self._audit(write, actor, (actor.tenant, "embedding", shown), "activate", subject=shown, detail="")
+    def note(
+        self, actor: Actor, space: Space, name: str, action: str, *, subject: str, detail: str = "", after: Any = None
+    ) -> Committed[None]:
+        """A line of the audit about something that changed nothing here, such as a gate that was not passed."""
+        with self._change(actor.key_id) as change:
+            change.note((actor.tenant, space, name), action, subject=subject, detail=detail, after=after)
+            return Committed(None, change.revision)
 
-    def _deactivate(self, write: Write, actor: Actor, name: str) -> None:
-        active = select(ACTIVE_EMBEDDINGS.c.name).where(ACTIVE_EMBEDDINGS.c.tenant == actor.tenant)
-        if write.connection.execute(active).scalar_one_or_none() == name:
-            self._activate(write, actor, None)
-
-    def _present(self, connection: Connection, key: NameKey) -> NameRecord:
-        record = read_name(connection, key, self._parse)
-        if record is None:
-            raise missing_name(key[1], key[2])
-        return record
-
-    def _touch(self, write: Write, actor: Actor, key: NameKey, action: str, *, subject: str, detail: str) -> None:
-        """Let readers see that this name changed, and the audit who changed it."""
-        write.connection.execute(update(NAMES).where(name_is(NAMES, key)).values(revision=write.revision))
-        self._audit(write, actor, key, action, subject=subject, detail=detail)
-
-    def _audit(self, write: Write, actor: Actor, key: NameKey, action: str, *, subject: str, detail: str) -> None:
-        row = insert(AUDIT).values(
-            **_columns(key), at=self._clock(), actor=actor.key_id, action=action, subject=subject, detail=detail
-        )
-        write.connection.execute(row)
-
-
-def _own(actor: Actor, space: Space, name: str) -> NameKey:
-    return (actor.tenant, space, name)
-
-
-def _refuse_default(space: Space, name: str) -> None:
-    if space == "embedding" and name == DEFAULT_EMBEDDING:
-        raise Conflict(f"{name!r} is the backbone's own vocabulary: publish under another name")
-
-
-def _columns(key: NameKey) -> dict[str, str]:
-    return dict(zip(("tenant", "space", "name"), key, strict=True))
-
-
-def _version_of(record: NameRecord, number: int) -> Version:
-    for version in record.versions:
-        if version.ref.version == number:
-            return version
-    raise missing_selector(record, Reference(record.name, version=number))
-
-
-def _refuse_outdated(record: NameRecord, if_match: int | None) -> None:
-    if if_match is not None and if_match != record.revision:
-        raise PreconditionFailed(f"{record.name!r} is at revision {record.revision}, not {if_match}: read it again")
+    @contextmanager
+    def _change(self, actor: str) -> Iterator[Change]:
+        with self._database.write() as write:
+            yield Change(write, actor, self._clock(), self._parse)

@@ -2,6 +2,7 @@
 
     first line   {"profile": {...}, "memory_bytes": n, "backbone": "..."}   -> {"ready": true}
     to check     {"path": "..."}         -> {"digest", "nbytes", "manifest", "device_bytes", "warnings"}
+    to try       {"path": "...", "input": "..."}   -> the same, and {"parameters", "matched", "untouched", "trial", "untried"}
     to build     {"build": {...}}        -> {"nbytes": n}, and then n bytes: the package of a new vocabulary
     either                               -> {"error", "message", "reasons": [...]}
 
@@ -11,9 +12,9 @@ ends, so that the next file meets a fresh process.
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,37 +29,68 @@ from adapters.formats.check import check
 from adapters.manifest import EmbeddingSpec, Manifest, Requires, to_json
 from adapters.methods.fold import fold
 from adapters.vocabulary import backbone_matrix, new_matrix
-from adapters.weights import Package
+from adapters.weights import Adapter, Package
+from serving.registry.check_attempts import Attempts
+from serving.registry.check_modules import matched, untouched
+from serving.registry.confinement import Confinement
 
 _MANY = 10_000_000  # rows; ids are checked against the matrix that is made for them
 
 
 def examine(path: Path, profile: BackboneProfile) -> dict[str, Any]:
     """The report of one package; raises `AdapterError` with every reason."""
+    return _report(*_read(path, profile))
+
+
+def inspect(path: Path, profile: BackboneProfile, text: str, attempts: Attempts) -> dict[str, Any]:
+    """The report of one package, what of the backbone it touches, and what it answers to a text."""
+    data, package, adapter = _read(path, profile)
+    trial, untried = attempts.run(package, text)
+    touched = matched(adapter, profile.geometry)
+    told = _report(data, package, adapter)
+    if trial is not None and trial.change == 0.0:
+        told["warnings"].append("it changes nothing: on the reference input the states are the bare backbone's")
+    if untried and package.manifest.kind == "adapter":
+        told["warnings"].append(f"it was not tried: {untried}")
+    return {
+        **told,
+        "parameters": sum(tensor.numel() for name, tensor in package.tensors.items() if name != native.TOKENIZER),
+        "matched": touched,
+        "untouched": untouched(touched, profile.geometry),
+        "trial": None if trial is None else asdict(trial),
+        "untried": untried,
+    }
+
+
+def _read(path: Path, profile: BackboneProfile) -> tuple[bytes, Package, Adapter | None]:
+    """A file's bytes, its package, and what a pass would need of it; None for a token embedding."""
     native.preparse(path)  # a hostile header is refused before the file is in memory
     data = path.read_bytes()
     package = native.read(data)
     if package.manifest.kind == "target":
         raise Misfit(["a target is not uploaded: PUT /v1/targets/{name} makes it of what is published"])
     check(package, profile)
-    manifest = package.manifest
+    return data, package, _folded(package, profile)
+
+
+def _report(data: bytes, package: Package, adapter: Adapter | None) -> dict[str, Any]:
     return {
         "digest": native.digest(data),
         "nbytes": len(data),
-        "manifest": to_json(manifest),
-        "device_bytes": _device_bytes(package, profile),
-        "warnings": warnings_of(manifest),
+        "manifest": to_json(package.manifest),
+        "device_bytes": 0 if adapter is None else adapter.nbytes,
+        "warnings": warnings_of(package.manifest),
     }
 
 
-def _device_bytes(package: Package, profile: BackboneProfile) -> int:
+def _folded(package: Package, profile: BackboneProfile) -> Adapter | None:
     """A token embedding stays in host memory; only what is folded takes room on the device, and must be finite there."""
     if package.manifest.kind == "embedding":
-        return 0
+        return None
     folded = fold(package, profile, torch.float32)
     if not bool(torch.isfinite(folded.flat).all()):
         raise Misfit(["the weights are finite, but fold to values that are not: a scaling is too large"])
-    return folded.nbytes
+    return folded
 
 
 def build(job: Mapping[str, Any], profile: BackboneProfile, backbone: Path | None) -> bytes:
@@ -142,7 +174,8 @@ def serve(lines: TextIO, answers: TextIO) -> None:
     hello = json.loads(lines.readline())
     profile = BackboneProfile.from_json(hello["profile"])
     backbone = None if hello["backbone"] is None else Path(hello["backbone"])
-    _confine(hello["memory_bytes"])
+    torch.set_num_threads(1)
+    attempts = Attempts(backbone, Confinement.begin(hello["memory_bytes"], backbone))
     say({"ready": True})
     for line in lines:
         try:
@@ -152,6 +185,8 @@ def serve(lines: TextIO, answers: TextIO) -> None:
                 say({"nbytes": len(data)})
                 answers.buffer.write(data)
                 answers.buffer.flush()
+            elif "input" in question:
+                say(inspect(Path(question["path"]), profile, question["input"], attempts))
             else:
                 say(examine(Path(question["path"]), profile))
         except AdapterError as error:
@@ -159,16 +194,6 @@ def serve(lines: TextIO, answers: TextIO) -> None:
         except Exception as error:  # told, and then this process has seen enough
             say(refusal_of(error))
             return
-
-
-def _confine(memory_bytes: int) -> None:
-    """Cap private memory at what is used now plus `memory_bytes`; no files, no core dumps."""
-    used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
-    cap = int(used.split()[1]) * 1024 + memory_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    torch.set_num_threads(1)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from adapters.architectures.profile import BackboneProfile
 from adapters.manifest import from_json
 from serving.errors import NotReady, ServiceError, Unprocessable, from_library
 from serving.logs import log
+from serving.registry.inspection import Inspection, Trial
 from serving.registry.records import CheckReport, MatrixJob
 
 _MODULE = "serving.registry.check_worker"
@@ -40,16 +41,19 @@ class Checker:
         *,
         memory_bytes: int = 4 << 30,
         deadline_s: float = 60.0,
+        trial_s: float = 180.0,
         start_s: float = 120.0,
         command: Sequence[str] = (sys.executable, "-m", _MODULE),
     ) -> None:
-        """`backbone` is the folder whose vocabulary new ones may copy from; None has none to copy.
+        """`backbone` is the folder whose vocabulary new ones may copy from, and on which packages are tried; or None.
 
-        `memory_bytes` is what a check may use beyond the idle worker; `command` is another worker (tests).
+        `memory_bytes` is what a check may use beyond the idle worker; `trial_s` bounds a dry run, the first of which
+        loads the backbone; `command` is another worker (tests).
         """
         folder = None if backbone is None else str(backbone.resolve())
         self._hello = {"profile": profile.to_json(), "memory_bytes": memory_bytes, "backbone": folder}
         self._deadline_s = deadline_s
+        self._trial_s = trial_s
         self._start_s = start_s
         self._command = tuple(command)
         self._process: Process | None = None
@@ -80,14 +84,23 @@ class Checker:
     async def build(self, job: MatrixJob, target: Path) -> None:
         """Make the package of a new vocabulary, written to `target`; raises as `check` does."""
         question = {"build": {name: str(v) if isinstance(v, Path) else v for name, v in vars(job).items()}}
-        await self._one_by_one(question, _nothing, _Sink(target, job.max_bytes))
+        await self._one_by_one(question, _nothing, sink=_Sink(target, job.max_bytes))
+
+    async def inspect(self, path: Path, text: str) -> Inspection:
+        """Check one file in full, look into it and try it on a text; raises as `check` does."""
+        return await self._one_by_one({"path": str(path), "input": text}, _inspection, deadline_s=self._trial_s)
 
     async def _one_by_one(
-        self, question: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T], sink: "_Sink | None" = None
+        self,
+        question: Mapping[str, Any],
+        read: Callable[[Mapping[str, Any]], T],
+        *,
+        sink: "_Sink | None" = None,
+        deadline_s: float | None = None,
     ) -> T:
         async with self._turn:
             try:
-                answer = await self._answer(question, sink)
+                answer = await self._answer(question, sink, deadline_s or self._deadline_s)
                 if "error" in answer:
                     raise _refusal(answer)
                 return read(answer)
@@ -95,28 +108,28 @@ class Checker:
                 await self._kill()
                 raise Unprocessable("the checker died on this file", code="check_failed") from error
 
-    async def _answer(self, question: Mapping[str, Any], sink: "_Sink | None") -> dict[str, Any]:
+    async def _answer(self, question: Mapping[str, Any], sink: "_Sink | None", deadline_s: float) -> dict[str, Any]:
         fresh = self._process is None
         try:
-            return await self._examined(question, sink)
+            return await self._examined(question, sink, deadline_s)
         except _DeadWorkerError:
             if fresh:
                 raise
             # It may have ended before this file came: only a worker that saw nothing else can accuse it.
             await self._kill()
-            return await self._examined(question, sink)
+            return await self._examined(question, sink, deadline_s)
 
-    async def _examined(self, question: Mapping[str, Any], sink: "_Sink | None") -> dict[str, Any]:
+    async def _examined(self, question: Mapping[str, Any], sink: "_Sink | None", deadline_s: float) -> dict[str, Any]:
         worker = await self._worker()
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(deadline_s):
                 answer = await _ask(worker, question)
                 if sink is not None and "error" not in answer:
                     await _receive(worker, answer, sink)
                 return answer
         except TimeoutError as error:
             await self._kill()
-            detail = f"the check took longer than {self._deadline_s:g} s"
+            detail = f"the check took longer than {deadline_s:g} s"
             raise Unprocessable(detail, code="check_failed") from error
         except OSError as error:  # the disk is full: what is left in the pipe belongs to nobody
             await self._kill()
@@ -213,6 +226,21 @@ def _report(answer: Mapping[str, Any]) -> CheckReport:
             warnings=tuple(answer["warnings"]),
         )
     except (KeyError, TypeError, library.InvalidPackage) as error:
+        raise _DeadWorkerError from error
+
+
+def _inspection(answer: Mapping[str, Any]) -> Inspection:
+    trial = answer.get("trial")
+    try:
+        return Inspection(
+            report=_report(answer),
+            parameters=answer["parameters"],
+            matched={kind: tuple(modules) for kind, modules in answer["matched"].items()},
+            untouched=tuple(answer["untouched"]),
+            trial=None if trial is None else Trial(**trial),
+            untried=answer["untried"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
         raise _DeadWorkerError from error
 
 

@@ -16,13 +16,15 @@ from typing import Any, Self
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text, update
 
 from serving.errors import Conflict, NotReady
 from serving.logs import log
 from serving.registry.tables import META
 
 _BUSY_MS = 5_000  # how long a statement waits for another process's lock
+_STATEMENT_S = 5.0  # how long PostgreSQL may take for one
+_MIGRATE_S = 600.0  # the same while the schema is brought up to date: an index over a long audit takes its time
 _OPEN_S = 10.0  # how long several starting processes may stand in each other's way
 _MIGRATION_LOCK = 0x43484F52  # PostgreSQL advisory lock: any number that all processes agree on
 _OWN_FAULTS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError)  # bugs, not an absent database
@@ -49,16 +51,15 @@ class Database:
         `url` is SQLAlchemy's (`sqlite:///path`, `postgresql://...`). Raises `NotReady` where the database does not
         answer, and `Conflict` where a newer release has written it.
         """
-        engine = _engine(url)
+        engine = _engine(url, statement_s=_MIGRATE_S)
         deadline = time.monotonic() + _OPEN_S
         try:
             # SQLite answers a contended switch to WAL with "locked" at once, whatever its busy timeout.
             while not _migrated(engine, last=engine.dialect.name != "sqlite" or time.monotonic() > deadline):
                 time.sleep(0.02)
-        except BaseException:
+        finally:
             engine.dispose()
-            raise
-        return cls(engine)
+        return cls(_engine(url))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -81,18 +82,24 @@ class Database:
         self._engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, statement_s: float = _STATEMENT_S) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        options = {"connect_timeout": 3, "options": "-c synchronous_commit=on -c statement_timeout=5000"}
-        return create_engine(parsed, pool_pre_ping=True, pool_timeout=5, connect_args=options)
+        return _postgres(parsed, statement_s)
     Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, pool_timeout=5)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _postgres(url: URL, statement_s: float) -> Engine:
+    try:
+        from serving.registry import postgres  # noqa: PLC0415 - its driver is an extra
+    except ModuleNotFoundError as error:
+        told = f"the database {url.render_as_string()} needs psycopg: install 'chorus[postgres]'"
+        raise Conflict(told, code="missing_extra") from error
+    return postgres.connect(url.set(drivername="postgresql+psycopg"), statement_s)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -117,7 +124,7 @@ def _migrated(engine: Engine, *, last: bool) -> bool:
     return True
 
 
-def _migrate(engine: Engine) -> None:
+def _migrate(engine: Engine, to: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with engine.begin() as connection:
@@ -125,7 +132,7 @@ def _migrate(engine: Engine) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
         except CommandError as error:
             raise Conflict(f"this registry was written by a newer release: {error}", code="newer_registry") from error
 

@@ -2,15 +2,25 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
 
 from adapters.manifest import Manifest
 from adapters.refs import AdapterRef
-from serving.registry.records import AuditEntry, NameRecord, Space, Version
-from serving.registry.tables import ACTIVE_EMBEDDINGS, ALIASES, AUDIT, META, NAMES, PINS, VERSIONS
+from serving.registry.records import NameRecord, Quota, Space, Version
+from serving.registry.tables import (
+    ACTIVE_EMBEDDINGS,
+    ALIASES,
+    META,
+    NAMES,
+    PINS,
+    QUARANTINE,
+    TAGS,
+    TENANTS,
+    VERSIONS,
+)
 
 NameKey = tuple[str, Space, str]  # tenant, space, name
 ParseManifest = Callable[[str], Manifest]
@@ -23,6 +33,8 @@ class Delta:
     revision: int
     names: Mapping[NameKey, NameRecord | None]
     active: Mapping[str, str | None]  # tenant -> active token embedding
+    last: Mapping[NameKey, int] = field(default_factory=dict)  # of a name without versions: its highest number ever
+    quotas: Mapping[str, Quota | None] = field(default_factory=dict)  # None is a tenant that was deleted
 
 
 def read_revision(connection: Connection) -> int:
@@ -36,11 +48,17 @@ def read_delta(connection: Connection, since: int, parse: ParseManifest) -> Delt
     revision = read_revision(connection)
     if revision == since:
         return Delta(since, {}, {})
+    changed = NAMES.c.revision > since
+    names = read_names(connection, changed, parse)
+    numbers = connection.execute(select(NAMES).where(changed))
     active = select(ACTIVE_EMBEDDINGS.c.tenant, ACTIVE_EMBEDDINGS.c.name).where(ACTIVE_EMBEDDINGS.c.revision > since)
+    tenants = connection.execute(select(TENANTS).where(TENANTS.c.revision > since))
     return Delta(
         revision,
-        read_names(connection, NAMES.c.revision > since, parse),
+        names,
         {row.tenant: row.name for row in connection.execute(active)},
+        {_key(row): row.next_version - 1 for row in numbers if names[_key(row)] is None},
+        {row.name: None if row.deleted else quota_of(row) for row in tenants},
     )
 
 
@@ -49,15 +67,26 @@ def read_name(connection: Connection, key: NameKey, parse: ParseManifest) -> Nam
     return read_names(connection, name_is(NAMES, key), parse).get(key)
 
 
+def read_version(connection: Connection, key: NameKey, number: int, parse: ParseManifest) -> Version | None:
+    """One version, however many its name has."""
+    name = name_is(NAMES, key)
+    tags = {row.tag: row.value for row in _rows_of(connection, TAGS, and_(name, TAGS.c.version == number))}
+    rows = _versions(connection, and_(name, VERSIONS.c.version == number))
+    return _version(rows[0], parse, tags) if rows else None
+
+
 def read_names(
     connection: Connection, where: ColumnElement[bool], parse: ParseManifest
 ) -> dict[NameKey, NameRecord | None]:
-    """Names that meet a condition on `names`, in four queries however many they are."""
+    """Names that meet a condition on `names`, in five queries however many they are."""
     versions: defaultdict[NameKey, list[Version]] = defaultdict(list)
     aliases: defaultdict[NameKey, dict[str, int]] = defaultdict(dict)
     pinned: defaultdict[NameKey, set[int]] = defaultdict(set)
-    for row in _rows_of(connection, VERSIONS, where):
-        versions[_key(row)].append(_version(row, parse))
+    tags: defaultdict[tuple[NameKey, int], dict[str, str]] = defaultdict(dict)
+    for row in _rows_of(connection, TAGS, where):
+        tags[_key(row), row.version][row.tag] = row.value
+    for row in _versions(connection, where):
+        versions[_key(row)].append(_version(row, parse, tags[_key(row), row.version]))
     for row in _rows_of(connection, ALIASES, where):
         aliases[_key(row)][row.alias] = row.version
     for row in _rows_of(connection, PINS, where):
@@ -66,35 +95,53 @@ def read_names(
     for row in connection.execute(select(NAMES).where(where)):
         key = _key(row)
         ordered = tuple(sorted(versions[key], key=lambda version: version.ref.version))
-        record = NameRecord(*key, ordered, aliases[key], frozenset(pinned[key]), row.revision)
+        last = row.next_version - 1
+        record = NameRecord(*key, ordered, aliases[key], frozenset(pinned[key]), row.revision, last)
         found[key] = record if ordered else None
     return found
 
 
-def read_history(connection: Connection, key: NameKey, limit: int) -> tuple[AuditEntry, ...]:
-    """Audit rows of one name, newest first."""
-    query = select(AUDIT).where(name_is(AUDIT, key)).order_by(AUDIT.c.id.desc()).limit(limit)
-    return tuple(
-        AuditEntry(row.at, row.actor, row.tenant, row.action, row.subject, row.detail)
-        for row in connection.execute(query)
-    )
+def read_quota(connection: Connection, tenant: str) -> Quota:
+    """What a tenant may use now."""
+    mine = and_(TENANTS.c.name == tenant, TENANTS.c.deleted.is_(False))
+    row = connection.execute(select(TENANTS).where(mine)).one_or_none()
+    return Quota() if row is None else quota_of(row)
 
 
-def name_is(table: Table, key: NameKey) -> ColumnElement[bool]:
+def quota_of(row: Row[Any]) -> Quota:
+    """The quota in a row of `tenants`."""
+    return Quota(**{column.name: getattr(row, column.name) for column in fields(Quota)})
+
+
+def name_is(table: Table, key: tuple[str, str, str]) -> ColumnElement[bool]:
     """The condition that a row of any table belongs to a name."""
     tenant, space, name = key
     return and_(table.c.tenant == tenant, table.c.space == space, table.c.name == name)
 
 
 def _rows_of(connection: Connection, table: Table, where: ColumnElement[bool]) -> list[Row[Any]]:
-    same_name = and_(table.c.tenant == NAMES.c.tenant, table.c.space == NAMES.c.space, table.c.name == NAMES.c.name)
-    return list(connection.execute(select(table).join(NAMES, same_name).where(where)))
+    return list(connection.execute(select(table).join(NAMES, _same_name(table)).where(where)))
+
+
+def _versions(connection: Connection, where: ColumnElement[bool]) -> list[Row[Any]]:
+    query = (
+        select(VERSIONS, QUARANTINE.c.reason)
+        .join(NAMES, _same_name(VERSIONS))
+        .outerjoin(QUARANTINE, QUARANTINE.c.digest == VERSIONS.c.digest)
+        .where(where)
+    )
+    return list(connection.execute(query))
+
+
+def _same_name(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.tenant == NAMES.c.tenant, table.c.space == NAMES.c.space, table.c.name == NAMES.c.name)
 
 
 def _key(row: Row[Any]) -> NameKey:
     return (row.tenant, cast("Space", row.space), row.name)
 
 
-def _version(row: Row[Any], parse: ParseManifest) -> Version:
+def _version(row: Row[Any], parse: ParseManifest, tags: dict[str, str]) -> Version:
     ref = AdapterRef(row.tenant, row.name, row.version, row.digest)
-    return Version(ref, cast("Space", row.space), parse(row.manifest), row.nbytes, row.created, row.created_by)
+    space, manifest = cast("Space", row.space), parse(row.manifest)
+    return Version(ref, space, manifest, row.nbytes, row.created, row.created_by, tags, row.reason)

@@ -2,60 +2,67 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from adapters.refs import Reference
 from serving.errors import Conflict
 from serving.registry.absence import missing_name, missing_selector
-from serving.registry.database import Write
-from serving.registry.lookup import NameKey, ParseManifest, name_is, read_name
-from serving.registry.records import Member, NameRecord
-from serving.registry.tables import MEMBERS
+from serving.registry.actives import others_with
+from serving.registry.change import Change, columns
+from serving.registry.lookup import NameKey, name_is
+from serving.registry.records import PUBLIC, Member, NameRecord, owner_of
+from serving.registry.tables import BORROWED, MEMBERS
 
 _SHOWN = 10  # holders that a refusal names
 
 
-def hold(write: Write, key: NameKey, version: int, members: Sequence[Member], parse: ParseManifest) -> None:
+def hold(change: Change, key: NameKey, version: int, members: Sequence[Member]) -> None:
     """Note what a new version of a target is made of; raises `NotFound` where a member was retired meanwhile."""
-    tenant, space, name = key
-    for member in members:
-        record = read_name(write.connection, (tenant, member.space, member.ref.name), parse)
+    own, borrowed = {}, {}
+    for member in dict.fromkeys(members):
+        owner = owner_of(key[0], member.ref.name)
+        record = change.name((owner, member.space, member.ref.name))
         if record is None:
             raise missing_name(member.space, member.ref.name)
-        if member.ref not in [version.ref for version in record.versions]:
+        if member.ref not in [held.ref for held in record.versions]:
             raise missing_selector(record, Reference(member.ref.name, digest=member.ref.digest))
-    rows = {
-        (member.space, member.ref.name, member.ref.version): {
-            "tenant": tenant,
-            "space": space,
-            "name": name,
+        row = {
+            **columns(key),
             "version": version,
             "member_space": member.space,
             "member_name": member.ref.name,
             "member_version": member.ref.version,
         }
-        for member in members
-    }
-    if rows:
-        write.connection.execute(insert(MEMBERS), list(rows.values()))
+        if owner == key[0]:
+            own[member] = row
+        else:
+            borrowed[member] = {**row, "member_tenant": owner}
+    for table, rows in ((MEMBERS, own), (BORROWED, borrowed)):
+        if rows:
+            change.execute(insert(table).values(list(rows.values())))
 
 
-def free(write: Write, key: NameKey, versions: Sequence[int]) -> None:
+def free(change: Change, key: NameKey, versions: Sequence[int]) -> None:
     """Forget what versions of a target are made of."""
-    write.connection.execute(delete(MEMBERS).where(name_is(MEMBERS, key), MEMBERS.c.version.in_(versions)))
+    for table in (MEMBERS, BORROWED):
+        change.execute(delete(table).where(name_is(table, key), table.c.version.in_(versions)))
 
 
-def refuse_held(write: Write, record: NameRecord, versions: Sequence[int]) -> None:
-    """Raise `Conflict` naming every alias, pin and target that holds one of these versions."""
+def refuse_held(change: Change, record: NameRecord, versions: Sequence[int]) -> None:
+    """Raise `Conflict` naming every alias, pin and target that holds one of these versions.
+
+    Of a public name, other tenants are counted and not named.
+    """
     holders = [f"alias {alias!r} (version {n})" for alias, n in sorted(record.aliases.items()) if n in versions]
     holders += [f"a pin (version {n})" for n in sorted(record.pinned) if n in versions]
-    holders += [f"the target {target} (version {n})" for target, n in _targets(write, record, versions)]
+    holders += [f"the target {target} (version {n})" for target, n in _targets(change, record, versions)]
+    holders += _borrowers(change, record, versions)
     if holders:
         shown = ", ".join(holders[:_SHOWN]) + (f" and {len(holders) - _SHOWN} more" if len(holders) > _SHOWN else "")
         raise Conflict(f"{record.name!r} is held by {shown}: move or remove it first", code="held")
 
 
-def _targets(write: Write, record: NameRecord, versions: Sequence[int]) -> list[tuple[str, int]]:
+def _targets(change: Change, record: NameRecord, versions: Sequence[int]) -> list[tuple[str, int]]:
     """(target and its version, version of the name that it is made of)."""
     query = (
         select(MEMBERS.c.name, MEMBERS.c.version, MEMBERS.c.member_version)
@@ -63,22 +70,35 @@ def _targets(write: Write, record: NameRecord, versions: Sequence[int]) -> list[
         .where(MEMBERS.c.member_name == record.name, MEMBERS.c.member_version.in_(versions))
         .order_by(MEMBERS.c.name, MEMBERS.c.version)
     )
-    return [(f"{row.name}@{row.version}", row.member_version) for row in write.connection.execute(query)]
+    return [(f"{row.name}@{row.version}", row.member_version) for row in change.execute(query)]
 
 
-def refuse_other_kind(record: NameRecord | None, kind: str) -> None:
-    """Raise `Conflict` where targets and packages would be versions of one name.
+def _borrowers(change: Change, record: NameRecord, versions: Sequence[int]) -> list[str]:
+    """How many other tenants hold a public name: by targets of theirs, or as their active vocabulary."""
+    if record.tenant != PUBLIC:
+        return []
+    held = (
+        BORROWED.c.member_tenant == record.tenant,
+        BORROWED.c.member_space == record.space,
+        BORROWED.c.member_name == record.name,
+        BORROWED.c.member_version.in_(versions),
+    )
+    tenants: int = change.execute(select(func.count(BORROWED.c.tenant.distinct())).where(*held)).scalar_one()
+    found = [f"targets of other tenants ({tenants})"] if tenants else []
+    whole = record.space == "embedding" and len(versions) == len(record.versions)
+    active = others_with(change, record.tenant, record.name) if whole else 0
+    return found + ([f"other tenants ({active}), whose active vocabulary it is"] if active else [])
+
+
+def refuse_other_kind(name: str, held: str | None, wanted: str) -> None:
+    """Raise `Conflict` where targets and packages would be versions of one name; `held` is its kind, None for a new one.
 
     A reference to such a name could be a member of a stack today and a whole stack tomorrow.
     """
-    if record is None:
+    if held is None or (held == "target") == (wanted == "target"):
         return
-    held = "target" if record.versions[0].manifest.kind == "target" else "package"
-    wanted = "target" if kind == "target" else "package"
-    if held != wanted:
-        raise Conflict(
-            f"{record.name!r} is the name of a {held}: publish the {wanted} under another name", code="other_kind"
-        )
+    there, here = ("target", "package") if held == "target" else ("package", "target")
+    raise Conflict(f"{name!r} is the name of a {there}: publish the {here} under another name", code="other_kind")
 
 
 def taken(name: str) -> Conflict:

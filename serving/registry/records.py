@@ -1,21 +1,39 @@
 """What the registry says: frozen values of versions, aliases and names, as every other part of the service sees them."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from adapters.manifest import Manifest
 from adapters.refs import AdapterRef
+from serving.errors import BadRequest
 
 Space = Literal["adapter", "embedding"]  # two namespaces: adapters (with heads, fusions, targets) and token embeddings
 DEFAULT_ALIAS = "prod"
 PUBLIC = "public"  # the tenant on whose names, all `public/...`, everyone may stack
 DEFAULT_EMBEDDING = "default"  # the backbone's own vocabulary: never published, never deleted
+MAX_IDEMPOTENCY_KEY = 128  # characters
+
+
+def is_public(name: str) -> bool:
+    """Whether a name belongs to the tenant `public`, whoever says it: one whose first segment is `public`."""
+    return name.partition("/")[0] == PUBLIC
+
+
+def owner_of(tenant: str, name: str) -> str:
+    """Whose name it is that a tenant means: a public one is the tenant `public`'s for everybody, the rest its own."""
+    return PUBLIC if is_public(name) else tenant
 
 
 @dataclass(frozen=True)
 class Version:
-    """One immutable version: what it is pinned to, what it says of itself, and when it came (UTC seconds)."""
+    """One immutable version: what it is pinned to, what it says of itself, and when it came (UTC seconds).
+
+    Tags and quarantine are what was said of it since; a version in quarantine is not served.
+    """
 
     ref: AdapterRef
     space: Space
@@ -23,11 +41,23 @@ class Version:
     nbytes: int
     created: float
     created_by: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    quarantined: str | None = None  # why its bytes are not to be trusted
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """What is left of a version that was retired: its number stays taken, its bytes may be published again."""
+
+    version: int
+    digest: str
+    at: float  # UTC seconds
+    by: str
 
 
 @dataclass(frozen=True)
 class Member:
-    """One of the versions that a target is made of."""
+    """One of the versions that a target is made of; its tenant is the target's own, or `public`."""
 
     space: Space
     ref: AdapterRef
@@ -91,6 +121,12 @@ class NameRecord:
     aliases: dict[str, int]  # alias -> version
     pinned: frozenset[int]  # versions that may not be deleted and stay resident
     revision: int
+    last: int = 0  # highest number ever given; a lower one that is not among the versions was retired
+
+    @property
+    def key(self) -> tuple[str, Space, str]:
+        """What a name is found by."""
+        return (self.tenant, self.space, self.name)
 
     @property
     def current(self) -> Version:
@@ -106,6 +142,27 @@ class Published:
     version: Version
     created: bool
     promoted: str | None  # the alias that was moved
+    replayed: bool = False  # told again from the first time that the same `Once` asked for it
+
+
+@dataclass(frozen=True)
+class Once:
+    """A write that is done once however often it is asked for: the caller's key, and what exactly was asked."""
+
+    key: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, key: str, *, method: str, path: str, query: str, digest: str) -> Self:
+        """The value of the header `Idempotency-Key` on a request; `digest` is that of the body.
+
+        Raises `BadRequest` for a key that is not 1 to 128 printable ASCII characters.
+        """
+        if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
+            detail = f"Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
+            raise BadRequest(detail, code="invalid_idempotency_key")
+        asked = json.dumps([method, path, query, digest])
+        return cls(key, hashlib.sha256(asked.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -127,6 +184,18 @@ class AuditEntry:
     after: str = ""
     request_id: str = ""
     sequence: int = 0  # position in the audit: the cursor of a page
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One step of an alias: who moved it from which version to which, and when; None is "not set"."""
+
+    at: float  # UTC seconds
+    actor: str
+    alias: str
+    before: int | None
+    after: int | None
+    request_id: str
 
 
 @dataclass(frozen=True)

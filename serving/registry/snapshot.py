@@ -6,20 +6,23 @@ request names something unknown; while SQL is away the last snapshot goes on ser
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from adapters.refs import AdapterRef, Reference
-from serving.errors import NotReady
+from adapters.refs import Reference
+from serving.errors import NotFound, NotReady
 from serving.logs import log
-from serving.registry.absence import missing_name, missing_selector
+from serving.registry.absence import missing_name, missing_selector, refuse_quarantined, retired
 from serving.registry.catalog import Catalog
-from serving.registry.lookup import Delta
-from serving.registry.records import DEFAULT_ALIAS, NameRecord, Resolved, Space, Version
+from serving.registry.lookup import Delta, NameKey
+from serving.registry.records import DEFAULT_ALIAS, NameRecord, Quota, Resolved, Space, Version, owner_of
 from serving.registry.targets import members_of
-from serving.request import Desired
+from serving.request import Desired, Share
 
-_Names = Mapping[tuple[str, Space], Mapping[str, NameRecord]]  # (tenant, space) -> name -> record
+T = TypeVar("T")
+_Named = Mapping[tuple[str, Space], Mapping[str, T]]  # (tenant, space) -> name -> what is known of it
 
 
 @dataclass(frozen=True)
@@ -27,28 +30,33 @@ class Snapshot:
     """The registry as it was at one revision."""
 
     revision: int = 0
-    names: _Names = field(default_factory=dict)
+    names: _Named[NameRecord] = field(default_factory=dict)
     active: Mapping[str, str] = field(default_factory=dict)  # tenant -> token embedding
+    last: _Named[int] = field(default_factory=dict)  # of names without versions: the highest number ever given
+    quotas: Mapping[str, Quota] = field(default_factory=dict)  # of tenants that were named
 
     def apply(self, delta: Delta) -> "Snapshot":
         """The snapshot after a delta; this one stays as it is."""
-        spaces = dict(self.names)
-        changed: dict[tuple[str, Space], dict[str, NameRecord]] = {}
-        for (tenant, space, name), record in delta.names.items():
-            place = (tenant, space)
-            names = changed.setdefault(place, dict(spaces.get(place, {})))
-            if record is None:
-                names.pop(name, None)
-            else:
-                names[name] = record
-        active = {**self.active, **delta.active}
+        gone = {key: delta.last.get(key) for key in delta.names}
+        active, quotas = {**self.active, **delta.active}, {**self.quotas, **delta.quotas}
         return Snapshot(
-            delta.revision, {**spaces, **changed}, {t: name for t, name in active.items() if name is not None}
+            delta.revision,
+            _changed(self.names, delta.names),
+            {tenant: name for tenant, name in active.items() if name is not None},
+            _changed(self.last, gone),
+            {tenant: quota for tenant, quota in quotas.items() if quota is not None},
         )
 
     def find(self, tenant: str, space: Space, name: str) -> NameRecord | None:
         """One name, or None."""
         return self.names.get((tenant, space), {}).get(name)
+
+    def missing(self, tenant: str, space: Space, reference: Reference) -> NotFound:
+        """Why a name leads to nothing."""
+        last = self.last.get((tenant, space), {}).get(reference.name, 0)
+        if reference.version is not None and reference.version <= last:
+            return retired(space, reference.name, reference.version)
+        return missing_name(space, reference.name, self.names.get((tenant, space), {}))
 
 
 class Directory:
@@ -60,6 +68,7 @@ class Directory:
         self._snapshot: Snapshot | None = None
         self._reading = asyncio.Lock()
         self._begun = 0  # reads begun so far
+        self._read_at = time.monotonic()  # when the last one ended well; before the first, when this was made
         self._failure: NotReady | None = None  # how the last read ended
         self._task: asyncio.Task[None] | None = None
 
@@ -84,6 +93,17 @@ class Directory:
         """The revision that requests see now."""
         return self._current.revision
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the registry was last read; what has changed meanwhile is not known here."""
+        return time.monotonic() - self._read_at
+
+    @property
+    def quarantined(self) -> int:
+        """How many versions of all tenants are not to be trusted."""
+        records = (record for names in self._current.names.values() for record in names.values())
+        return sum(version.quarantined is not None for record in records for version in record.versions)
+
     async def refresh(self, at_least: int | None = None) -> int:
         """Read what changed and return the revision held; returns at once where `at_least` is held already.
 
@@ -102,19 +122,21 @@ class Directory:
     async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
         """The pinned version of a reference; what the snapshot lacks is read through to SQL.
 
-        Raises `NotFound`, or `NotReady` when SQL is away and can not be asked.
+        Raises `NotFound`, `DependencyFailed` for a version in quarantine, or `NotReady` when SQL is away and can not be
+        asked.
         """
-        record = self._current.find(tenant, space, reference.name)
+        owner = owner_of(tenant, reference.name)
+        record = self._current.find(owner, space, reference.name)
         resolved = record and select(record, reference)
-        if resolved:
-            return resolved
-        await self.refresh()
-        record = self._current.find(tenant, space, reference.name)
-        if record is None:
-            raise missing_name(space, reference.name, self._current.names.get((tenant, space), {}))
-        resolved = select(record, reference)
-        if resolved is None:
-            raise missing_selector(record, reference)
+        if not resolved:
+            await self.refresh()
+            record = self._current.find(owner, space, reference.name)
+            if record is None:
+                raise self._current.missing(owner, space, reference)
+            resolved = select(record, reference)
+            if resolved is None:
+                raise missing_selector(record, reference)
+        refuse_quarantined(resolved.version)
         return resolved
 
     def names(self, tenant: str, space: Space) -> Sequence[NameRecord]:
@@ -126,13 +148,23 @@ class Directory:
         """Name of the tenant's active token embedding, or None for the backbone's own."""
         return self._current.active.get(tenant)
 
+    def quota(self, tenant: str) -> Quota:
+        """What a tenant may use; one that was never named has the default."""
+        return self._current.quotas.get(tenant, Quota())
+
     def desired(self) -> Desired:
-        """What every engine shall keep: each pinned version of each tenant; of a target, what it is made of."""
+        """What every engine shall keep, and each tenant's share of it.
+
+        Kept is every pinned version of every tenant that is not in quarantine; of a target, what it is made of.
+        """
         snapshot = self._current
         records = (record for names in snapshot.names.values() for record in names.values())
         pinned = (v for record in records for v in record.versions if v.ref.version in record.pinned)
-        refs = (ref for version in pinned for ref in _resident(snapshot, version))
-        return Desired(snapshot.revision, tuple(dict.fromkeys(refs)))
+        held = (version for pin in pinned for version in _resident(snapshot, pin))
+        refs = (version.ref for version in held if version.quarantined is None)
+        shares = ((tenant, _share(quota)) for tenant, quota in sorted(snapshot.quotas.items()))
+        unlike = tuple((tenant, share) for tenant, share in shares if share != Share())
+        return Desired(snapshot.revision, tuple(dict.fromkeys(refs)), unlike)
 
     @property
     def _current(self) -> Snapshot:
@@ -150,6 +182,7 @@ class Directory:
             self._begun -= 1  # cancelled or broken: no read that anyone could share
             raise
         self._snapshot = before.apply(delta)
+        self._read_at = time.monotonic()
 
     async def _try_refresh(self) -> None:
         try:
@@ -177,17 +210,37 @@ def select(record: NameRecord, reference: Reference) -> Resolved | None:
     return Resolved(record.current, DEFAULT_ALIAS if DEFAULT_ALIAS in record.aliases else None)
 
 
-def _resident(snapshot: Snapshot, version: Version) -> Iterator[AdapterRef]:
+def _resident(snapshot: Snapshot, version: Version) -> Iterator[Version]:
     """What an engine holds of a version: itself, or the members of a target, which has no weights of its own."""
     spec = version.manifest.target
     if spec is None:
-        yield version.ref
+        yield version
         return
     for _, space, reference in members_of(spec):
-        record = snapshot.find(version.ref.tenant, space, reference.name)
+        record = snapshot.find(owner_of(version.ref.tenant, reference.name), space, reference.name)
         found = record and select(record, reference)
         if found:
-            yield found.version.ref
+            yield found.version
+
+
+def _share(quota: Quota) -> Share:
+    return Share(quota.weight, quota.device_floor, quota.device_ceiling)
+
+
+def _changed(held: _Named[T], changes: Mapping[NameKey, T | None]) -> _Named[T]:
+    """`held` after the changes, of which None takes a name away; what did not change is shared."""
+    places: dict[tuple[str, Space], dict[str, T]] = {}
+    for (tenant, space, name), value in changes.items():
+        place = (tenant, space)
+        known = held.get(place, {})
+        if value is None and name not in places.get(place, known):
+            continue
+        names = places.setdefault(place, dict(known))
+        if value is None:
+            names.pop(name)
+        else:
+            names[name] = value
+    return {**held, **places}
 
 
 def _numbered(record: NameRecord, number: int | None) -> Version | None:

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from adapters.refs import AdapterRef
-from serving.affinity import Key
 from serving.config import ServiceSettings
 from serving.errors import ServiceError
-from serving.logs import log
-from serving.registry.blobs import BlobStore
+from serving.registry.blobs.opening import open_blobs
+from serving.registry.blobs.source import source_of
 from serving.replicas.surroundings import ENGINE, reported, settle
 from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
+
+HOLDING_LINES = 64  # tenants whose queue is told to the gateways
 
 
 class EngineReplica:
@@ -22,10 +23,7 @@ class EngineReplica:
 
         self._replica = settle(settings, ENGINE)
         with reported(settings):
-            self._engine = Engine.build(settings, BlobStore(settings.data / "blobs").path, self._replica)
-        self._desired = Desired(0)
-        self._kept: dict[Key, AdapterRef] = {}  # pinned here
-        self._failed: dict[Key, str] = {}  # could not be pinned, and why; told once
+            self._engine = Engine.build(settings, source_of(open_blobs(settings)), self._replica)
         self._keeping: asyncio.Task[None] | None = None
 
     async def predict(self, tickets: Sequence[Ticket], *, replica: str) -> AsyncIterator[tuple[Reply, ...]]:
@@ -57,30 +55,45 @@ class EngineReplica:
         return self._engine.report()
 
     async def holdings(self, desired: Desired) -> Holding:
-        """What a ticket would find here without a fetch from disk: for routing. `desired` is what has to be here."""
-        if desired.revision >= self._desired.revision:  # a gateway that is behind is not listened to
-            self._desired = desired
+        """What a ticket would find here without a fetch from disk, and what waits. `desired` is what has to be here."""
+        self._engine.desire(desired)
         if self._keeping is None or self._keeping.done():
-            self._keeping = asyncio.create_task(self._keep())
-        entries = self._engine.report().entries
-        keys = frozenset((entry.tenant, entry.digest) for entry in entries if entry.tier != "disk")
-        return Holding(self._replica, keys, revision=self._desired.revision)
+            self._keeping = asyncio.create_task(asyncio.to_thread(self._engine.reconcile))
+        report = self._engine.report()
+        cost, _, lines = self._engine.waiting(HOLDING_LINES)
+        return Holding(
+            self._replica,
+            frozenset((entry.tenant, entry.digest) for entry in report.entries if entry.tier != "disk"),
+            queued_cost=cost,
+            cost_per_s=report.cost_per_s,
+            layers=self._engine.layers,
+            revision=self._engine.revision,
+            warm=self._engine.warm,
+            lines=tuple((line.tenant, line.cost) for line in lines),
+            free_rows=max(0, self._engine.max_queued - report.queued),
+        )
 
     async def preload(self, ref: AdapterRef, pinned: bool) -> tuple[str, str]:
         """Load a version, and pin it where that is asked; the engine's id and the tier, or the error."""
-        load = self._engine.pin if pinned else self._engine.preload
         try:
-            tier = await asyncio.to_thread(load, ref)
+            return self._replica, await asyncio.to_thread(self._engine.pin if pinned else self._engine.preload, ref)
         except ServiceError as error:
             return self._replica, f"error: {error.detail}"
-        if pinned:
-            self._kept[ref.key] = ref
-        return self._replica, tier
+
+    async def room(self, refs: Sequence[AdapterRef]) -> tuple[str, int, int]:
+        """The engine's id, the bytes that pinning these needs here, and the bytes that may still be pinned.
+
+        Raises `ServiceError` where one of them can not be loaded: this engine then has no numbers to give.
+        """
+        return self._replica, *await asyncio.to_thread(self._engine.room, refs)
 
     async def unload(self, ref: AdapterRef) -> tuple[str, str]:
         """Evict and unpin a version; the engine's id and the outcome."""
-        self._kept.pop(ref.key, None)
         return self._replica, await asyncio.to_thread(self._engine.unload, ref)
+
+    async def drain(self, timeout_s: float) -> tuple[str, bool]:
+        """Take no new tickets and finish those that are here; the engine's id, and whether all were answered in time."""
+        return self._replica, await asyncio.to_thread(self._engine.drain, timeout_s)
 
     async def retire(self, refs: Sequence[AdapterRef]) -> None:
         """Have packages leave every tier, each once its last lease ends."""
@@ -95,16 +108,3 @@ class EngineReplica:
         """Asked by Ray Serve every two seconds; raising has this replica replaced."""
         if not self._engine.report().ready:
             raise RuntimeError("the forward thread has ended")
-
-    async def _keep(self) -> None:
-        """Pin what is wanted and not here yet, and let go of the rest; what fails is tried again at the next question."""
-        wanted = {ref.key: ref for ref in self._desired.pins}
-        for key in self._kept.keys() - wanted.keys():
-            self._engine.unpin(self._kept.pop(key))
-        for key, ref in wanted.items():
-            if key in self._kept:
-                continue
-            _, outcome = await self.preload(ref, pinned=True)
-            if key not in self._kept and self._failed.get(key) != outcome:
-                self._failed[key] = outcome
-                log("engine", "could not pin", version=str(ref), outcome=outcome)

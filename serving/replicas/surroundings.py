@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.config import ServiceSettings
-from serving.logs import configure, log
+from serving.logs import configure, log, rotating
 from serving.routing import bind_to_loopback, replica_id
 
 APPLICATION = "chorus"
@@ -14,11 +14,16 @@ GATEWAY, ENGINE, CHECKER = "Gateway", "Engine", "Checker"  # the deployments
 
 
 def settle(settings: ServiceSettings, role: str) -> str:
-    """Prepare this process to be a replica; returns its id. Its log lines go to `logs/<role>.log` in the data folder."""
-    bind_to_loopback()
+    """Prepare this process to be a replica; returns its id. Its log lines go to `logs/<role>.log` in the data folder.
+
+    Replicas of one role share the file, which starts anew at `settings.log_bytes`. In a cluster that others run, calls
+    between deployments may come from other nodes, so that there no replica is kept on loopback.
+    """
+    if not settings.ray_address:
+        bind_to_loopback()
     folder = settings.data / "logs"
-    folder.mkdir(exist_ok=True)
-    configure(stream=(folder / f"{role.lower()}.log").open("a", buffering=1, encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    configure(stream=rotating(folder / f"{role.lower()}.log", settings.log_bytes))
     return replica_id()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from adapters.refs import AdapterRef
 from serving.scheduler.waiting import Waiting
@@ -18,9 +19,13 @@ class Budget:
     def __sub__(self, need: "Budget") -> "Budget":
         return Budget(self.rows - need.rows, self.tokens - need.tokens, self.device_bytes - need.device_bytes)
 
-    def covers(self, need: "Budget") -> bool:
-        """Whether `need` fits in every respect."""
-        return need.rows <= self.rows and need.tokens <= self.tokens and need.device_bytes <= self.device_bytes
+
+class Fit(Enum):
+    """Whether a row goes with a batch: in, short of device bytes (another row may do), or the batch is full."""
+
+    IN = "in"
+    SHORT = "short"
+    FULL = "full"
 
 
 class Batcher:
@@ -31,7 +36,8 @@ class Batcher:
 
     def __init__(self, budget: Budget) -> None:
         self._left = budget
-        self._held: dict[AdapterRef, int] = {}
+        self._held: set[AdapterRef] = set()
+        self.tokens = 0
         self.rows: list[Waiting] = []
 
     @property
@@ -39,13 +45,17 @@ class Batcher:
         """Whether no further row can be admitted."""
         return self._left.rows <= 0 or self._left.tokens <= 0
 
-    def admit(self, row: Waiting, nbytes: Mapping[AdapterRef, int]) -> bool:
+    def admit(self, row: Waiting, nbytes: Mapping[AdapterRef, int]) -> Fit:
         """Take the row if it fits beside the others; `nbytes` is what each of its adapters holds on the device."""
-        fresh = {ref: size for ref, size in nbytes.items() if ref not in self._held}
-        need = Budget(1, row.tokens, sum(fresh.values()))
-        if self.rows and not self._left.covers(need):
-            return False
+        fresh = [ref for ref in nbytes if ref not in self._held]
+        need = Budget(1, row.tokens, sum(nbytes[ref] for ref in fresh))
+        if self.rows:
+            if need.rows > self._left.rows or need.tokens > self._left.tokens:
+                return Fit.FULL
+            if need.device_bytes > self._left.device_bytes:
+                return Fit.SHORT
         self._left -= need
-        self._held |= fresh
+        self._held.update(fresh)
+        self.tokens += row.tokens
         self.rows.append(row)
-        return True
+        return Fit.IN

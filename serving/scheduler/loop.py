@@ -1,46 +1,31 @@
 """The loop: take, step, reply. It owns the forward thread, and answers every ticket exactly once.
 
-A step refuses the rows that can not run and answers the others. One that raises all the same is run again in halves,
-so that only the row at fault fails. The thread sleeps on a condition until
-a ticket, a deadline or the end of a load gives it something to look at.
+The thread sleeps on a condition until a ticket, a deadline or the end of a load gives it something to look at.
 """
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from adapters.refs import AdapterRef
 from serving.errors import Conflict, DeadlineExceeded, NotReady, Overloaded, ServiceError
 from serving.metrics import EngineMetrics
-from serving.request import Refusal, Reply, Result, Ticket
+from serving.request import Refusal, TenantLine, Ticket
 from serving.scheduler.batcher import Budget
-from serving.scheduler.complaints import Complaints
-from serving.scheduler.prefetch import Prefetcher, Store
+from serving.scheduler.pace import Pace
+from serving.scheduler.prefetch import Prefetcher
 from serving.scheduler.queue import FairQueue
-from serving.scheduler.replies import Answer, failed, refused, send
+from serving.scheduler.replies import Answer, refused, send
+from serving.scheduler.stepping import Machine, Outcome, Stepper
 from serving.scheduler.waiting import Picked, Sink, Waiting
 
 SWITCH_SECONDS = 2e-4  # a busy Python thread would otherwise hold the forward thread up by 5 ms at every kernel call
 ASK_AGAIN_SECONDS = 0.5  # a cache keeps what it loaded for a while only, and then wants to be asked again
 LOOK_AHEAD_ROWS = 256
-LOOK_AHEAD_LOADS = 8
-
-
-class Machine(Store, Protocol):
-    """What runs a batch; the loop knows nothing else of the engine."""
-
-    def failure(self, refs: tuple[AdapterRef, ...]) -> ServiceError | None:
-        """Why these adapters can not be had for now, if that is known."""
-        ...
-
-    def step(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> Sequence[Reply | None]:
-        """One reply per row, in order, refusals of rows that can not run among them; None where the row's adapters left between the look and the lease.
-
-        `meanwhile` is called once the batch holds its leases: what it starts can not take the batch's adapters away.
-        """
-        ...
+LOOK_AHEAD_LOADS = 16
+BESIDE = 0.5  # of a step, for a tenant with more than a step's work, where another waits for less
+_RETRY_SECONDS = (0.1, 30.0)
 
 
 class Loop:
@@ -51,6 +36,7 @@ class Loop:
         machine: Machine,
         queue: FairQueue,
         budget: Budget,
+        pace: Pace,
         *,
         metrics: EngineMetrics,
         replica: str,
@@ -59,16 +45,20 @@ class Loop:
         self._machine = machine
         self._queue = queue
         self._budget = budget
+        self._pace = pace
         self._metrics = metrics
         self._replica = replica
         self._clock = clock
         self._prefetcher = Prefetcher(machine, LOOK_AHEAD_LOADS)
-        self._complaints = Complaints(clock)
+        self._stepper = Stepper(machine, clock, replica, self._measure)
         self._guard = threading.Lock()  # queue, prefetcher and running; never held while a sink or a step runs
         self._wake = threading.Condition()  # the two flags below and nothing else: any thread may poke at any time
         self._dirty = False
         self._closing = False
+        self._draining = False
         self._running: frozenset[str] = frozenset()
+        self._empty = threading.Event()  # nothing waits, nothing runs, everything is answered
+        self._empty.set()
         self._thread: threading.Thread | None = None
 
     @property
@@ -81,6 +71,26 @@ class Loop:
         """Whether the forward thread runs."""
         return self._thread is not None and self._thread.is_alive() and not self._closing
 
+    @property
+    def draining(self) -> bool:
+        """Whether new tickets are refused, and those that are here finished."""
+        return self._draining
+
+    @property
+    def rate(self) -> float:
+        """Layers x tokens per second; 0 while it is not known."""
+        return self._pace.rate
+
+    def lines(self, limit: int) -> tuple[int, int, tuple[TenantLine, ...]]:
+        """The cost of all that waits, how many tenants wait, and the costliest lines."""
+        with self._guard:
+            return self._queue.cost, self._queue.tenants, self._queue.told(limit)
+
+    def share(self, weights: Mapping[str, float]) -> None:
+        """Serve tenants by these weights from now on; one that is not named has 1."""
+        with self._guard:
+            self._queue.share(weights)
+
     def start(self) -> None:
         """Start the forward thread."""
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -92,6 +102,7 @@ class Loop:
         now = self._clock()
         answers: list[Answer] = []
         with self._guard:
+            self._empty.clear()
             for ticket in tickets:
                 row = Waiting(ticket, ticket.refs, sink, now, now + ticket.deadline_ms / 1000)
                 try:
@@ -99,9 +110,9 @@ class Loop:
                 except ServiceError as error:
                     answers.append(refused(row, error, self._replica))
                     continue
+                self._prefetcher.came(row)
                 if displaced is not None:
-                    wait = self._queue.retry_after()
-                    full = Overloaded("the queue is full, and this line is the longest", retry_after=wait)
+                    full = Overloaded("the queue is full, and this line is the longest", retry_after=self._wait())
                     answers.append(refused(displaced, full, self._replica))
         self.poke()
         self._send(answers)
@@ -112,6 +123,7 @@ class Loop:
             rows = self._queue.remove(ids)
         gone = DeadlineExceeded("the caller cancelled this row")
         self._send([refused(row, gone, self._replica) for row in rows])
+        self.poke()
 
     def poke(self) -> None:
         """Look again: something changed (a ticket, a load that ended)."""
@@ -125,15 +137,27 @@ class Loop:
             answers = self._expire()
             for tenant, nbytes in self._prefetcher.arrived().items():
                 self._queue.charge(tenant, nbytes)
-            rows = self._queue.take(self._budget, self._machine.ready)
+            step = min(self._budget.tokens, self._pace.tokens)
+            beside = min(self._budget.tokens, int(self._pace.tokens * BESIDE))
+            rows = self._queue.take(replace(self._budget, tokens=step), self._machine.ready, beside)
             self._running = frozenset(picked.waiting.ticket.id for picked in rows)
             self._gauge()
         self._send(answers)
         if rows:
-            self._finish(rows, self._step(rows, self._look_ahead))
+            self._finish(self._stepper.run(rows, self._look_ahead))
         else:
             self._look_ahead()
+        with self._guard:
+            if not len(self._queue):
+                self._empty.set()
         return bool(answers or rows)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Refuse new tickets as not ready, and wait until those that are here are answered; False where time ran out."""
+        with self._guard:
+            self._draining = True
+        self.poke()
+        return self._empty.wait(timeout_s)
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Stop after the present step; what still waits is refused as not ready."""
@@ -142,7 +166,7 @@ class Loop:
             self._wake.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
-        self._drain()
+        self._refuse_all()
 
     def check(self) -> tuple[str, ...]:
         """Every breach of the books; empty when sound."""
@@ -159,7 +183,7 @@ class Loop:
                     self._sleep()
         finally:  # also when the thread dies of a bug: nobody may wait for an answer that can not come
             self._closing = True
-            self._drain()
+            self._refuse_all()
 
     def _sleep(self) -> None:
         with self._guard:
@@ -171,11 +195,17 @@ class Loop:
             self._dirty = False
 
     def _admit(self, row: Waiting) -> Waiting | None:
-        if self._closing:
+        if self._closing or self._draining:
             raise NotReady("this replica is shutting down", retry_after=1.0)
         if row.ticket.id in self._running:
             raise Conflict(f"ticket {row.ticket.id} runs already")
-        return self._queue.put(row)
+        return self._queue.put(row, self._wait())
+
+    def _wait(self) -> float:
+        """Seconds until what waits now should be done: a refused caller may come back then."""
+        low, high = _RETRY_SECONDS
+        seconds = self._pace.seconds(self._queue.cost)
+        return 1.0 if seconds is None else min(max(seconds, low), high)
 
     def _expire(self) -> list[Answer]:
         late = DeadlineExceeded("the deadline passed while the row waited")
@@ -185,48 +215,29 @@ class Loop:
         """Refuse the rows whose adapters can not be had, and bring in what the next ones miss."""
         answers: list[Answer] = []
         with self._guard:
-            for row in self._queue.upcoming(LOOK_AHEAD_ROWS):
-                error = self._machine.failure(row.refs)
+            upcoming = self._queue.upcoming(LOOK_AHEAD_ROWS)
+            errors = {refs: self._machine.failure(refs) for refs in {row.refs for row in upcoming}}
+            for row in upcoming:
+                error = errors[row.refs]
                 if error is not None:
                     self._queue.remove([row.ticket.id])
                     self._prefetcher.forget(row.refs)
                     answers.append(refused(row, error, self._replica))
-            self._prefetcher.ask(self._queue.upcoming(LOOK_AHEAD_ROWS))
+            self._prefetcher.ask(row for row in upcoming if errors[row.refs] is None)
         self._send(answers)
 
-    def _step(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> list[tuple[Picked, Answer | None]]:
-        """Answers of a batch; in halves where it raises, so that the row at fault fails alone."""
-        began = self._clock()
-        try:
-            replies = self._machine.step(rows, meanwhile)
-            assert len(replies) == len(rows), "a step must answer every row"
-        except Exception as error:  # a row's weights, or a bug: either way the other rows must be answered
-            if len(rows) == 1:
-                return [(rows[0], failed(rows[0].waiting, error, self._replica))]
-            self._complaints.step_failed(error, len(rows))
-            half = len(rows) // 2
-            return self._step(rows[:half], _nothing) + self._step(rows[half:], _nothing)
-        self._complaints.rows_refused([reply for reply in replies if isinstance(reply, Refusal)])
-        ran = [picked for picked, reply in zip(rows, replies, strict=True) if isinstance(reply, Result)]
-        self._measure(ran, self._clock() - began)
-        return [
-            (picked, None if reply is None else Answer(picked.waiting, reply))
-            for picked, reply in zip(rows, replies, strict=True)
-        ]
-
-    def _finish(self, rows: Sequence[Picked], outcome: Iterable[tuple[Picked, Answer | None]]) -> None:
-        answers: list[Answer] = []
+    def _finish(self, outcomes: Sequence[Outcome]) -> None:
+        again = [outcome.picked for outcome in outcomes if outcome.answer is None]
         with self._guard:
             self._running = frozenset()
-            for picked, answer in outcome:
-                if answer is None:
-                    self._queue.restore(picked)
-                else:
-                    answers.append(answer)
+            self._queue.restore(again)
+            for outcome in outcomes:
+                if outcome.dropped:
+                    self._queue.refund(outcome.picked)
             self._gauge()
-        self._send(answers)
+        self._send([outcome.answer for outcome in outcomes if outcome.answer is not None])
 
-    def _drain(self) -> None:
+    def _refuse_all(self) -> None:
         with self._guard:
             rows = self._queue.clear()
         down = NotReady("this replica is shutting down", retry_after=1.0)
@@ -241,12 +252,13 @@ class Loop:
     def _gauge(self) -> None:
         self._metrics.queued.set(len(self._queue))
         self._metrics.running.set(len(self._running))
+        self._metrics.loading.set(self._queue.loading)
+        self._metrics.queued_cost.set(self._queue.cost)
 
     def _measure(self, rows: Sequence[Picked], seconds: float) -> None:
-        if not rows:
-            return
-        with self._guard:
-            self._queue.served(rows, seconds)
+        costs = [self._queue.price(picked.waiting) for picked in rows]
+        self._pace.learn(sum(costs), seconds, full=2 * len(rows) >= self._budget.rows)
+        self._metrics.cost_rate.set(self._pace.rate)
         self._metrics.stepped(
             rows=len(rows),
             tokens=sum(picked.waiting.tokens for picked in rows),
@@ -254,9 +266,10 @@ class Loop:
             stacks=len({picked.waiting.ticket.composition for picked in rows}),
             seconds=seconds,
         )
-        for picked in rows:
+        tenants: dict[str, list[tuple[int, float]]] = {}
+        for picked, cost in zip(rows, costs, strict=True):
             self._metrics.queue_seconds.observe(picked.queue_s)
-
-
-def _nothing() -> None:
-    pass
+            tenants.setdefault(picked.waiting.ticket.tenant, []).append((cost, picked.queue_s))
+        for tenant, own in tenants.items():
+            cost, queue_s = (sum(column) for column in zip(*own, strict=True))
+            self._metrics.served(tenant, rows=len(own), cost=cost, queue_s=queue_s)

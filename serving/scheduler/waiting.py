@@ -31,8 +31,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picked:
-    """A row of the next batch; what it waited (seconds) for its turn, and from the first miss of its adapters on."""
+    """A row of the next batch; what it waited (seconds) for its turn, and from the first miss of its adapters on.
+
+    `paid` is the virtual time that its tenant was charged, to be given back where the row does not run.
+    """
 
     waiting: Waiting
     queue_s: float
     load_s: float
+    paid: float = 0.0

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import math
 import re
 import secrets
 import time
@@ -21,7 +22,8 @@ from serving.logs import log
 from serving.registry.database import Database
 from serving.tenancy.store import KeyStore, StoredKey
 
-SCOPES = frozenset({"predict", "publish", "operate"})
+# admin: tenants, quotas, everybody's keys and audit; it reads no tenant's packages
+SCOPES = frozenset({"predict", "publish", "operate", "admin"})
 DEFAULT_TENANT = "default"
 
 _TOKEN = re.compile(r"ck_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
@@ -30,6 +32,7 @@ _UNKNOWN_S = 0.05  # the same for a key that is not held: a key made elsewhere w
 _PATIENCE_S = 0.25  # how long a request with a known key waits for SQL that does not answer
 _STALE_S = 600.0  # how long known keys are good while SQL is away
 _MAX_LABEL = 200
+_MAX_GRACE_S = 90 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class KeyRecord:
     label: str
     created: float
     revoked: bool
+    expires: float | None = None  # UTC seconds; None is never
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,22 @@ KEYLESS = Caller(DEFAULT_TENANT, SCOPES, "keyless")
 class Keyring:
     """The keys as one gateway knows them. Belongs to one event loop; SQL is asked in a thread."""
 
-    def __init__(self, database: Database, *, loopback_only: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        """`loopback_only`: the service can be reached from this machine only, so that it may run without keys."""
-        self._store = KeyStore(database)
+    def __init__(
+        self,
+        database: Database,
+        *,
+        loopback_only: bool,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`loopback_only`: the service can be reached from this machine only, so that it may run without keys.
+
+        `clock` tells how old what is held is; `wall` (UTC seconds) tells which keys have expired.
+        """
+        self._store = KeyStore(database, wall)
         self._loopback_only = loopback_only
         self._clock = clock
+        self._wall = wall
         self._held: dict[str, StoredKey] = {}
         self._revision = -1  # nothing read yet
         self._as_of = float("-inf")  # when what is held was read
@@ -105,23 +120,37 @@ class Keyring:
             raise _unreadable()  # it may be a new key: nobody can tell now
         # An unknown id costs the same work as a wrong secret.
         good = hmac.compare_digest(_hash(match[2]), key.secret_sha256 if key else _hash(""))
-        if key is None or not good or key.revoked:
-            raise Unauthenticated("this key is not known, or was revoked")
+        if key is None or not good or not key.live(self._wall()):
+            raise Unauthenticated("this key is not known, was revoked, or has expired")
         return Caller(key.tenant, key.scopes, key.key_id)
 
-    async def create(self, tenant: str, scopes: frozenset[str], label: str) -> NewKey:
-        """Make a key; the secret is in the answer and nowhere else. Raises `Unprocessable`."""
-        made = await asyncio.to_thread(create_key, self._store, tenant, scopes, label, by="api")
+    async def create(
+        self, tenant: str, scopes: frozenset[str], label: str, *, expires: float | None = None, by: str = "api"
+    ) -> NewKey:
+        """Make a key, good until `expires` (UTC seconds); the secret is in the answer and nowhere else.
+
+        `by` is whom the audit names. Raises `Unprocessable`, and `Conflict` where the label has two live keys.
+        """
+        made = await asyncio.to_thread(create_key, self._store, tenant, scopes, label, by=by, expires=expires)
+        await self._reread()
+        return made
+
+    async def rotate(self, tenant: str, key_id: str, grace_s: float, *, by: str = "api") -> NewKey:
+        """Make a key with the scopes and label of another one, which ends after `grace_s` seconds.
+
+        Raises `NotFound`, `Unprocessable`, and `Conflict` for a key that is not good or was rotated before.
+        """
+        made = await asyncio.to_thread(rotate_key, self._store, tenant, key_id, grace_s, by=by)
         await self._reread()
         return made
 
     async def keys(self, tenant: str) -> Sequence[KeyRecord]:
         """The tenant's keys, oldest first, without secrets."""
-        return [_record(key) for key in await asyncio.to_thread(self._store.of, tenant)]
+        return [record_of(key) for key in await asyncio.to_thread(self._store.of, tenant)]
 
-    async def revoke(self, tenant: str, key_id: str) -> None:
+    async def revoke(self, tenant: str, key_id: str, *, by: str = "api") -> None:
         """Revoke a key; raises `NotFound`. Every gateway refuses it within a second."""
-        await asyncio.to_thread(self._store.revoke, tenant, key_id, "api")
+        await asyncio.to_thread(self._store.revoke, tenant, key_id, by)
         await self._reread()
 
     async def _follow(self, max_age_s: float) -> None:
@@ -159,30 +188,58 @@ class Keyring:
             self._reading = None
 
 
-def create_key(store: KeyStore, tenant: str, scopes: frozenset[str], label: str, *, by: str) -> NewKey:
-    """Make a key without HTTP (`chorus key create --data`): the first key of a service. Raises `Unprocessable`."""
-    _check_request(tenant, scopes, label)
-    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    stored = store.add(key_id, _hash(secret), tenant=tenant, scopes=scopes, label=label, by=by)
-    return NewKey(_record(stored), f"ck_{key_id}_{secret}")
+def create_key(
+    store: KeyStore, tenant: str, scopes: frozenset[str], label: str, *, by: str, expires: float | None = None
+) -> NewKey:
+    """Make a key without HTTP (`chorus key create --data`): the first key of a service.
+
+    Raises `Unprocessable`, and `Conflict` where the label has two live keys.
+    """
+    refuse_bad_tenant(tenant)
+    _check_request(scopes, label)
+    if expires is not None and not (math.isfinite(expires) and expires > store.now()):
+        raise Unprocessable("a key expires in the future", code="invalid_expiry", pointer="/expires")
+    key_id, secret = _drawn()
+    stored = store.add(key_id, _hash(secret), tenant=tenant, scopes=scopes, label=label, by=by, expires=expires)
+    return NewKey(record_of(stored), f"ck_{key_id}_{secret}")
 
 
-def _check_request(tenant: str, scopes: frozenset[str], label: str) -> None:
+def rotate_key(store: KeyStore, tenant: str, key_id: str, grace_s: float, *, by: str) -> NewKey:
+    """Put a new key in another one's place; see `Keyring.rotate`."""
+    if not 0.0 <= grace_s <= _MAX_GRACE_S:
+        raise Unprocessable(f"the grace is 0 to {_MAX_GRACE_S:.0f} seconds", code="invalid_grace", pointer="/grace_s")
+    new_id, secret = _drawn()
+    hashed = _hash(secret)
+    stored = store.rotate(tenant, key_id, new_id=new_id, secret_sha256=hashed, grace_s=grace_s, by=by)
+    return NewKey(record_of(stored), f"ck_{new_id}_{secret}")
+
+
+def record_of(key: StoredKey) -> KeyRecord:
+    """A key without the hash of its secret."""
+    return KeyRecord(key.key_id, key.tenant, key.scopes, key.label, key.created, key.revoked, key.expires)
+
+
+def refuse_bad_tenant(tenant: str, pointer: str = "/tenant") -> None:
+    """Raise `Unprocessable` for what can not be the name of a tenant."""
     try:
         parse_name(tenant)
     except InvalidName as error:
-        raise Unprocessable(f"{tenant!r} is no tenant: {error}", pointer="/tenant") from error
+        raise Unprocessable(f"{tenant!r} is no tenant: {error}", pointer=pointer) from error
     if "/" in tenant:
-        raise Unprocessable(f"{tenant!r} is no tenant: use one segment of a-z 0-9 . _ -", pointer="/tenant")
+        raise Unprocessable(f"{tenant!r} is no tenant: use one segment of a-z 0-9 . _ -", pointer=pointer)
+
+
+def _check_request(scopes: frozenset[str], label: str) -> None:
     if not scopes or scopes - SCOPES:
         wrong = ", ".join(sorted(scopes - SCOPES)) or "none given"
         raise Unprocessable(f"scopes are {', '.join(sorted(SCOPES))} ({wrong})", pointer="/scopes")
-    if len(label) > _MAX_LABEL:
-        raise Unprocessable(f"a label has at most {_MAX_LABEL} characters", pointer="/label")
+    if len(label) > _MAX_LABEL or not label.isprintable():
+        raise Unprocessable(f"a label has at most {_MAX_LABEL} printable characters", pointer="/label")
 
 
-def _record(key: StoredKey) -> KeyRecord:
-    return KeyRecord(key.key_id, key.tenant, key.scopes, key.label, key.created, key.revoked)
+def _drawn() -> tuple[str, str]:
+    """A new id and secret."""
+    return secrets.token_hex(6), secrets.token_urlsafe(32)
 
 
 def _hash(secret: str) -> str:

@@ -55,15 +55,18 @@ class Service:
     port: int
     options: tuple[str, ...] = ()  # further words of the command line
     root: Path = ROOT  # whose code runs
+    host: str = "127.0.0.1"
     process: subprocess.Popen | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
         command = [sys.executable, "-m", "serving.cli", "serve", "--backbone", self.backbone, "--data", self.data]
         command += [
+            "--host",
+            self.host,
             "--port",
             self.port,
             "--engines",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,16 +13,24 @@ from adapters.manifest import EmbeddingSpec, Manifest, Requires
 from adapters.refs import AdapterRef, Reference, parse_alias, parse_name
 from serving.config import Limits
 from serving.errors import Conflict, NotFound, PreconditionFailed, TooLarge, Unprocessable, from_library
+from serving.registry.absence import refuse_quarantined
+from serving.registry.inspection import Inspection, Trial
 from serving.registry.records import (
+    PUBLIC,
     AuditEntry,
     CheckReport,
     Extension,
     NameRecord,
     NewTarget,
+    Once,
     Published,
+    Quota,
     Resolved,
     Space,
+    Tombstone,
     Version,
+    is_public,
+    owner_of,
 )
 from serving.registry.targets import members_of, package_bytes
 from serving.tenancy.keys import Caller
@@ -39,10 +47,13 @@ class FakeDirectory:
     records: dict[tuple[str, Space, str], NameRecord] = field(default_factory=dict)
     active: dict[str, str] = field(default_factory=dict)
     is_ready: bool = True
+    quotas: dict[str, Quota] = field(default_factory=dict)
 
     async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
-        record = self.records.get((tenant, space, reference.name))
+        record = self.records.get((owner_of(tenant, reference.name), space, reference.name))
         absent = NotFound(f"no {space} {str(reference)!r}", code=f"{space}_not_found")
+        if record is not None and reference.version in range(1, record.last + 1):
+            absent = NotFound(f"{space} {str(reference)!r} was retired", code=f"{space}_retired")
         if record is None or not record.versions:
             raise absent
         if reference.alias is not None and reference.alias not in record.aliases:
@@ -58,9 +69,11 @@ class FakeDirectory:
         wanted = record.aliases.get(resolved_from or "", reference.version)
         for version in record.versions:
             if wanted == version.ref.version or (reference.digest and reference.digest == version.ref.digest):
+                refuse_quarantined(version)
                 return Resolved(version, resolved_from)
         if wanted is not None or reference.digest is not None:
             raise absent
+        refuse_quarantined(record.versions[-1])
         return Resolved(record.versions[-1], None)
 
     def names(self, tenant: str, space: Space) -> Sequence[NameRecord]:
@@ -69,6 +82,9 @@ class FakeDirectory:
 
     def active_embedding(self, tenant: str) -> str | None:
         return self.active.get(tenant)
+
+    def quota(self, tenant: str) -> Quota:
+        return self.quotas.get(tenant, Quota())
 
     def ready(self) -> bool:
         return self.is_ready
@@ -89,12 +105,31 @@ class FakeControl:
     audit: list[AuditEntry] = field(default_factory=list)
     counters: dict[tuple[str, Space, str], int] = field(default_factory=dict)
     extensions: list[Extension] = field(default_factory=list)
+    answers: dict[tuple[str, str], tuple[str, Published]] = field(default_factory=dict)  # (tenant, idempotency key)
+    tombstones: dict[tuple[str, Space, str], list[Tombstone]] = field(default_factory=dict)
 
     async def publish(
-        self, caller: Caller, space: Space, name: str, body: AsyncIterator[bytes], *, promote: bool
+        self,
+        caller: Caller,
+        space: Space,
+        name: str,
+        body: AsyncIterator[bytes],
+        *,
+        promote: bool,
+        once: Callable[[str], Once] | None = None,
     ) -> Published:
         _checked_name(name)
         report, data = await self._check(space, body)
+        asked = None if once is None else once(report.digest)
+        if told := await self.recall(caller, asked):
+            return told
+        return self._remember(caller, asked, self._publish(caller, space, name, report, data, promote=promote))
+
+    def _publish(
+        self, caller: Caller, space: Space, name: str, report: CheckReport, data: bytes, *, promote: bool
+    ) -> Published:
+        if is_public(name) != (caller.tenant == PUBLIC):
+            raise Unprocessable(f"{name!r} belongs to the tenant {PUBLIC!r}", code="public_name")
         key = (caller.tenant, space, name)
         record = self.directory.records.get(key) or NameRecord(caller.tenant, space, name, (), {}, frozenset(), 0)
         version = next((v for v in record.versions if v.ref.digest == report.digest), None)
@@ -104,21 +139,30 @@ class FakeControl:
             ref = AdapterRef(caller.tenant, name, self.counters[key], report.digest)
             version = Version(ref, space, report.manifest, report.nbytes, NOW, caller.key_id)
             self._path(report.digest).write_bytes(data)
-            record = replace(record, versions=(*record.versions, version))
+            record = replace(record, versions=(*record.versions, version), last=version.ref.version)
         if promote:
             record = replace(record, aliases={**record.aliases, "prod": version.ref.version})
         self._store(caller, record, "publish", f"version {version.ref.version}")
         return Published(version, created, "prod" if promote else None)
 
-    async def publish_target(self, caller: Caller, name: str, target: NewTarget, *, promote: bool) -> Published:
+    async def publish_target(
+        self, caller: Caller, name: str, target: NewTarget, *, promote: bool, once: Once | None = None
+    ) -> Published:
+        if told := await self.recall(caller, once):
+            return told
         held = self.directory.records.get((caller.tenant, "adapter", name))
         if held is not None and held.versions and held.current.manifest.kind != "target":
             raise Conflict(f"{name!r} is the name of a package", code="other_kind")
         data = package_bytes(target.manifest)
-        return await self.publish(caller, "adapter", name, _whole(data), promote=promote)
+        published = await self.publish(caller, "adapter", name, _whole(data), promote=promote)
+        return self._remember(caller, once, published)
 
-    async def extend(self, caller: Caller, name: str, extension: Extension, *, activate: bool) -> Published:
+    async def extend(
+        self, caller: Caller, name: str, extension: Extension, *, activate: bool, once: Once | None = None
+    ) -> Published:
         """Publish what a checker would make: the tokenizer as it came, and a manifest that counts its tokens."""
+        if told := await self.recall(caller, once):
+            return told
         held = self.directory.records.get((caller.tenant, "embedding", name))
         if held is not None and held.versions:
             raise Conflict(f"{name!r} is there already", code="name_taken")
@@ -136,10 +180,37 @@ class FakeControl:
         published = await self.publish(caller, "embedding", name, _whole(data), promote=False)
         if activate:
             await self.set_active_embedding(caller, name)
-        return published
+        return self._remember(caller, once, published)
 
-    async def validate(self, caller: Caller, space: Space, body: AsyncIterator[bytes]) -> CheckReport:
-        return (await self._check(space, body))[0]
+    async def recall(self, caller: Caller, once: Once | None) -> Published | None:
+        held = None if once is None else self.answers.get((caller.tenant, once.key))
+        if held is None or once is None:
+            return None
+        if held[0] != once.fingerprint:
+            raise Unprocessable("another request had this key", code="idempotency_key_reused")
+        return replace(held[1], replayed=True)
+
+    async def inspect(
+        self, caller: Caller, space: Space, name: str, body: AsyncIterator[bytes], text: str
+    ) -> Inspection:
+        """Every package touches one module of two, and moves the states by a quarter."""
+        _checked_name(name)
+        report = (await self._check(space, body))[0]
+        trial = Trial(text, len(text.split()) + 2, float(len(text)), 0.25, None)
+        return Inspection(report, report.nbytes, {"linear": ("layer.0.query",)}, ("layer.1.query",), trial, "")
+
+    async def gate_failed(self, caller: Caller, space: Space, name: str, version: int, reason: str) -> None:
+        self._audit(caller, space, name, "gate", reason)
+
+    async def set_tags(
+        self, caller: Caller, space: Space, name: str, version: int, tags: Mapping[str, str]
+    ) -> NameRecord:
+        record = self._record(caller, space, name, version)
+        tagged = tuple(replace(v, tags=dict(tags)) if v.ref.version == version else v for v in record.versions)
+        return self._store(caller, replace(record, versions=tagged), "tag", str(version))
+
+    async def retired(self, tenant: str, space: Space, name: str) -> Sequence[Tombstone]:
+        return self.tombstones.get((tenant, space, name), [])
 
     async def set_alias(
         self, caller: Caller, space: Space, name: str, alias: str, version: int, *, if_match: int | None
@@ -178,6 +249,9 @@ class FakeControl:
         ]
         if targets:
             raise Conflict(f"{name} is held by the target {', '.join(targets)}", code="held")
+        gone = [v for v in record.versions if v.ref.version in going]
+        stones = self.tombstones.setdefault((record.tenant, space, name), [])
+        stones += [Tombstone(v.ref.version, v.ref.digest, NOW, caller.key_id) for v in gone]
         left = tuple(v for v in record.versions if v.ref.version not in going)
         self._store(caller, replace(record, versions=left), "retire", str(sorted(going)))
         if space == "embedding" and not left and self.directory.active.get(caller.tenant) == name:
@@ -192,7 +266,8 @@ class FakeControl:
         if name is None:
             self.directory.active.pop(caller.tenant, None)
         else:
-            self.directory.active[caller.tenant] = self._record(caller, "embedding", name).name
+            owner = replace(caller, tenant=owner_of(caller.tenant, name))
+            self.directory.active[caller.tenant] = self._record(owner, "embedding", name).name
 
     async def history(self, tenant: str, space: Space, name: str) -> Sequence[AuditEntry]:
         rows = [row for row in reversed(self.audit) if (row.tenant, row.subject) == (tenant, f"{space}:{name}")]
@@ -223,15 +298,24 @@ class FakeControl:
         if record is None or not record.versions:
             raise NotFound(f"no {space} {name!r}", code=f"{space}_not_found")
         if version is not None and version not in {v.ref.version for v in record.versions}:
-            raise NotFound(f"no {space} '{name}@{version}'", code=f"{space}_not_found")
+            code = f"{space}_retired" if version in range(1, record.last + 1) else f"{space}_not_found"
+            raise NotFound(f"no {space} '{name}@{version}'", code=code)
         return record
 
     def _store(self, caller: Caller, record: NameRecord, action: str, detail: str) -> NameRecord:
         record = replace(record, revision=record.revision + 1)
         self.directory.records[record.tenant, record.space, record.name] = record
-        subject = f"{record.space}:{record.name}"
-        self.audit.append(AuditEntry(NOW, caller.key_id, caller.tenant, action, subject, detail))
+        self._audit(caller, record.space, record.name, action, detail)
         return record
+
+    def _audit(self, caller: Caller, space: Space, name: str, action: str, detail: str) -> None:
+        place = {"space": space, "name": name, "sequence": len(self.audit) + 1}
+        self.audit.append(AuditEntry(NOW, caller.key_id, caller.tenant, action, f"{space}:{name}", detail, **place))
+
+    def _remember(self, caller: Caller, once: Once | None, published: Published) -> Published:
+        if once is not None:
+            self.answers[caller.tenant, once.key] = (once.fingerprint, published)
+        return published
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

@@ -19,9 +19,10 @@ from serving.engine.reduce import reduce
 from serving.errors import NotFound, Unauthenticated
 from serving.metrics import GatewayMetrics
 from serving.registry.records import Published, Resolved, Space
-from serving.request import Reduced, Refusal, ReplicaReport, Reply, Result, Ticket, Timing
+from serving.request import Holding, Reduced, Refusal, ReplicaReport, Reply, Result, Ticket, Timing
 from serving.tenancy.keys import SCOPES, Caller, KeyRecord, NewKey
 from tests.serving.fake_registry import NOW, FakeControl, FakeDirectory
+from tests.serving.fake_tenancy import FakeTenants, FakeTrail
 from tests.serving.samples import PROFILE, adapter_manifest, head_spec, package_bytes, tokenizer_json
 
 
@@ -43,23 +44,33 @@ class FakeKeyring:
     def keyless(self) -> bool:
         return not self.held
 
-    async def create(self, tenant: str, scopes: frozenset[str], label: str) -> NewKey:
-        return self.add(tenant, *scopes, label=label)
+    async def create(
+        self, tenant: str, scopes: frozenset[str], label: str, *, expires: float | None = None, by: str = "api"
+    ) -> NewKey:
+        return self.add(tenant, *scopes, label=label, expires=expires)
+
+    async def rotate(self, tenant: str, key_id: str, grace_s: float, *, by: str = "api") -> NewKey:
+        secret, record = self._find(tenant, key_id)
+        self.held[secret] = replace(record, expires=NOW + grace_s)
+        return self.add(tenant, *record.scopes, label=record.label)
 
     async def keys(self, tenant: str) -> Sequence[KeyRecord]:
         return [record for record in self.held.values() if record.tenant == tenant]
 
-    async def revoke(self, tenant: str, key_id: str) -> None:
+    async def revoke(self, tenant: str, key_id: str, *, by: str = "api") -> None:
+        secret, record = self._find(tenant, key_id)
+        self.held[secret] = replace(record, revoked=True)
+
+    def _find(self, tenant: str, key_id: str) -> tuple[str, KeyRecord]:
         for secret, record in self.held.items():
             if (record.tenant, record.key_id) == (tenant, key_id):
-                self.held[secret] = replace(record, revoked=True)
-                return
-        raise NotFound(f"no key {key_id!r}")
+                return secret, record
+        raise NotFound(f"no key {key_id!r}", code="key_not_found")
 
-    def add(self, tenant: str, *scopes: str, label: str = "") -> NewKey:
+    def add(self, tenant: str, *scopes: str, label: str = "", expires: float | None = None) -> NewKey:
         key_id = f"k{len(self.held) + 1}"
         secret = f"ck_{key_id}_{tenant}"
-        self.held[secret] = KeyRecord(key_id, tenant, frozenset(scopes), label, NOW, revoked=False)
+        self.held[secret] = KeyRecord(key_id, tenant, frozenset(scopes), label, NOW, revoked=False, expires=expires)
         return NewKey(self.held[secret], secret)
 
 
@@ -125,6 +136,10 @@ class FakeFleet:
     texts: dict[str, str] = field(default_factory=dict)
     is_ready: bool = True
     calls: list[tuple[str, AdapterRef, bool]] = field(default_factory=list)
+    live_gateways: int = 1
+    needed: int = 100  # device bytes of any package
+    free: int = 1 << 30  # device bytes that pins may take
+    held: dict[str, Holding] = field(default_factory=dict)
 
     async def reports(self) -> Sequence[ReplicaReport]:
         return self.told
@@ -133,12 +148,21 @@ class FakeFleet:
         self.calls.append(("preload", resolved.version.ref, pinned))
         return {"engine-1": "device", "engine-2": "device"}
 
+    async def room(self, refs: Sequence[AdapterRef]) -> Sequence[tuple[str, int, int]]:
+        return [(replica, self.needed * len(refs), self.free) for replica in ("engine-1", "engine-2")]
+
     async def unload(self, resolved: Resolved) -> dict[str, str]:
         self.calls.append(("unload", resolved.version.ref, False))
         return {"engine-1": "disk", "engine-2": "disk"}
 
     async def retire(self, refs: Sequence[AdapterRef]) -> None:
         self.calls += [("retire", ref, False) for ref in refs]
+
+    def gateways(self) -> int:
+        return self.live_gateways
+
+    def holdings(self) -> Mapping[str, Holding]:
+        return self.held
 
     async def metrics(self) -> dict[str, str]:
         return self.texts
@@ -157,6 +181,7 @@ class Fakes:
     keyring: FakeKeyring
     submit: FakeSubmit
     fleet: FakeFleet
+    tenants: FakeTenants
 
     async def publish(
         self,
@@ -178,7 +203,7 @@ def make_fakes(folder: Path, *, limits: Limits | None = None, profile: BackboneP
     limits = limits or Limits(max_tokens=profile.geometry.max_tokens)
     directory = FakeDirectory()
     control, keyring = FakeControl(directory, folder, limits), FakeKeyring()
-    submit, fleet = FakeSubmit(directory), FakeFleet()
+    submit, fleet, tenants = FakeSubmit(directory), FakeFleet(), FakeTenants()
     services = Services(
         profile=profile,
         limits=limits,
@@ -186,12 +211,14 @@ def make_fakes(folder: Path, *, limits: Limits | None = None, profile: BackboneP
         directory=directory,
         control=control,
         keyring=keyring,
+        tenants=tenants,
+        trail=FakeTrail(control),
         submit=submit,
         fleet=fleet,
         metrics=GatewayMetrics(),
         replica="gateway-1",
     )
-    return Fakes(services, directory, control, keyring, submit, fleet)
+    return Fakes(services, directory, control, keyring, submit, fleet, tenants)
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:

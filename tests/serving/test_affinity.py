@@ -4,7 +4,7 @@ import numpy as np
 
 from adapters.refs import AdapterRef
 from serving.affinity import AWAY_ROWS, EXPECTED_S, MISSING_ROWS, Affinity
-from serving.request import Reduction, Ticket
+from serving.request import Holding, Reduction, Ticket
 from tests.serving.samples import stack
 
 
@@ -25,9 +25,13 @@ def ticket(*names: str, ident: str = "t", tenant: str = "acme") -> Ticket:
     return Ticket(ident, tenant, composition, None, None, ids, None, Reduction("hidden_state"), 1000.0)
 
 
+def held(replica: str, *names: str, warm: bool = True) -> Holding:
+    return Holding(replica, frozenset(ref(name).key for name in names), warm=warm)
+
+
 def two(a: tuple[str, ...] = (), b: tuple[str, ...] = (), clock: Clock | None = None) -> Affinity:
     affinity = Affinity(clock or Clock())
-    affinity.observe({"a": frozenset(ref(n).key for n in a), "b": frozenset(ref(n).key for n in b)})
+    affinity.observe({"a": held("a", *a), "b": held("b", *b)})
     return affinity
 
 
@@ -71,9 +75,9 @@ def test_a_cold_adapter_leaves_home_only_for_a_much_shorter_line():
 def test_most_adapters_keep_their_home_when_a_replica_joins():
     affinity = Affinity(Clock())
     names = [f"n{i}" for i in range(60)]
-    affinity.observe(dict.fromkeys("ab", frozenset()))
+    affinity.observe({replica: held(replica) for replica in "ab"})
     before = {name: affinity.choose(ticket(name), {}) for name in names}
-    affinity.observe(dict.fromkeys("abc", frozenset()))
+    affinity.observe({replica: held(replica) for replica in "abc"})
     after = {name: affinity.choose(ticket(name), {}) for name in names}
     moved = [name for name in names if after[name] != before[name]]
     assert moved
@@ -87,7 +91,7 @@ def test_what_was_sent_for_counts_as_held_until_the_replica_should_have_said_so(
     away = "b" if home == "a" else "a"
     affinity.expect(away, ticket("x"))
     assert affinity.choose(ticket("x"), {}) == away
-    affinity.observe({"a": frozenset(), "b": frozenset()})
+    affinity.observe({"a": held("a"), "b": held("b")})
     assert affinity.choose(ticket("x"), {}) == away, "an older word does not undo it"
     clock.now = EXPECTED_S + 1
     assert affinity.choose(ticket("x"), {}) == home
@@ -104,7 +108,7 @@ def test_a_lost_replica_is_not_chosen_until_it_is_seen_again():
     affinity.lose("a")
     assert affinity.replicas == ("b",)
     assert affinity.choose(ticket("x"), {}) == "b"
-    affinity.observe({"a": frozenset([ref("x").key]), "b": frozenset()})
+    affinity.observe({"a": held("a", "x"), "b": held("b")})
     assert affinity.choose(ticket("x"), {}) == "a"
 
 
@@ -113,6 +117,17 @@ def test_a_replica_that_failed_the_ticket_is_taken_only_when_alone():
     assert affinity.choose(ticket("x"), {}, avoid=["a"]) == "b"
     affinity.lose("b")
     assert affinity.choose(ticket("x"), {}, avoid=["a"]) == "a"
+
+
+def test_a_replica_that_is_not_warm_is_taken_only_when_no_warm_one_lives():
+    affinity = Affinity(Clock())
+    affinity.observe({"a": held("a", "x", warm=False), "b": held("b")})
+    assert affinity.choose(ticket("x"), {"b": 1000}) == "b", "however long the line and whatever it holds"
+    assert affinity.choose(ticket("x"), {}, avoid=["b"]) == "a", "but before a replica that failed the ticket"
+    affinity.lose("b")
+    assert affinity.choose(ticket("x"), {}) == "a"
+    affinity.observe({"a": held("a", "x"), "b": held("b")})
+    assert affinity.choose(ticket("x"), {}) == "a", "warm by now"
 
 
 def test_without_replicas_there_is_no_choice():

@@ -26,7 +26,16 @@ def test_the_registry_is_sqlite_in_the_data_folder_unless_a_url_is_given(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)]
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.2", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("h", False),
+    ],
 )
 def test_loopback_is_told_from_the_host(host, loopback):
     assert ServiceSettings(Path("m"), Path("d"), host=host).loopback is loopback

@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ import pytest
 from serving import deployment
 from serving.config import ServiceSettings
 from serving.deployment import serve_forever, start
-from serving.errors import Conflict, Unprocessable
-from serving.premises import Premises, free_ports
+from serving.errors import Conflict, NotReady, Unprocessable
+from serving.premises import Premises, free_ports, run_folder
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
+from serving.replicas.surroundings import fault_file
 from tests.serving.samples import PROFILE, tokenizer_json
 
 
@@ -93,6 +96,129 @@ def test_what_fails_later_is_undone(settings, monkeypatch):
     assert free(settings)
 
 
+class Serve(types.ModuleType):
+    """`ray.serve` as the start sees it: what it is told to raise, and what it was asked."""
+
+    def __init__(self, *errors):
+        super().__init__("ray.serve")
+        self.errors = list(errors)
+        self.asked = []
+        self.schema = types.SimpleNamespace(LoggingConfig=lambda **_: None)
+
+    def start(self, **options):
+        self.asked.append("start")
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def shutdown(self):
+        self.asked.append("shutdown")
+        raise RuntimeError("nothing is up")
+
+
+@pytest.fixture
+def ray(settings, monkeypatch):
+    """Ray on paper; returns how to have `serve.start` fail, and starts the service."""
+
+    def begin(*errors):
+        ray, serve = types.ModuleType("ray"), Serve(*errors)
+        ray.serve, ray.shutdown = serve, lambda: None
+
+        def init(**_):
+            logs = run_folder(settings.data) / "ray" / "session_latest" / "logs"
+            logs.mkdir(parents=True)
+            (logs / "raylet.out").write_text("why it failed")
+
+        def install(*_):
+            ray.init = init
+            monkeypatch.setitem(sys.modules, "ray", ray)
+            monkeypatch.setitem(sys.modules, "ray.serve", serve)
+
+        monkeypatch.setattr(deployment, "_set_environment", install)
+        monkeypatch.setattr(deployment, "_run", lambda *_: serve.asked.append("run"))
+        return serve
+
+    return begin
+
+
+def test_a_front_that_was_not_up_in_time_is_started_once_more(settings, ray):
+    serve = ray(RuntimeError("The actor died"))
+    start(settings).premises.close()
+    assert serve.asked == ["start", "shutdown", "start", "run"]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("The actor died\nand more"), ConnectionError("no raylet"), KeyError("x")]
+)
+def test_whatever_ray_raises_ends_as_one_message_that_names_its_logs(settings, ray, error):
+    ray(error, error)
+    with pytest.raises(NotReady) as caught:
+        start(settings)
+    told = caught.value.detail
+    assert type(error).__name__ in told
+    assert "\n" not in told
+    logs = settings.data / "logs" / "ray"
+    assert str(logs) in told
+    assert (logs / "raylet.out").read_text() == "why it failed", "the run folder is gone, and they are not"
+    assert free(settings)
+
+
+def test_a_replica_that_left_word_is_quoted(settings, ray, monkeypatch):
+    ray()
+
+    def fail(*_):
+        fault_file(settings).parent.mkdir()
+        fault_file(settings).write_text("no room for the backbone")
+        raise RuntimeError("Deploying application chorus failed")
+
+    monkeypatch.setattr(deployment, "_run", fail)
+    with pytest.raises(NotReady, match="no room for the backbone"):
+        start(settings)
+
+
+def test_a_refusal_of_our_own_is_told_as_it_is(settings, ray, monkeypatch):
+    ray()
+
+    def fail(*_):
+        raise Conflict("there is no GPU", code="no_gpu")
+
+    monkeypatch.setattr(deployment, "_run", fail)
+    with pytest.raises(Conflict, match="there is no GPU"):
+        start(settings)
+
+
+def test_a_cluster_whose_nodes_share_nothing_is_refused(settings):
+    with pytest.raises(Conflict, match="PostgreSQL"):
+        start(replace(settings, ray_address="auto"))
+    assert not settings.data.exists()
+
+
+def test_the_service_drains_before_it_ends(settings, monkeypatch):
+    done = []
+
+    class Leaving(Serve):
+        async def shutdown_async(self):
+            done.append("shutdown")
+
+    async def ask(handle, method, *args, timeout_s):
+        done.append((handle, method, *args))
+        assert timeout_s > settings.drain_s
+        return [("gw1", 0), ("gw2", 3)]
+
+    ray, serve = types.ModuleType("ray"), Leaving()
+    ray.serve, ray.shutdown = serve, lambda: done.append("ray")
+    routing = types.ModuleType("serving.routing")
+    routing.broadcast, routing.gateway_handle = ask, lambda deployment, application: f"{application}.{deployment}"
+    surroundings = types.ModuleType("serving.replicas.surroundings")
+    surroundings.APPLICATION, surroundings.GATEWAY = "chorus", "Gateway"
+    for module in (ray, serve, routing, surroundings):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(deployment, "close_front", lambda *_: done.append("front"))
+    premises = Premises.open(settings.data)
+    deployment.Running("http://127.0.0.1:1", premises, settings).stop()
+    assert done == [("chorus.Gateway", "drain", settings.drain_s), "front", "shutdown", "ray"]
+    assert free(settings)
+
+
 class Running:
     url = "http://127.0.0.1:1"
     stopped = 0
@@ -104,17 +230,34 @@ class Running:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_service_and_gives_the_handlers_back(settings, monkeypatch, number):
-    running, before = Running(), signal.getsignal(number)
+    running, before, turns, watched = Running(), signal.getsignal(number), [], []
+    (settings.backbone / "drop").mkdir()
+
+    class Watched:
+        def __init__(self, _):
+            watched.append("made")
+
+        def tend(self):
+            watched.append("tended")
+
+        def stop(self):
+            assert not running.stopped, "it publishes over what is stopped next"
+            watched.append("stopped")
 
     class Asked(deployment.threading.Event):
         def wait(self, timeout=None):
-            signal.raise_signal(number)
+            if len(turns) == 3:
+                signal.raise_signal(number)
+            turns.append(timeout)
+            return False
 
     monkeypatch.setattr(deployment.threading, "Event", Asked)
     monkeypatch.setattr(deployment, "start", lambda _: running)
     monkeypatch.setattr(deployment, "configure", lambda: None)
-    serve_forever(settings)
+    monkeypatch.setattr(deployment, "Watcher", Watched)
+    serve_forever(replace(settings, watch=settings.backbone / "drop"))
     assert running.stopped == 1
+    assert watched == ["made", *["tended"] * 3, "stopped"]
     assert signal.getsignal(number) is before
 
 

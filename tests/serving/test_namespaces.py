@@ -81,3 +81,33 @@ def test_an_embedding_is_added_from_text_or_value(client, held):
     assert client.token_embeddings.active() == "default"
     with pytest.raises(Conflict):
         client.token_embeddings.delete("default")
+
+
+def test_a_call_with_the_same_key_is_answered_as_before_and_every_call_has_one(client, held):
+    first = client.adapters.publish("mood", PACKAGE, key="k1")
+    assert client.adapters.publish("mood", PACKAGE, key="k1") == first
+    assert client.adapters.publish("mood", PACKAGE)["created"] is False
+    with pytest.raises(Unprocessable) as caught:
+        client.adapters.publish("mood", OTHER, key="k1")
+    assert caught.value.code == "idempotency_key_reused"
+    made = client.token_embeddings.add("klingon", TOKENIZER.decode(), key="k2")
+    assert client.token_embeddings.add("klingon", TOKENIZER.decode(), key="k2") == made
+    put = client.targets.put("news", "tone", key="k3")
+    assert client.targets.put("news", "tone", key="k3") == put
+    assert len(held.control.answers) == 2 + 2 + 2
+
+
+def test_a_dry_run_and_tags(client):
+    told = client.adapters.validate("tone", OTHER, text="i love it")
+    assert (told["trial"]["input"], told["outlook"]["version"]) == ("i love it", 2)
+    assert client.adapters.set_tags("tone", 1, {"run": "7"})["selected"]["tags"] == {"run": "7"}
+    with pytest.raises(NotFound):
+        client.adapters.set_tags("tone", 9, {})
+
+
+def test_an_alias_is_moved_through_a_gate(client, held):
+    moved = client.adapters.set_alias("tone", "prod", 1, gate={"input": "i love it"})
+    assert (moved["was"], moved["gate"]["input"]) == (None, "i love it")
+    assert client.adapters.set_alias("tone", "prod", 1, gate=True)["was"] == 1
+    assert client.adapters.set_alias("tone", "prod", 1)["gate"] is None
+    assert len(held.submit.seen) == 2

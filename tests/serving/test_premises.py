@@ -4,33 +4,26 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from serving.config import ServiceSettings
+from serving.config import Limits, ServiceSettings
 from serving.errors import Conflict
 from serving.premises import (
     FIRST_PORT,
     LAST_PORT,
     MARK,
     Premises,
+    close_front,
     environment,
     free_ports,
     reap,
+    refuse_scattered,
     refuse_taken,
     run_folder,
 )
-
-CONFIGURATION = """\
-    stats socket /tmp/a mode 666 level admin expose-fd listeners
-frontend prometheus
-    bind :{metrics}
-frontend http_frontend
-    bind 127.0.0.1:8123
-listen stats
-  bind *:{stats}
-"""
 
 
 @pytest.fixture
@@ -138,20 +131,90 @@ def test_unix_socket_paths_fit():
     assert len(str(socket_path)) < 108
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
-def test_the_wrapper_puts_haproxy_on_the_right_addresses(data, host):
-    premises, env = made(data, host, binary="/bin/echo")
-    metrics, stats = env["RAY_SERVE_HAPROXY_METRICS_PORT"], env["RAY_SERVE_HAPROXY_STATS_PORT"]
-    file = premises.run / "h" / "node" / "haproxy.cfg"
-    file.parent.mkdir(parents=True)
-    file.write_text(CONFIGURATION.format(metrics=metrics, stats=stats))
-    for _ in range(2):  # Ray starts it again at every change of the replicas
-        done = subprocess.run([premises.run / "haproxy", "-db", "x y"], capture_output=True, text=True, check=True)
-        assert done.stdout == "-db x y\n"
-    binds = [line.split()[-1] for line in file.read_text().splitlines() if "bind" in line]
-    assert binds == [f"127.0.0.1:{metrics}", f"{host}:8123", f"127.0.0.1:{stats}"]
-    assert "mode 600 level admin" in file.read_text()
+def test_a_busy_machine_may_take_its_time(data):
+    premises, env = made(data)
+    patience = [float(env[f"RAY_SERVE_{name}_TIMEOUT_S"]) for name in ("PROXY_READY_CHECK", "HAPROXY_STARTUP")]
+    assert min(patience) >= 60
     premises.close()
+
+
+def test_a_request_that_takes_all_the_time_it_may_is_not_cut_off(data):
+    premises, env = made(data)
+    assert float(env["RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"]) > Limits().max_timeout_ms / 1000
+    premises.close()
+
+
+FRONT = """
+import signal, sys, time
+if sys.argv[-1] != "deaf":
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
+else:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+def front_of(run: Path, *words: str, mark: Path | None = None) -> subprocess.Popen:
+    command = [sys.executable, "-c", FRONT, "-f", f"{run}/h/node/haproxy.cfg", *words]
+    child = subprocess.Popen(command, env={**os.environ, MARK: str(mark or run)}, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"up\n"
+    return child
+
+
+def test_the_front_is_asked_to_leave_and_nobody_else(data):
+    run = run_folder(data)
+    mine, yours, other = front_of(run), front_of(run, mark=run.with_name("other")), sleeper(**{MARK: str(run)})
+    waiting = threading.Thread(target=mine.wait)
+    waiting.start()  # what is not waited for stays a zombie
+    try:
+        assert close_front(run, 20)
+        waiting.join()
+        assert mine.returncode == 0
+        assert yours.poll() is None
+        assert other.poll() is None
+    finally:
+        for child in (mine, yours, other):
+            child.kill()
+            child.wait()
+            child.stdout.close()
+
+
+def test_a_front_that_does_not_leave_is_not_waited_for(data):
+    child = front_of(run_folder(data), "deaf")
+    try:
+        assert not close_front(run_folder(data), 0.1)
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    assert close_front(run_folder(data), 0.1), "where there is none it is closed"
+
+
+SCATTERED = {"ray_address": "auto", "database_url": "postgresql+psycopg://db/chorus", "blob_url": "s3://bucket/chorus"}
+TOKEN = {"RAY_AUTH_MODE": "token"}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "environ", "word"),
+    [("database_url", TOKEN, "PostgreSQL"), ("blob_url", TOKEN, "bucket"), ("", {}, "RAY_AUTH_MODE=token")],
+)
+def test_engines_on_several_nodes_need_what_all_of_them_reach_and_a_token(data, left_out, environ, word):
+    given = {name: value for name, value in SCATTERED.items() if name != left_out}
+    with pytest.raises(Conflict, match=word):
+        refuse_scattered(ServiceSettings(backbone=data, data=data, **given), environ)
+
+
+def test_a_cluster_with_a_shared_registry_and_store_is_joined_and_one_node_needs_neither(data):
+    refuse_scattered(ServiceSettings(backbone=data, data=data, **SCATTERED), TOKEN)
+    refuse_scattered(ServiceSettings(backbone=data, data=data), {})
+
+
+def test_sqlite_by_url_is_no_shared_registry(data):
+    given = {**SCATTERED, "database_url": "sqlite:////nfs/registry.sqlite"}
+    with pytest.raises(Conflict, match="SQLite"):
+        refuse_scattered(ServiceSettings(backbone=data, data=data, **given), TOKEN)
 
 
 def test_free_ports_differ_and_are_below_those_of_outgoing_connections():

@@ -7,12 +7,21 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayActorError
 from ray.serve._private import replica as ray_replica
-from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 
-from serving.dispatch import ReplicaLost
+from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
 from serving.errors import NotReady, Unprocessable
 from serving.request import Desired, Holding, ReplicaReport
-from serving.routing import EngineCalls, Fleet, HintedRouter, RemoteChecker, ask, bind_to_loopback, broadcast
+from serving.routing import (
+    EngineCalls,
+    Fleet,
+    GatewayCalls,
+    HintedRouter,
+    RemoteChecker,
+    ask,
+    bind_to_loopback,
+    broadcast,
+)
 from tests.serving.test_affinity import ref, ticket
 from tests.serving.virtual_time import run
 
@@ -84,19 +93,46 @@ def replica(name):
 
 
 def pending(**kwargs):
-    return SimpleNamespace(kwargs=kwargs, routing_context=SimpleNamespace(should_backoff=False))
+    future = asyncio.get_running_loop().create_future()
+    return SimpleNamespace(kwargs=kwargs, future=future, routing_context=SimpleNamespace(should_backoff=False))
 
 
-def test_the_named_replica_comes_first_and_all_others_after_it():
+def test_a_call_goes_to_the_named_replica_and_to_no_other():
     router, replicas = HintedRouter.__new__(HintedRouter), [replica("a"), replica("b")]
 
     async def main():
         request = pending(replica="b")
-        assert await router.choose_replicas(replicas, request) == [[replicas[1]], replicas]
+        assert await router.choose_replicas(replicas, request) == [[replicas[1]]]
         assert request.routing_context.should_backoff
-        assert await router.choose_replicas(replicas, pending(replica="gone")) == [replicas]
+        assert not request.future.done()
         assert await router.choose_replicas(replicas, pending()) == [replicas]
         assert await router.choose_replicas(replicas) == [replicas]
+
+    run(main())
+
+
+def test_a_call_to_a_replica_that_is_gone_ends():
+    router, replicas = HintedRouter.__new__(HintedRouter), [replica("a"), replica("b")]
+
+    async def main():
+        request = pending(replica="gone")
+        assert await router.choose_replicas(replicas, request), "Ray would ask again at once"
+        with pytest.raises(ReplicaLeft, match="gone"):
+            await request.future
+        await router.choose_replicas(replicas, request)
+
+    run(main())
+
+
+def test_a_call_that_may_have_killed_its_replica_before_it_was_taken_is_lost():
+    router, replicas = HintedRouter.__new__(HintedRouter), [replica("a"), replica("b")]
+
+    async def main():
+        request = pending(replica="b")
+        assert await router.choose_replicas(replicas, request) == [[replicas[1]]]
+        await router.choose_replicas(replicas[:1], request)
+        with pytest.raises(ReplicaLost, match="b"):
+            await request.future
 
     run(main())
 
@@ -120,6 +156,16 @@ def test_a_dead_replica_is_lost_after_what_it_answered(before):
             async for group in EngineCalls(Handle({"predict": Stream([*before, RayActorError()])})).call("a", []):
                 got.append(group)  # noqa: PERF401 - a comprehension would lose them
         assert got == before
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [RequestCancelledError(), NOBODY, ReplicaLeft("a")])
+def test_a_call_that_reached_nobody_left_nothing_on_board(error):
+    async def main():
+        with pytest.raises(ReplicaLeft, match="a"):
+            async for _ in EngineCalls(Handle({"predict": Stream([error])})).call("a", []):
+                pass
 
     run(main())
 
@@ -181,7 +227,16 @@ class Watched:
     told: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.fleet = Fleet(self.engines, self.gateways, own="gw1", observe=self.told.append, desired=lambda: DESIRED)
+        self.gateways.answers.setdefault("present", ["gw1"])
+        self.gone = []
+        self.fleet = Fleet(
+            self.engines,
+            self.gateways,
+            own="gw1",
+            observe=self.told.append,
+            desired=lambda: DESIRED,
+            gone=self.gone.append,
+        )
 
 
 DESIRED = Desired(3, (ref("pinned"),))
@@ -199,10 +254,10 @@ def test_the_fleet_is_ready_once_an_engine_answers_and_tells_what_it_holds():
         engines.answers["holdings"] = [Holding("a", HELD)]
         await start
         assert await watched.fleet.ready()
-        assert watched.told[-1] == {"a": HELD}
-        engines.answers["holdings"] = [Holding("b", frozenset())]
+        assert watched.told[-1] == watched.fleet.holdings() == {"a": Holding("a", HELD)}
+        engines.answers["holdings"] = [Holding("b", frozenset(), warm=False)]
         await asyncio.sleep(1.5)
-        assert watched.told[-1] == {"b": frozenset()}
+        assert watched.told[-1] == watched.fleet.holdings() == {"b": Holding("b", frozenset(), warm=False)}
         engines.answers["holdings"] = NOBODY
         await asyncio.sleep(1.5)
         assert not await watched.fleet.ready()
@@ -215,6 +270,22 @@ def test_the_fleet_is_ready_once_an_engine_answers_and_tells_what_it_holds():
     run(main())
 
 
+def test_engines_that_are_not_there_any_more_are_counted_once():
+    async def main():
+        engines = Handle({"holdings": [Holding("a", HELD), Holding("b", HELD)]})
+        watched = Watched(engines)
+        await watched.fleet.start()
+        engines.answers["holdings"] = [Holding("b", HELD), Holding("c", HELD)]
+        await asyncio.sleep(3.5)
+        assert sum(watched.gone) == 1
+        engines.answers["holdings"] = NOBODY
+        await asyncio.sleep(3.5)
+        assert sum(watched.gone) == 3
+        await watched.fleet.stop()
+
+    run(main())
+
+
 def test_an_engine_that_hangs_does_not_make_the_others_disappear():
     async def main():
         engines = Handle({"holdings": [Holding("a", HELD)]})
@@ -222,9 +293,46 @@ def test_an_engine_that_hangs_does_not_make_the_others_disappear():
         await watched.fleet.start()
         engines.answers["holdings"] = TimeoutError()
         await asyncio.sleep(60)
-        assert watched.told[-1] == {"a": HELD}
+        assert watched.told[-1] == {"a": Holding("a", HELD)}
         assert await watched.fleet.ready()
         await watched.fleet.stop()
+
+    run(main())
+
+
+def test_the_fleet_counts_the_gateways_that_live_and_keeps_its_share_while_one_hangs():
+    async def main():
+        watched = Watched(Handle({"holdings": [Holding("a", HELD)]}))
+        assert watched.fleet.gateways() == 1, "nobody was asked yet"
+        for answer, count in ((["gw1", "gw2", "gw3"], 3), (TimeoutError(), 3), ([], 1), (["gw1", "gw2"], 2)):
+            watched.gateways.answers["present"] = answer
+            await (watched.fleet.start() if watched.fleet._task is None else asyncio.sleep(10))
+            await asyncio.sleep(2)
+            assert watched.fleet.gateways() == count
+        await watched.fleet.stop()
+
+    run(main())
+
+
+def test_every_engine_is_asked_for_room():
+    async def main():
+        engines = Handle({"room": [("b", 10, 5), ("a", 10, 20)]})
+        assert await Watched(engines).fleet.room([ref("x")]) == [("a", 10, 20), ("b", 10, 5)]
+        assert engines.asked == [("room", ((ref("x"),),))]
+
+    run(main())
+
+
+def test_gateways_claim_and_tell_by_broadcast():
+    async def main():
+        gateways = Handle({"consent": [frozenset("x"), RayActorError(), frozenset("yz")], "hear": ["gw1"]})
+        claim, news = Claim(1, "gw1", {}), News("gw1")
+        assert await GatewayCalls(gateways).claim(claim) == frozenset("xyz")
+        await GatewayCalls(gateways).tell(news)
+        assert gateways.asked == [("consent", (claim,)), ("hear", (news,))]
+        gateways.answers.update(consent=TimeoutError(), hear=NOBODY)
+        assert await GatewayCalls(gateways).claim(claim) == frozenset(), "a gateway that hangs is not waited for"
+        await GatewayCalls(gateways).tell(news)
 
     run(main())
 
@@ -301,6 +409,15 @@ def test_a_refusal_of_the_checker_is_raised_with_all_it_says(tmp_path):
         assert await RemoteChecker(Handle({"check": report})).check(tmp_path) is report
         with pytest.raises(NotReady):
             await RemoteChecker(Handle({"check": RayActorError()})).check(tmp_path)
+
+    run(main())
+
+
+def test_an_inspection_comes_from_the_checker_too(tmp_path):
+    async def main():
+        handle = Handle({"inspect": "found"})
+        assert await RemoteChecker(handle).inspect(tmp_path, "a text") == "found"
+        assert handle.asked[0][:2] == ("inspect", (str(tmp_path), "a text"))
 
     run(main())
 

@@ -115,6 +115,11 @@ class World:
         slot = held.arena.narrow(0, held.start * ALIGN, held.adapter.flat.numel())
         return bool((slot == self.registry.value(ref)).all())
 
+    def work(self) -> None:
+        """Do all that the loader of a cache without a thread has to do."""
+        while self.cache.turn():
+            pass
+
     def until(self, condition) -> None:
         """Wait for the loader to make something true."""
         with self.cache._changed:

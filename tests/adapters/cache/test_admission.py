@@ -18,7 +18,9 @@ class Line:
         self.clock = Clock()
         self.device, self.host = DeviceTier(device * UNIT), HostTier(host * UNIT)
         self.sizes = {}
-        self.line = Admission({"device": self.device, "host": self.host}, self.sizes.get, self.clock, hold=2.0)
+        homes = {"device": self.device, "host": self.host}
+        ref_of = lambda key: AdapterRef(key[0], key[1], 1, key[1])  # noqa: E731
+        self.line = Admission(homes, self.sizes.get, self.clock, hold=2.0, ref_of=ref_of)
 
     def ask(self, home="device", **units):
         refs = [AdapterRef("t", name, 1, name) for name in units]

@@ -1,12 +1,16 @@
 """Files on disk are whole and right, whatever happened before."""
 
+import errno
 import hashlib
 import os
+import random
+import shutil
+from pathlib import Path
 
 import pytest
 
 from adapters.cache.disk import DiskTier
-from adapters.errors import LoadFailed, OutOfRoom
+from adapters.errors import LoadFailed, OutOfRoom, PackageLost, PackageRotten, StoreUnavailable
 
 
 class Blobs:
@@ -88,8 +92,9 @@ def test_wrong_bytes_twice_fail_and_leave_nothing(blobs, folder):
     disk, digest = DiskTier(folder, 100), blobs.put(b"weights")
     blobs(digest).write_bytes(b"torn")
     blobs.calls = 0
-    with pytest.raises(LoadFailed, match="other bytes, twice"):
+    with pytest.raises(PackageRotten, match="other bytes, twice") as caught:
         disk.fetch(digest, blobs)
+    assert caught.value.digest == digest
     assert blobs.calls == 2 and list(folder.iterdir()) == [] and disk.used == 0
 
 
@@ -116,8 +121,9 @@ def test_a_failing_source_is_a_failed_load(blobs, folder, error):
 def test_a_blob_that_is_not_there_is_a_failed_load(blobs, folder):
     digest = blobs.put(b"weights")
     blobs(digest).unlink()
-    with pytest.raises(LoadFailed) as caught:
+    with pytest.raises(PackageLost) as caught:
         DiskTier(folder, 100).fetch(digest, blobs)
+    assert caught.value.digest == digest
     assert str(folder.parent) not in str(caught.value)  # a tenant reads this
 
 
@@ -129,7 +135,7 @@ def test_a_full_disk_leaves_no_partial_file(blobs, folder, monkeypatch):
 
     monkeypatch.setattr(os, "link", full)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(LoadFailed, match="no space left"):
+    with pytest.raises(StoreUnavailable, match="no space left"):
         disk.fetch(digest, blobs)
     assert list(folder.iterdir()) == [] and disk.check() == ()
 
@@ -177,3 +183,130 @@ def test_drop_removes_the_file_and_its_bytes(blobs, folder):
     assert disk.nbytes(digest) == 7
     assert disk.drop(digest) and not disk.drop(digest)
     assert disk.used == 0 and disk.nbytes(digest) is None and list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [PackageLost("gone", "sha256:0"), StoreUnavailable("away", 2.0)])
+def test_what_the_source_says_in_our_words_is_passed_on(blobs, folder, error):
+    def source(digest):
+        raise error
+
+    with pytest.raises(LoadFailed) as caught:
+        DiskTier(folder, 100).fetch(blobs.put(b"weights"), source)
+    assert caught.value is error
+
+
+def flip(path, dice):
+    """Damage a file in one of the ways that storage does: a bit, a torn end, other bytes, nothing at all."""
+    data = bytearray(path.read_bytes())
+    kind = dice.randrange(4)
+    if kind == 0:
+        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    elif kind == 1:
+        del data[dice.randrange(len(data)) :]
+    elif kind == 2:
+        data += b"\0" * dice.randrange(1, 9)
+    else:
+        data = bytearray(dice.randbytes(len(data)))
+    path.unlink()  # the registry's blob shares the inode
+    path.write_bytes(bytes(data))
+
+
+def test_a_thousand_damaged_copies_are_found_and_brought_again_once(blobs, folder):
+    dice = random.Random(4)
+    contents = {blobs.put(data): data for data in (dice.randbytes(dice.randrange(1, 300)) for _ in range(20))}
+    disk = DiskTier(folder, 10_000)
+    for digest in contents:
+        disk.fetch(digest, blobs)
+    for damaged in range(1, 1001):
+        digest = dice.choice(list(contents))
+        flip(disk.path(digest), dice)
+        if dice.random() < 0.1:
+            restarted, before = DiskTier(folder, 10_000), disk.damaged
+            restarted.damaged, disk = before, restarted
+        blobs.calls = 0
+        assert disk.fetch(digest, blobs).read_bytes() == contents[digest]
+        assert (blobs.calls, disk.damaged) == (1, damaged)
+    assert disk.check() == ()
+
+
+def test_a_thousand_damaged_sources_are_never_loaded(blobs, folder):
+    dice = random.Random(5)
+    data = dice.randbytes(200)
+    digest = blobs.put(data)
+    disk = DiskTier(folder, 10_000)
+    for _ in range(1000):
+        flip(blobs(digest), dice)
+        with pytest.raises(PackageRotten):
+            disk.fetch(digest, blobs)
+        blobs.put(data)
+    assert list(folder.iterdir()) == [] and disk.used == 0
+    assert disk.fetch(digest, blobs).read_bytes() == data
+
+
+def test_a_damaged_file_that_can_not_be_removed_is_replaced_and_stays_replaced(blobs, folder, monkeypatch):
+    disk, digest = DiskTier(folder, 100), blobs.put(b"weights")
+    flip(disk.fetch(digest, blobs), random.Random(0))
+
+    def refuse(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert not disk.drop("sha256:" + "0" * 64) and disk.drop(digest)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_clear", lambda: None)  # and still can not be when it is fetched
+        assert disk.fetch(digest, blobs).read_bytes() == b"weights"
+    assert disk.fetch(digest, blobs).read_bytes() == b"weights"
+    assert disk.check() == () and disk.fetched == 2
+
+
+EFFECTS = ((os, "link"), (os, "fsync"), (os, "open"), (Path, "open"), (Path, "replace"), (Path, "unlink"))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("linked", [True, False], ids=["linked", "copied"])
+def test_after_a_fault_at_any_effect_the_next_fetch_works_and_nothing_is_left_over(blobs, folder, code, linked):
+    digest, victim = blobs.put(b"weights"), blobs.put(b"other's")
+    for at in range(1, 100):
+        shutil.rmtree(folder, ignore_errors=True)
+        disk = DiskTier(folder, 10)  # room for one of them
+        disk.fetch(victim, blobs)
+        with pytest.MonkeyPatch.context() as patch:
+            if not linked:
+                patch.setattr(os, "link", _cross_device)
+            seen = _strike(patch, at, code)
+            failed = None
+            try:
+                disk.fetch(digest, blobs)
+            except StoreUnavailable as error:
+                failed = error
+        known = {disk.path(d) for d in (digest, victim) if d in disk} | disk._strays
+        assert set(folder.iterdir()) <= known and disk.check() == ()
+        assert disk.fetch(digest, blobs).read_bytes() == b"weights"
+        assert disk.check() == () and disk.used == 7
+        assert list(folder.iterdir()) == [disk.path(digest)]
+        if len(seen) < at:
+            break
+    assert failed is None and at > 5
+
+
+def _cross_device(*_):
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def _strike(patch, at, code):
+    """Have the effect number `at` fail; returns the names of those that came."""
+    seen = []
+
+    def counted(held, name):
+        def call(*args, **kwargs):
+            seen.append(name)
+            if len(seen) == at:
+                raise OSError(code, os.strerror(code))
+            return held(*args, **kwargs)
+
+        return call
+
+    for owner, name in EFFECTS:
+        patch.setattr(owner, name, counted(getattr(owner, name), name))
+    return seen

@@ -26,9 +26,10 @@ def test_a_lease_counts_hits_for_what_was_not_missed():
     ledger = Ledger(Clock(), 3.0)
     a, b = ref("a"), ref("b")
     ledger.fact(a)
-    ledger.fact(b)
+    ledger.fact(b).size = Size("host", 1)
     ledger.counted({a.key: "disk"}, frozenset((a.key, b.key)))
     assert (ledger.hits, ledger.facts[a.key].hits, ledger.facts[b.key].hits) == (1, 0, 1)
+    assert ledger.found == {"device": 0, "host": 1, "disk": 0, "source": 0}
 
 
 def test_sizes_are_known_after_the_first_load():
@@ -53,7 +54,8 @@ def test_pruning_keeps_what_is_held_and_starts_at_the_limit():
 
 def test_counters_are_flat_whole_numbers():
     ledger = Ledger(Clock(), 3.0, hits=2, loads=1)
-    counters = ledger.counters({"device": 4, "host": 0, "disk": 0}, {"device": 5, "host": 6, "disk": 7})
+    counters = ledger.counters({"device": 4, "host": 0, "disk": 0}, {"device": 5, "host": 6, "disk": 7}, 8, 9)
+    assert counters.tier_loads == {"device": 0, "host": 1, "disk": 8} and counters.bad_copies == 9
     flat = counters.flat()
     assert flat["hits"] == 2 and flat["evictions_device"] == 4 and flat["bytes_loaded_disk"] == 7
     assert all(type(number) is int for number in flat.values())

@@ -168,3 +168,24 @@ def test_closing_ends_the_thread_and_refuses_new_loads(build):
     with pytest.raises(LoadFailed, match="closed"):
         world.cache.acquire([b], WAIT)
     lease.release()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(13, "Permission denied", "/srv/data/cache/0/ab"), "Permission denied"),
+        (OSError("/srv/data is gone"), "OSError"),
+        (Misfit(["too wide"]), "too wide"),
+    ],
+)
+def test_what_a_tenant_reads_of_a_failed_load_names_no_place_of_the_machine(build, error, told):
+    world = build(device=10)
+    (ref,) = world.publish("a", 2)
+
+    def fail(ref, path):
+        raise error
+
+    world.cache._loader._load = fail
+    with pytest.raises(LoadFailed, match=told) as caught:
+        world.cache.acquire([ref], WAIT)
+    assert "/srv" not in str(caught.value)

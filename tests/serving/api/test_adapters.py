@@ -51,7 +51,7 @@ def test_the_description_names_every_operation_once(http):
     schema = http.get("/openapi.json").json()
     paths = [path for path in schema["paths"] if path.startswith("/v1/adapters")]
     operations = [operation for path in paths for operation in schema["paths"][path].values()]
-    assert len({operation["operationId"] for operation in operations}) == len(operations) == 13
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == 14
     assert set(schema["paths"]["/v1/adapters/{name}"]) == {"get", "put", "delete"}
     body = schema["paths"]["/v1/adapters/{name}"]["put"]["requestBody"]["content"]
     assert list(body) == ["application/octet-stream"]

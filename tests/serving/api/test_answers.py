@@ -3,7 +3,7 @@ from dataclasses import replace
 from adapters.manifest import PROBLEM_TYPES
 from adapters.refs import AdapterRef
 from serving.api import answers
-from serving.registry.records import NameRecord, Resolved, Version
+from serving.registry.records import AuditEntry, NameRecord, Resolved, Version
 from serving.tasks.table import TASKS
 from tests.serving import fakes
 
@@ -59,3 +59,25 @@ def test_default_is_shown_in_the_same_shape_as_any_other():
     record = NameRecord("default", "embedding", "x", (version(1),), {}, frozenset(), 1)
     assert answers.default_embedding_summary().keys() == answers.summary_answer(record).keys()
     assert answers.default_embedding().keys() == answers.name_answer(record).keys()
+
+
+def test_a_row_of_the_audit_tells_before_and_after_as_json():
+    entry = AuditEntry(
+        5.0, "k1", "t", "alias", "tone@prod", "version 2", "adapter", "tone", '{"version":1}', '{"version":2}', "r1", 9
+    )
+    told = answers.event_answer(entry)
+    assert (told["before"], told["after"], told["request_id"], told["sequence"]) == (
+        {"version": 1},
+        {"version": 2},
+        "r1",
+        9,
+    )
+    bare = answers.event_answer(AuditEntry(5.0, "k1", "t", "publish", "tone@1", ""))
+    assert (bare["before"], bare["after"], bare["request_id"]) == (None, None, "")
+
+
+def test_a_version_tells_its_tags_and_its_quarantine():
+    ref = AdapterRef("t", "tone", 1, "sha256:" + "a" * 64)
+    version = Version(ref, "adapter", fakes.adapter_manifest(), 1, 0.0, "k", {"b": "2", "a": "1"}, "rotten")
+    told = answers.version_answer(version)
+    assert (list(told["tags"].items()), told["quarantined"]) == ([("a", "1"), ("b", "2")], "rotten")

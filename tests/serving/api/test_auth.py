@@ -92,6 +92,6 @@ def test_the_token_is_what_follows_the_scheme():
 
 
 def test_a_route_can_not_ask_for_nothing_or_for_an_unknown_scope():
-    for scopes in ((), ("admin",)):
+    for scopes in ((), ("root",)):
         with pytest.raises(AssertionError):
             require(*scopes)

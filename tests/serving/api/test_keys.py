@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -64,3 +66,42 @@ def test_a_key_can_not_hand_on_more_than_it_may_do_itself(held, http):
 )
 def test_a_wrong_body_is_422(http, body):
     assert http.post("/v1/keys", json=body).status_code == 422
+
+
+def test_a_key_says_when_it_expires(http):
+    made = http.post("/v1/keys", json={"scopes": ["predict"], "expires_in_s": 60}).json()
+    left = datetime.fromisoformat(made["expires"]) - datetime.now(UTC)
+    assert timedelta(seconds=0) < left <= timedelta(seconds=60)
+    assert http.post("/v1/keys", json={"scopes": ["predict"]}).json()["expires"] is None
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e12, "60"])
+def test_an_impossible_lifetime_is_422(http, seconds):
+    assert http.post("/v1/keys", json={"scopes": ["predict"], "expires_in_s": seconds}).status_code == 422
+
+
+def test_a_rotated_key_has_a_successor_with_its_scopes_and_an_end(http):
+    old = http.post("/v1/keys", json={"scopes": ["publish"], "label": "ci"}).json()
+    new = http.post(f"/v1/keys/{old['key_id']}:rotate", json={"grace_s": 5})
+    assert new.status_code == 201
+    assert (new.json()["scopes"], new.json()["label"]) == (["publish"], "ci")
+    assert new.json()["secret"] != old["secret"]
+    held = {key["key_id"]: key for key in http.get("/v1/keys").json()["items"]}
+    assert held[old["key_id"]]["expires"] is not None
+    assert http.post("/v1/keys/nobody:rotate", json={}).status_code == 404
+
+
+def test_an_operator_touches_no_other_tenants_keys(held, http):
+    weak = {"authorization": f"Bearer {held.keyring.add('acme', 'operate', 'predict').secret}"}
+    theirs = {"tenant": "other"}
+    assert http.get("/v1/keys", params=theirs, headers=weak).status_code == 403
+    assert http.post("/v1/keys", json={"scopes": ["predict"]}, params=theirs, headers=weak).status_code == 403
+    assert http.delete("/v1/keys/k2", params=theirs, headers=weak).status_code == 403
+    assert http.post("/v1/keys/k2:rotate", json={}, params=theirs, headers=weak).status_code == 403
+
+
+def test_an_administrator_makes_any_tenants_keys_with_any_scope(held, http):
+    admin = {"authorization": f"Bearer {held.keyring.add('root', 'admin').secret}"}
+    made = http.post("/v1/keys", json={"scopes": ["publish"]}, params={"tenant": "new"}, headers=admin).json()
+    assert (made["tenant"], made["scopes"]) == ("new", ["publish"])
+    assert http.delete(f"/v1/keys/{made['key_id']}", params={"tenant": "new"}, headers=admin).status_code == 204

@@ -32,3 +32,13 @@ def test_max_tokens_is_the_smaller_of_setting_and_backbone(tmp_path):
 
 def test_every_limit_of_the_settings_is_told(client):
     assert {item.name for item in dataclasses.fields(Limits)} < set(client.get("/v1/limits").json())
+
+
+def test_the_limits_of_a_composition_and_of_a_body_are_told(client):
+    told = client.get("/v1/limits").json()
+    assert (told["max_adapters"], told["max_nesting"], told["max_depth"]) == (32, 4, 32)
+
+
+def test_an_administrator_may_ask_as_well(fakes, client):
+    key = fakes.keyring.add("acme", "admin").secret
+    assert client.get("/v1/limits", headers={"authorization": f"Bearer {key}"}).status_code == 200

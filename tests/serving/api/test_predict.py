@@ -2,7 +2,6 @@ import asyncio
 import itertools
 import json
 import threading
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +10,7 @@ from serving.api.app import build_app
 from serving.api.predict import Predictor
 from serving.api.schemas import PredictAnswer, PredictRequest
 from serving.errors import DeadlineExceeded, Overloaded
+from serving.registry.records import Quota
 from serving.request import Refusal
 from tests.serving.samples import PROFILE, adapter_manifest, head_of, head_spec
 
@@ -170,7 +170,7 @@ def test_a_refused_row_gives_its_status(predict, fakes, code, status):
     problem = response.json()
     assert (response.status_code, problem["code"], problem["detail"]) == (status, code, "because")
     assert problem["errors"] == [{"pointer": "/inputs/1", "detail": "because"}]
-    assert ("retry-after" in response.headers) == (status == 429)
+    assert response.headers.get("retry-after") == ("1" if status in (429, 503) else None)
 
 
 def test_overload_before_any_row_ran(predict, fakes):
@@ -274,18 +274,25 @@ def test_rows_and_tokens_are_counted(predict, fakes):
     assert value("chorus_tokenize_seconds_count") == 1
 
 
-def test_what_the_request_has_spent_is_not_given_to_the_engine(predict, fakes, monkeypatch):
-    clock = itertools.count(100.0, 0.1)
-    monkeypatch.setattr("serving.api.predict.time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    predict(timeout_ms=500)
-    assert fakes.submit.timeouts == pytest.approx([0.4])
-    assert fakes.submit.seen[0].deadline_ms == pytest.approx(400)
+def predicted(fakes, step_s, **body):
+    """One request by a clock that goes on by `step_s` at every look."""
+    clock = itertools.count(100.0, step_s)
+    request = PredictRequest.model_validate({"inputs": "i", "adapters": "sentiment", **body})
+    return asyncio.run(Predictor(fakes.services, clock=lambda: next(clock)).predict(request, "default", "req_1"))
 
 
-def test_a_request_that_has_spent_its_time_sends_nothing(predict, fakes, monkeypatch):
-    clock = itertools.count(100.0, 0.5)
-    monkeypatch.setattr("serving.api.predict.time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert predict(timeout_ms=500).status_code == 504
+def test_what_the_request_has_spent_is_not_given_to_the_engine(publish, fakes):
+    publish("sentiment")
+    predicted(fakes, 0.1, timeout_ms=900)
+    assert fakes.submit.timeouts == pytest.approx([0.6])  # looks: the timer's, before tokenizing, before sending
+    assert fakes.submit.seen[0].deadline_ms == pytest.approx(600)
+
+
+@pytest.mark.parametrize(("step_s", "at"), [(0.4, "before tokenizing"), (0.3, "")])
+def test_a_request_that_has_spent_its_time_sends_nothing(publish, fakes, step_s, at):
+    publish("sentiment")
+    with pytest.raises(DeadlineExceeded, match=f"no answer within 800 ms.*{at}"):
+        predicted(fakes, step_s, timeout_ms=800)
     assert not fakes.submit.seen
 
 
@@ -349,3 +356,12 @@ def test_large_answers_leave_threads_to_the_small_ones(predict, monkeypatch):
         monkeypatch.setattr("serving.api.predict.LARGE", large)
         assert predict("i").status_code == 200
     assert [name.startswith("large-answer") for name in threads] == [False, True]
+
+
+def test_without_a_door_nobody_is_refused(publish, fakes):
+    publish("sentiment")
+    fakes.directory.quotas["default"] = Quota(requests_per_s=0.001, concurrency=0)
+    request = PredictRequest.model_validate({"inputs": "i", "adapters": "sentiment"})
+    predictor = Predictor(fakes.services)  # as the gate of a promote has one
+    for _ in range(3):
+        assert asyncio.run(predictor.predict(request, "default", "req_1")).content

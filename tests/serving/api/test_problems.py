@@ -51,7 +51,21 @@ def test_overload_says_when_to_come_back():
     assert problem_of(errors.Overloaded("full", retry_after=2.1)).headers["retry-after"] == "3"
     assert problem_of(errors.Overloaded("full")).headers["retry-after"] == "1"
     assert problem_of(errors.NotReady("soon", retry_after=1)).headers["retry-after"] == "1"
-    assert "retry-after" not in problem_of(errors.NotReady("no idea")).headers
+    assert problem_of(errors.NotReady("no idea")).headers["retry-after"] == "1"
+    assert problem_of(errors.Congested("a long line", retry_after=3.2)).headers["retry-after"] == "4"
+    assert problem_of(errors.DeadlineExceeded("too late")).headers == {}
+
+
+def test_the_body_says_exactly_how_long_to_wait():
+    assert body(problem_of(errors.Overloaded("full", retry_after=0.12)))["retry_after"] == 0.12
+    assert body(problem_of(errors.NotReady("no idea")))["retry_after"] == 1.0
+    assert body(problem_of(errors.NotFound("gone")))["retry_after"] is None
+
+
+def test_a_million_faults_are_told_as_a_hundred_and_their_number():
+    problem = Problem(422, "c", "t", "d", tuple(Fault(f"/{i}", "wrong") for i in range(1_000_000)))
+    told = body(problem)["errors"]
+    assert [len(told), told[99]["pointer"], told[100]] == [101, "/99", {"pointer": "", "detail": "and 999900 more"}]
 
 
 def test_a_missing_key_names_the_scheme():

@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.api.app import build_app
-from serving.request import ReplicaReport, ResidencyEntry
+from serving.request import Holding, ReplicaReport, ResidencyEntry
 from tests.serving import fakes
 
 
@@ -67,3 +67,32 @@ def test_what_was_retired_but_still_lies_there_has_no_name(held, http):
 def test_it_needs_the_scope_operate(held, http):
     weak = held.keyring.add("default", "predict", "publish")
     assert http.get("/v1/residency", headers={"authorization": f"Bearer {weak.secret}"}).status_code == 403
+
+
+def test_what_waits_is_told_to_its_tenant_and_all_of_it_to_an_admin(held, http):
+    held.fleet.told = [report("engine-1")]
+    lines = (("other", 40.0), ("default", 2.0))
+    held.fleet.held = {"engine-1": Holding("engine-1", frozenset(), 42.0, 7.0, lines=lines)}
+
+    def seen(*scopes):
+        bearer = {"authorization": f"Bearer {held.keyring.add('default', *scopes).secret}"}
+        (replica,) = http.get("/v1/residency", headers=bearer).json()["replicas"]
+        return replica
+
+    assert seen("operate")["waiting"] == {"default": 2.0}
+    assert seen("operate", "admin")["waiting"] == {"other": 40.0, "default": 2.0}
+    told = seen("operate")
+    assert (told["queued_cost"], told["cost_per_s"], told["warm"]) == (42.0, 7.0, True)
+
+
+def test_an_engine_that_has_not_said_yet_what_it_holds_is_not_warm(held, http):
+    held.fleet.told = [report("engine-1")]
+    (replica,) = http.get("/v1/residency").json()["replicas"]
+    assert (replica["warm"], replica["waiting"], replica["cost_per_s"]) == (False, {}, 0.0)
+
+
+def test_public_packages_are_everyones_to_see(held, http):
+    ref = asyncio.run(held.publish("public/mood", tenant="public")).version.ref
+    held.fleet.told = [report("engine-1", entry("public", ref.digest))]
+    (found,) = http.get("/v1/residency").json()["replicas"][0]["entries"]
+    assert found["references"] == ["public/mood@1"]

@@ -1,14 +1,16 @@
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
+from serving.api.deadlines import Deadline
 from serving.api.rows import RowMaker
 from serving.api.schemas import PredictRequest
 from serving.api.selection import select
 from serving.api.wording import options_of
 from serving.config import Limits
-from serving.errors import ServiceError, TooLarge, Unprocessable
+from serving.errors import DeadlineExceeded, ServiceError, TooLarge, Unprocessable
 from serving.tasks.tokenization import Tokenizer
 from tests.serving.fakes import make_fakes
 from tests.serving.samples import PROFILE, adapter_manifest, head_of, head_spec, stack
@@ -23,15 +25,16 @@ def fakes(tmp_path):
 
 @pytest.fixture
 def make(fakes):
-    async def run(body: PredictRequest):
+    async def run(body: PredictRequest, clock, services):
         selection = await select(body, "default", fakes.directory, PROFILE.geometry)
         options = options_of(body.parameters, selection.tasks)
-        rows = await RowMaker(fakes.services).rows(body, selection, options)
+        rows = await RowMaker(services).rows(body, selection, options, Deadline(0.0, 1.0, clock))
         return rows, lambda seconds=1.0: rows.tickets("default", selection, seconds)
 
-    def rows(inputs, adapters=(), **request):
+    def rows(inputs, adapters=(), now=0.0, limits=LIMITS, **request):
         adapters = adapters if isinstance(adapters, dict) else list(adapters)
-        return asyncio.run(run(PredictRequest.model_validate({"inputs": inputs, "adapters": adapters, **request})))
+        body = PredictRequest.model_validate({"inputs": inputs, "adapters": adapters, **request})
+        return asyncio.run(run(body, lambda: now, replace(fakes.services, limits=limits)))
 
     return rows
 
@@ -191,3 +194,25 @@ def test_a_parser_is_told_where_words_begin(make, publish):
     publish("parser", "dependency_parsing")
     _, tickets = make([{"words": ["you", "unbelievable", "!"]}, "i love it"], ["parser"])
     assert [ticket.word_starts for ticket in tickets()] == [(1, 2, 5, 6), (1, 2, 3, 4)]
+
+
+def test_a_request_has_a_cap_on_the_tokens_of_all_its_rows(make):
+    tight = replace(LIMITS, max_request_tokens=8)
+    assert make(["i love", "you it"], limits=tight)[0].tokens == 8
+    error = refused(make, ["i love", "you it i"], limits=tight)
+    assert isinstance(error, TooLarge)
+    assert (error.code, pointers(error)) == ("too_many_tokens", ["/inputs"])
+    assert "9 tokens in all rows; at most 8" in error.detail
+
+
+def test_nothing_is_tokenized_once_the_time_is_over(make, monkeypatch):
+    monkeypatch.setattr("serving.api.preparing.Preparation.parts", lambda *_: pytest.fail("tokenized"))
+    with pytest.raises(DeadlineExceeded, match="before tokenizing"):
+        make("i", now=1.0)
+
+
+def test_what_a_row_costs_is_its_tokens_and_the_prompts_times_layers(make, publish):
+    publish("plain", "classification")
+    publish("prompted", "classification", prompt=3)
+    assert make(["i", "i love it"], ["plain"])[0].costs(layers=2) == [6.0, 10.0]
+    assert make(["i"], ["prompted"])[0].costs(layers=2) == [12.0]

@@ -207,6 +207,19 @@ def test_every_operation_is_described(http):
         "delete_target",
         "set_alias_target",
         "delete_alias_target",
+        "set_tags_target",
     }
     answer = schema["paths"][f"{ROOT}/{{name}}"]["put"]["responses"]
     assert {"200", "201"} <= set(answer)
+
+
+def test_a_target_is_tagged_and_promoted_through_a_gate(held, http):
+    put(http)
+    tagged = http.put(f"{ROOT}/news@1/tags", json={"tags": {"owner": "search"}})
+    assert tagged.json()["selected"]["tags"] == {"owner": "search"}
+    assert http.put(f"{ROOT}/task@1/tags", json={"tags": {}}).json()["code"] == "target_not_found"
+    held.fleet.calls.clear()
+    moved = http.put(f"{ROOT}/news/aliases/prod", json={"version": 1, "gate": {"input": "i love it"}})
+    assert (moved.status_code, moved.json()["was"]) == (200, None)
+    assert [ref.name for _, ref, _ in held.fleet.calls] == ["lang", "task"]
+    assert [ref.name for ref in held.submit.seen[-1].refs] == ["lang", "task"]

@@ -2,8 +2,6 @@ import json
 
 import pytest
 
-from serving.commands.names import pointed_at
-from serving.registry.records import AuditEntry
 from tests.serving import fakes
 
 OTHER = fakes.adapter_manifest(fakes.head_spec(("A", "B", "C")))
@@ -17,21 +15,6 @@ def publish(held):
         return asyncio.run(held.publish(name, manifest, **options))
 
     return run
-
-
-def audited(held, *moves, name="tone"):
-    """History as the catalog writes it: `prod` of a name moved through versions."""
-    rows = [
-        AuditEntry(
-            1.0, "k1", "default", "alias", f"{name}@prod", f"version {now}" + (f", was version {was}" if was else "")
-        )
-        for was, now in zip((None, *moves), moves, strict=False)
-    ]
-
-    async def history(tenant, space, asked):
-        return [AuditEntry(2.0, "k1", tenant, "pin", f"{asked}@1", ""), *reversed(rows)]
-
-    held.control.history = history
 
 
 def test_ls_shows_one_line_per_name(hand, publish):
@@ -79,73 +62,6 @@ def test_rm_retires_and_a_held_version_is_a_conflict(hand, publish):
     assert hand.run("rm", "tone@2").stdout == "retired tone@2\n"
 
 
-def test_alias_moves_and_is_removed(hand, publish):
-    publish("tone")
-    assert hand.run("alias", "tone", "ukp", 1).stdout == "tone: ukp is version 1\n"
-    assert hand.run("alias", "tone", "ukp", 1).stdout == "tone: ukp is at version 1 already\n"
-    assert hand.run("alias", "tone", "ukp", "--delete").stdout == "tone: ukp removed\n"
-    assert hand.json("show", "tone")["aliases"] == {}
-    for wrong in (("ukp",), ("ukp", 1, "--delete"), ("ukp", 0)):
-        hand.run("alias", "tone", *wrong, code=2)
-
-
-def test_promote_takes_the_newest_or_the_given_version(hand, publish):
-    publish("tone", promote=True)
-    publish("tone", OTHER)
-    assert hand.run("promote", "tone").stdout == "tone: prod moved from version 1 to 2\n"
-    assert hand.run("promote", "tone@1").stdout == "tone: prod moved from version 2 to 1\n"
-    hand.run("promote", "tone@7", code=3)
-
-
-def test_rollback_goes_back_to_where_prod_was(hand, held, publish):
-    publish("tone", promote=True)
-    publish("tone", OTHER, promote=True)
-    audited(held, 1, 2)
-    assert hand.run("rollback", "tone").stdout == "tone: prod moved from version 2 to 1\n"
-    assert hand.json("show", "tone")["aliases"] == {"prod": 1}
-
-
-def test_rollback_passes_over_retired_versions(hand, held, publish):
-    publish("tone")
-    publish("tone", OTHER)
-    publish("tone", fakes.adapter_manifest(method="ia3"), promote=True)
-    hand.run("rm", "tone@2")
-    audited(held, 1, 2, 3)
-    assert hand.run("rollback", "tone").stdout == "tone: prod moved from version 3 to 1\n"
-
-
-def test_rollback_passes_over_what_prod_is_already(hand, held, publish):
-    publish("tone")
-    publish("tone", OTHER, promote=True)
-    rows = [("alias", "version 2"), ("unalias", "was version 2"), ("alias", "version 2, was version 1")]
-
-    async def history(tenant, space, asked):
-        return [AuditEntry(1.0, "k1", tenant, action, "tone@prod", detail) for action, detail in rows]
-
-    held.control.history = history
-    assert hand.run("rollback", "tone").stdout == "tone: prod moved from version 2 to 1\n"
-
-
-def test_without_an_earlier_version_rollback_is_a_conflict(hand, held, publish):
-    publish("tone", promote=True)
-    audited(held, 1)
-    assert "no earlier prod" in hand.run("rollback", "tone", code=4).stderr
-
-
-def test_history_is_read_for_this_names_prod_only():
-    rows = [
-        {"at": "", "actor": "", "action": "alias", "subject": subject, "detail": detail}
-        for subject, detail in (
-            ("a@prod", "version 3, was version 2"),
-            ("a@ukp", "version 9, was version 8"),
-            ("b@prod", "version 7, was version 6"),
-            ("a@prod", "was version 5"),
-            ("a@prod", "version 1"),
-        )
-    ]
-    assert list(pointed_at(rows, "a")) == [2, 5]
-
-
 def test_pull_writes_the_package(hand, publish, tmp_path):
     publish("tone")
     hand.run("pull", "tone@1", tmp_path / "tone.safetensors")
@@ -158,3 +74,24 @@ def test_json_answers_keep_letters_as_they_are(hand, publish):
     text = hand.run("show", "tone", "--json").stdout
     assert "良い" in text
     assert json.loads(text)["selected"]["labels"] == ["größe", "良い"]
+
+
+def test_tags_are_added_changed_and_taken_away(hand, publish):
+    publish("tone")
+    hand.run("tag", "tone@1", "owner=search", "run=7")
+    assert hand.json("tag", "tone@1", "run=8") == {"owner": "search", "run": "8"}
+    assert hand.json("tag", "tone", "--remove", "owner") == {"run": "8"}
+    assert hand.run("tag", "tone").stdout.splitlines()[1].split() == ["run", "8"]
+    assert hand.json("show", "tone")["selected"]["tags"] == {"run": "8"}
+    hand.run("tag", "tone", "run", code=2)
+    hand.run("tag", "tone@4", "run=1", code=3)
+
+
+def test_history_tells_who_did_what(hand, publish):
+    publish("tone")
+    hand.run("alias", "tone", "prod", 1)
+    lines = hand.run("history", "tone").stdout.splitlines()
+    assert lines[0].split() == ["AT", "ACTOR", "ACTION", "SUBJECT", "DETAIL", "REQUEST"]
+    assert [item["action"] for item in hand.json("history", "tone")["items"]][-1] == "publish"
+    assert len(lines) == 3
+    hand.run("history", "nobody", code=3)

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from serving.commands.stored_keys import any_key
+from serving.commands.stored_keys import StoredKeys, any_key, open_store
 from serving.registry.database import Database
 from serving.tenancy.keys import Keyring
 from tests.serving.hand import Hand
@@ -47,4 +47,16 @@ def test_keys_in_a_data_folder_are_listed_and_revoked_by_tenant(tmp_path):
 @pytest.mark.parametrize("wrong", [("--scopes", "root"), ("--scopes", ""), ("--tenant", "A B")])
 def test_a_wrong_key_is_not_made(tmp_path, wrong):
     NOWHERE.run("key", "create", "--data", tmp_path, *wrong, code=1)
+    assert not any_key(tmp_path, "")
+
+
+def test_a_key_in_a_data_folder_can_be_rotated(tmp_path):
+    with open_store(tmp_path, "") as store:
+        keys = StoredKeys(store, "acme")
+        old = keys.create(["predict"], "shop", expires_in_s=3600.0)
+        new = keys.rotate(old["key_id"], 0.0)
+        assert new["scopes"] == ["predict"]
+        assert old["expires"] is not None
+        assert any_key(tmp_path, "")
+        keys.revoke(new["key_id"])
     assert not any_key(tmp_path, "")

@@ -43,8 +43,9 @@ def test_two_engines_of_one_data_folder_keep_apart(tmp_path):
 
 
 def test_a_batch_may_fill_half_of_the_device(tmp_path):
-    parts = parts_of(settings(tmp_path, batch=BatchSettings(max_rows=5, max_tokens=77)), source)
+    parts = parts_of(settings(tmp_path, batch=BatchSettings(max_rows=5, max_tokens=77, step_s=0.02)), source)
     assert (parts.budget.rows, parts.budget.tokens, parts.budget.device_bytes) == (5, 77, 1 << 19)
+    assert parts.step_s == 0.02
     assert torch.get_num_threads() == 1
     parts.release()
 

@@ -12,7 +12,7 @@ from adapters.composition import Average, Composition, Fuse, Leaf, Split, Stack,
 from adapters.manifest import HeadSpec
 from adapters.weights import Package
 from serving.errors import DependencyFailed, NotReady
-from serving.request import Reduction, Result
+from serving.request import Desired, Reduction, Result, Share, TenantLine
 from serving.scheduler.batcher import Budget
 from tests.adapters import builders
 from tests.serving.engine.bench import HIDDEN, Bench, fusion_package, outputs, package
@@ -178,7 +178,7 @@ def test_a_package_that_can_not_be_loaded_refuses_its_rows_only(bench):
     tickets = [bench.ticket(lost, head=lost), bench.ticket(good, head=good)]
     bench.engine.submit(tickets, lambda group: (bench.groups.append(group), done.release(len(group))))
     assert all(done.acquire(timeout=WAIT) for _ in tickets)
-    assert bench.replies[tickets[0].id].code == "adapter_load_failed"
+    assert bench.replies[tickets[0].id].code == "blob_lost"
     assert isinstance(bench.replies[tickets[1].id], Result)
     with pytest.raises(DependencyFailed):
         bench.engine.preload(lost)
@@ -201,6 +201,84 @@ def test_another_tenants_adapter_is_as_absent(bench):
     bench.engine._loop.turn()
     assert bench.replies["t1"].code == "not_found"
     assert isinstance(bench.replies["t2"], Result)
+
+
+def test_a_public_adapter_may_be_stacked_by_everybody(bench):
+    shared, own = bench.publish("public/p", package(1), tenant="public"), bench.publish("x", package(2), tenant="b")
+    tickets = [bench.ticket(shared, head=shared, tenant="a"), bench.ticket(shared, own, head=own, tenant="b")]
+    for ticket, output in zip(tickets, outputs(bench.run(*tickets)), strict=True):
+        assert close(output, bench.alone(ticket))
+    bench.engine.submit([bench.ticket(own, head=own, tenant="public")], bench.groups.append)
+    assert bench.replies["t3"].code == "not_found"
+
+
+def test_bytes_that_are_not_what_their_digest_says_are_told_apart(bench):
+    rotten = bench.publish("rotten", package(1))
+    (bench.blobs / rotten.digest).write_bytes(b"x" * 1000)
+    with pytest.raises(DependencyFailed) as caught:
+        bench.engine.preload(rotten)
+    assert caught.value.code == "blob_rotten" and "a:rotten@1" in caught.value.detail
+    bench.engine.submit([bench.ticket(rotten, head=rotten)], bench.groups.append)
+    bench.engine._loop.turn()
+    assert bench.replies["t1"].code == "blob_rotten"
+
+
+def test_shares_reach_the_queue_and_the_cache_and_only_newer_ones_are_listened_to(make):
+    bench = make(device_bytes=8 * SIZE)
+    bench.engine.desire(Desired(5, (), (("a", Share(3.0, 2 * SIZE, 3 * SIZE)),)))
+    bench.engine.desire(Desired(4))
+    assert bench.engine.revision == 5
+    for i in range(6):
+        bench.engine.preload(bench.publish(f"x{i}", package(i)))
+    bench.engine.submit([bench.ticket(reduction=HIDDEN)], bench.groups.append)
+    report = bench.engine.report()
+    assert report.used["device"] == 3 * SIZE
+    assert report.lines == (TenantLine("a", 1, 7 * builders.LAYERS, 3.0, 3 * SIZE),)
+    assert (report.waiting_tenants, report.floors_kept) == (1, 1.0)
+    bench.engine.desire(Desired(6))
+    assert bench.engine.report().lines[0].weight == 1.0
+
+
+def test_floors_that_promise_more_than_the_device_has_are_cut_and_told(make):
+    bench = make(device_bytes=8 * SIZE)
+    bench.engine.desire(Desired(1, (), (("a", Share(1.0, 6 * SIZE)), ("b", Share(1.0, 2 * SIZE)))))
+    assert bench.engine.report().floors_kept == 0.5
+
+
+def test_pins_are_brought_about_and_refused_with_numbers(make):
+    bench = make(device_bytes=8 * SIZE)
+    refs = [bench.publish(f"x{i}", package(i)) for i in range(5)]
+    assert not bench.engine.warm
+    assert bench.engine.room(refs) == (5 * SIZE, 4 * SIZE)
+    bench.engine.desire(Desired(1, tuple(refs)))
+    assert not bench.engine.warm
+    bench.engine.reconcile()
+    assert bench.engine.warm
+    report = bench.engine.report()
+    assert sum(entry.pinned for entry in report.entries) == 4
+    assert report.pins_refused == {str(refs[4]): f"{refs[4]}: {SIZE} bytes to pin, 0 of {8 * SIZE} are free for pins"}
+    assert "chorus_pins_refused 1.0" in bench.engine.metrics_text()
+    bench.engine.desire(Desired(2, (refs[4],)))
+    bench.engine.reconcile()
+    assert [entry.digest for entry in bench.engine.report().entries if entry.pinned] == [refs[4].digest]
+    assert bench.engine.room(refs) == (4 * SIZE, 3 * SIZE)
+
+
+def test_what_is_larger_than_the_device_still_has_a_size_to_tell(make):
+    bench = make(device_bytes=SIZE // 2)
+    assert bench.engine.room([bench.publish("x", package(1))]) == (SIZE, SIZE // 4)
+
+
+def test_a_drained_engine_takes_nothing_new_and_is_not_warm(bench):
+    bench.engine.desire(Desired(1))
+    assert bench.engine.warm
+    bench.engine.submit([bench.ticket(reduction=HIDDEN)], bench.groups.append)
+    bench.engine.start()
+    assert bench.engine.drain(WAIT)
+    bench.engine.submit([bench.ticket(reduction=HIDDEN)], bench.groups.append)
+    assert isinstance(bench.replies["t1"], Result)
+    assert bench.replies["t2"].code == "not_ready"
+    assert not bench.engine.warm and bench.engine.report().draining and bench.engine.report().ready
 
 
 def test_an_adapter_that_leaves_before_the_lease_sends_its_row_back(bench):

@@ -1,7 +1,13 @@
 """Cache folders of engine processes."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from serving.engine.folder import claim
 
@@ -30,3 +36,18 @@ def test_a_process_that_was_killed_leaves_its_folder_to_the_next(tmp_path):
     after = claim(tmp_path)
     assert str(after.folder) == dead.stdout.strip()
     after.release()
+
+
+def test_a_disk_that_refuses_the_lock_is_told_and_nothing_stays_open(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available"):
+        claim(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    monkeypatch.undo()
+    again = claim(tmp_path)
+    assert again.folder == tmp_path / "0"
+    again.release()

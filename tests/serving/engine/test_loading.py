@@ -108,3 +108,13 @@ def test_an_unknown_size_counts_as_nothing_and_old_sizes_are_forgotten(loader, t
     sizes = loader.device_bytes(refs)
     assert sizes[refs[0]] == 0
     assert sizes[refs[1]] == sizes[refs[2]] > 0
+
+
+def test_a_vocabulary_moves_bytes_though_it_takes_none_on_the_device(loader, tmp_path):
+    words, task = (AdapterRef("a", name, 1, f"sha256:{name}") for name in ("words", "task"))
+    loader.load(words, stored(tmp_path, builders.embedding_package("bert")))
+    loader.load(task, stored(tmp_path, package(1)))
+    assert loader.device_bytes([words]) == {words: 0}
+    assert loader.moved(words) > 0
+    assert loader.moved(task) == loader.device_bytes([task])[task]
+    assert loader.moved(AdapterRef("a", "unknown", 1, "sha256:u")) == 0

@@ -1,4 +1,4 @@
-"""Every effect of a publish on the world outside of the process, counted, so that a test can strike at the n-th."""
+"""Every effect on the world outside of the process, counted, so that a test can strike at the n-th."""
 
 import errno
 import fcntl
@@ -11,27 +11,14 @@ from sqlalchemy import event, exc
 DISK = ((os, "open"), (os, "write"), (os, "fsync"), (os, "link"), (os, "mkdir"), (os, "unlink"), (fcntl, "flock"))
 
 
-class Effects:
-    """A context in which the effect number `at` (from 1) calls `strike(name)`; `seen` names all that came."""
+class Counted:
+    """Counts effects: the one number `at` (from 1) calls `strike(name)`; `seen` names all that came."""
 
-    def __init__(self, registry, strike: Callable[[str], None], at: int) -> None:
-        self._registry = registry
+    def __init__(self, strike: Callable[[str], None], at: int) -> None:
         self._strike = strike
         self._at = at
         self._undo: list[Callable[[], None]] = []
         self.seen: list[str] = []
-
-    def __enter__(self):
-        for module, name in DISK:
-            self._wrap(module, name)
-        self._wrap(self._registry.publisher._checker, "check")
-        self._wrap(self._registry.publisher, "_nudge")
-        engine = self._registry.database._engine
-        for name in ("before_cursor_execute", "commit"):
-            listener = self._listener(name)
-            event.listen(engine, name, listener)
-            self._undo.append(lambda name=name, listener=listener: event.remove(engine, name, listener))
-        return self
 
     def __exit__(self, *_):
         for undo in reversed(self._undo):
@@ -47,6 +34,12 @@ class Effects:
         setattr(owner, name, counted)
         self._undo.append(lambda: setattr(owner, name, held))
 
+    def _listen(self, engine):
+        for name in ("before_cursor_execute", "commit"):
+            listener = self._listener(name)
+            event.listen(engine, name, listener)
+            self._undo.append(lambda name=name, listener=listener: event.remove(engine, name, listener))
+
     def _listener(self, name):
         return lambda *_: self._count(name)
 
@@ -54,6 +47,49 @@ class Effects:
         self.seen.append(name)
         if len(self.seen) == self._at:
             self._strike(name)
+
+
+class Effects(Counted):
+    """A context that counts every effect of a publish."""
+
+    def __init__(self, registry, strike: Callable[[str], None], at: int) -> None:
+        super().__init__(strike, at)
+        self._registry = registry
+
+    def __enter__(self):
+        for module, name in DISK:
+            self._wrap(module, name)
+        self._wrap(self._registry.checker, "check")
+        self._wrap(self._registry.publisher, "_nudge")
+        self._listen(self._registry.database._engine)
+        return self
+
+
+class Statements(Counted):
+    """A context that counts every statement and commit of a database; with `late`, a strike at a commit comes after it.
+
+    That is an answer which is lost on its way: the server has done what the client believes to have failed.
+    """
+
+    def __init__(self, database, strike: Callable[[str], None], at: int, *, late: bool = False) -> None:
+        super().__init__(strike, at)
+        self._engine = database._engine
+        self._late = late
+
+    def __enter__(self):
+        if not self._late:
+            self._listen(self._engine)
+            return self
+        dialect = self._engine.dialect
+        held = dialect.do_commit
+
+        def committed(connection):
+            held(connection)
+            self._count("commit")
+
+        dialect.do_commit = committed
+        self._undo.append(lambda: vars(dialect).pop("do_commit"))
+        return self
 
 
 def fail(name: str) -> None:

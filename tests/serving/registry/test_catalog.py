@@ -7,11 +7,6 @@ from serving.errors import Conflict, NotFound, PreconditionFailed
 from tests.serving.registry.given import ACME, OTHER, PROFILE, digest_of, report_of
 
 
-@pytest.fixture
-def url(any_url):
-    return any_url
-
-
 def add(catalog, data=b"one", name="ada", *, by=ACME, space="adapter", promote=False):
     kind = "embedding" if space == "embedding" else "adapter"
     return catalog.add_version(by, space, name, report_of(data, kind), promote=promote).value
@@ -233,3 +228,28 @@ def test_a_refused_write_leaves_no_trace(catalog):
         catalog.delete(ACME, "adapter", "ada", None)
     assert catalog.since(0) == before
     assert audit(catalog) == told
+
+
+def test_the_binding_of_a_backbone_is_in_the_audit_once(catalog):
+    catalog.bind(PROFILE)
+    catalog.bind(PROFILE)
+    (entry,) = catalog.audit(None, after=0, limit=9)
+    assert (entry.action, entry.actor, entry.subject, entry.detail) == ("bind", "chorus", "tiny", PROFILE.digest)
+
+
+def test_something_that_changed_nothing_can_be_noted(catalog):
+    add(catalog)
+    before = record(catalog)
+    catalog.note(ACME, "adapter", "ada", "gate", subject="ada@1", detail="not finite", after={"version": 1})
+    entry = catalog.history("acme", "adapter", "ada")[0]
+    assert (entry.action, entry.actor, entry.detail, entry.after) == ("gate", "key1", "not finite", '{"version":1}')
+    assert record(catalog) == before
+
+
+def test_pins_say_in_the_audit_what_they_were(catalog):
+    add(catalog)
+    for pinned in (True, True, False):
+        catalog.set_pin(ACME, "adapter", "ada", 1, pinned=pinned)
+    unpin, pin = catalog.history("acme", "adapter", "ada")[:2]
+    assert (pin.action, pin.before, pin.after) == ("pin", '{"pinned":false}', '{"pinned":true}')
+    assert (unpin.action, unpin.before, unpin.after) == ("unpin", '{"pinned":true}', '{"pinned":false}')

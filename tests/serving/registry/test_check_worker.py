@@ -14,14 +14,17 @@ from adapters.methods.fold import expected
 from adapters.weights import Package
 from serving.errors import Unprocessable, UnsupportedMedia
 from serving.registry import check_worker
+from serving.registry.check_attempts import Attempts
 from serving.registry.checker import Checker
 from serving.registry.records import MatrixJob
+from tests.adapters import builders
 from tests.serving.registry.given import PROFILE, REQUIRES, digest_of
+from tests.serving.samples import tokenizer_json as sample_tokenizer
 
 LORA = PartSpec("lora", {"sites": {"0/attn_q": {"rank": 2, "scaling": 1.0, "bias": False}}})
 
 
-HUGE = {"rank": 2, "scaling": 1e39, "bias": False}
+HUGE = {"rank": 2, "scaling": 3e38, "bias": False}
 
 
 def package_of(head=None, part=LORA, **changes):
@@ -239,6 +242,47 @@ def test_a_wrong_reference_tokenizer_is_refused_by_its_name(build, tmp_path):
     (tmp_path / "names").write_bytes(b"{}")
     with pytest.raises(Misfit, match="the reference tokenizer"):
         build(("a",), reference_tokenizer=tmp_path / "names")
+
+
+def test_a_real_worker_looks_into_a_package_and_tries_it_on_the_backbone(tmp_path):
+    profile, folder = builders.profile("bert"), builders.folder("bert")
+    if not (folder / "tokenizer.json").exists():
+        (folder / "tokenizer.json").write_bytes(sample_tokenizer())
+    good, idle, wrong = (tmp_path / name for name in ("good", "idle", "wrong"))
+    package = builders.package("bert", [builders.lora()], builders.HEADS["two_layers"])
+    good.write_bytes(native.write(package))
+    still = {name: torch.zeros_like(t) if "lora" in name else t for name, t in package.tensors.items()}
+    idle.write_bytes(native.write(Package(package.manifest, still)))
+    wrong.write_bytes(b"PK\x03\x04")
+
+    async def scenario():
+        checker = Checker(profile, folder)
+        try:
+            found = [await checker.inspect(path, "i love it") for path in (good, idle)]
+            with pytest.raises(UnsupportedMedia):
+                await checker.inspect(wrong, "i love it")
+            with pytest.raises(Unprocessable, match="tokens; this backbone takes"):
+                await checker.inspect(good, "i " * 60)
+            return (*found, await checker.check(good))
+        finally:
+            await checker.stop()
+
+    found, nothing, report = asyncio.run(scenario())
+    assert found.report == report
+    assert found.parameters == sum(tensor.numel() for tensor in package.tensors.values())
+    assert found.matched["linear"][0] == "encoder.layer.0.attention.self.query"
+    assert "encoder.layer.0.attention.self.key" in found.untouched
+    assert (found.trial.input, found.trial.tokens) == ("i love it", 5)
+    assert found.trial.change > 0
+    assert found.trial.answer["label"] in ("a", "b", "c")
+    assert nothing.trial.change == 0.0
+    assert [warning for warning in nothing.report.warnings if "changes nothing" in warning]
+    assert found.report.warnings == ()
+
+
+def test_without_a_backbone_a_dry_run_says_so():
+    attempts = Attempts(None, None)
+    assert attempts.run(package_of(), "hello")[1] == "this service has no backbone to try it on"
 
 
 def test_a_real_worker_builds_and_goes_on(tmp_path, backbone):

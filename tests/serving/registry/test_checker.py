@@ -83,6 +83,40 @@ def test_a_report_arrives_whole_and_one_worker_serves_many(file):
     assert {pid_of(report) for report in others} == {pid_of(first)}
 
 
+INSPECTED = {
+    "parameters": 3,
+    "matched": {"linear": ["query"]},
+    "untouched": ["key"],
+    "trial": {"input": "hi", "tokens": 3, "norm": 1.0, "change": 0.5, "answer": {"label": "a"}},
+    "untried": "",
+}
+
+
+def test_an_inspection_arrives_whole(file):
+    asked = json.dumps(GOOD | {"warnings": []} | INSPECTED)
+    found = run(lambda checker: checker.inspect(file(asked), "hi"))
+    assert (found.report.digest, found.parameters, found.matched) == (GOOD["digest"], 3, {"linear": ("query",)})
+    assert (found.trial.change, found.trial.answer) == (0.5, {"label": "a"})
+    none = json.dumps(GOOD | {"warnings": []} | INSPECTED | {"trial": None, "untried": "no"})
+    assert run(lambda checker: checker.inspect(file(none), "hi")).trial is None
+
+
+@pytest.mark.parametrize("part", [{"matched": []}, {"trial": {"input": "hi"}}, {"parameters": None, "trial": 3}])
+def test_a_worker_that_tells_nonsense_of_an_inspection_is_replaced(file, part):
+    asked = json.dumps(GOOD | {"warnings": []} | INSPECTED | part)
+    with pytest.raises(Unprocessable, match="died on this file"):
+        run(lambda checker: checker.inspect(file(asked), "hi"))
+
+
+def test_a_dry_run_has_a_deadline_of_its_own(file):
+    async def scenario(checker):
+        await checker.start()
+        with pytest.raises(Unprocessable, match=r"longer than 0\.06 s"):
+            await checker.inspect(file("hang"), "hi")
+
+    run(scenario, trial_s=0.06)
+
+
 def test_every_reason_of_a_misfit_reaches_the_client(file):
     answer = {"error": "Misfit", "message": "a; b", "reasons": ["no tensor a", "wrong shape b"]}
     with pytest.raises(Unprocessable) as caught:

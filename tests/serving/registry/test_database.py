@@ -4,7 +4,7 @@ import sqlite3
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import create_engine, exc, insert, select, text
 
 from serving.errors import Conflict, NotReady
 from serving.registry.database import Database
@@ -22,33 +22,38 @@ def name_row(name, revision):
     return {"tenant": "t", "space": "adapter", "name": name, "next_version": 1, "revision": revision}
 
 
-def test_an_empty_folder_becomes_the_schema_of_the_tables(tmp_path):
-    Database.open(url_of(tmp_path / "new" / "folder")).close()
-    engine = create_engine(url_of(tmp_path / "new" / "folder"))
+def test_an_empty_database_becomes_the_schema_of_the_tables(bare_url):
+    Database.open(bare_url).close()
+    engine = create_engine(bare_url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
 
 
-def test_a_present_database_is_kept(tmp_path):
-    first = Database.open(url_of(tmp_path))
+def test_a_folder_that_is_not_there_is_made(tmp_path):
+    Database.open(url_of(tmp_path / "new" / "folder")).close()
+    assert (tmp_path / "new" / "folder" / "registry.sqlite").is_file()
+
+
+def test_a_present_database_is_kept(bare_url):
+    first = Database.open(bare_url)
     with first.write() as write:
         write.connection.execute(insert(NAMES).values(name_row("ada", write.revision)))
     first.close()
-    second = Database.open(url_of(tmp_path))
+    second = Database.open(bare_url)
     with second.read() as connection:
         assert connection.execute(select(NAMES.c.name)).scalars().all() == ["ada"]
     assert revision_of(second) == 1
     second.close()
 
 
-def test_a_database_of_a_newer_release_is_refused(tmp_path):
-    Database.open(url_of(tmp_path)).close()
-    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+def test_a_database_of_a_newer_release_is_refused(bare_url):
+    database = Database.open(bare_url)
+    with database.write() as write:
+        write.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
     with pytest.raises(Conflict) as caught:
-        Database.open(url_of(tmp_path))
+        Database.open(bare_url)
     assert caught.value.code == "newer_registry"
 
 
@@ -60,10 +65,10 @@ def _open_and_write(url, barrier, answers):
     database.close()
 
 
-def test_many_processes_may_start_on_one_empty_folder(tmp_path):
+def test_many_processes_may_start_on_one_empty_database(bare_url):
     spawn = multiprocessing.get_context("spawn")
     barrier, answers = spawn.Barrier(4), spawn.Queue()
-    processes = [spawn.Process(target=_open_and_write, args=(url_of(tmp_path), barrier, answers)) for _ in range(4)]
+    processes = [spawn.Process(target=_open_and_write, args=(bare_url, barrier, answers)) for _ in range(4)]
     for process in processes:
         process.start()
     revisions = sorted(answers.get(timeout=60) for _ in processes)
@@ -83,8 +88,8 @@ def test_sqlite_is_set_for_durability(tmp_path):
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
 
-def test_an_error_inside_undoes_the_write_and_its_revision(tmp_path):
-    database = Database.open(url_of(tmp_path))
+def test_an_error_inside_undoes_the_write_and_its_revision(url):
+    database = Database.open(url)
     with pytest.raises(ZeroDivisionError), database.write() as write:
         write.connection.execute(insert(NAMES).values(name_row("ada", write.revision)))
         raise ZeroDivisionError
@@ -94,8 +99,8 @@ def test_an_error_inside_undoes_the_write_and_its_revision(tmp_path):
     database.close()
 
 
-def test_a_reader_sees_one_state_while_a_writer_commits(tmp_path):
-    database = Database.open(url_of(tmp_path))
+def test_a_reader_sees_one_state_while_a_writer_commits(url):
+    database = Database.open(url)
     with database.read() as connection:
         assert read_revision(connection) == 0
         with database.write():
@@ -117,4 +122,24 @@ def test_a_writer_that_cannot_get_the_lock_is_told_not_ready(tmp_path, monkeypat
     blocker.close()
     with database.write() as write:
         assert write.revision == 1
+    database.close()
+
+
+def test_a_reader_sees_no_half_of_a_write(url):
+    database = Database.open(url)
+    with database.write() as write:
+        write.connection.execute(insert(NAMES).values(name_row("ada", write.revision)))
+        with database.read() as connection:
+            assert connection.execute(select(NAMES)).all() == []
+            assert read_revision(connection) == 0
+    assert revision_of(database) == 1
+    database.close()
+
+
+def test_a_bug_of_our_own_is_no_absent_database(url):
+    database = Database.open(url)
+    with pytest.raises(exc.IntegrityError), database.write() as write:
+        for _ in range(2):
+            write.connection.execute(insert(NAMES).values(name_row("ada", write.revision)))
+    assert revision_of(database) == 0
     database.close()

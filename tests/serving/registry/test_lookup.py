@@ -1,11 +1,8 @@
-import pytest
-
-from tests.serving.registry.given import ACME, OTHER, report_of
-
-
-@pytest.fixture
-def url(any_url):
-    return any_url
+from adapters.manifest import from_json
+from serving.registry.lookup import read_quota, read_version
+from serving.registry.records import Quota
+from serving.tenancy.tenants import TenantStore
+from tests.serving.registry.given import ACME, OTHER, digest_of, report_of
 
 
 def add(catalog, name, data=b"one", by=ACME):
@@ -53,3 +50,57 @@ def test_versions_come_in_the_order_of_their_numbers(catalog):
         add(catalog, "ada", bytes([number]))
     (record,) = catalog.since(0).names.values()
     assert [version.ref.version for version in record.versions] == list(range(1, 13))
+
+
+def test_numbers_ever_given_travel_with_live_and_with_retired_names(catalog):
+    for data in (b"one", b"two"):
+        add(catalog, "ada", data)
+    catalog.delete(ACME, "adapter", "ada", 2)
+    assert catalog.since(0).names["acme", "adapter", "ada"].last == 2
+    assert catalog.since(0).last == {}
+    seen = catalog.delete(ACME, "adapter", "ada", None).revision
+    assert catalog.since(seen - 1).last == {("acme", "adapter", "ada"): 2}
+
+
+def test_quotas_are_read_as_put_and_travel_once(registry):
+    tenants = TenantStore(registry.database)
+    quota = Quota(0.5, 1.5, 2.5, 3, 4, 5, 6, 7)
+    tenants.put(ACME, "acme", quota)
+    delta = registry.catalog.since(0)
+    assert delta.quotas == {"acme": quota}
+    tenants.put(ACME, "other", Quota())
+    assert registry.catalog.since(delta.revision).quotas == {"other": Quota()}
+    tenants.delete(ACME, "acme")
+    assert registry.catalog.since(delta.revision).quotas == {"other": Quota(), "acme": None}
+    with registry.database.read() as connection:
+        assert (read_quota(connection, "other"), read_quota(connection, "acme")) == (Quota(), Quota())
+
+
+def test_tags_and_quarantine_stand_with_their_version(catalog):
+    for data in (b"one", b"two"):
+        add(catalog, "ada", data)
+        add(catalog, "bob", data)
+    catalog.set_tags(ACME, "adapter", "ada", 2, {"stage": "gold"})
+    catalog.quarantine(digest_of(b"one"), "bit rot")
+    names = catalog.since(0).names
+    told = {str(v.ref): (dict(v.tags), v.quarantined) for record in names.values() for v in record.versions}
+    assert told == {
+        "acme:ada@1": ({}, "bit rot"),
+        "acme:ada@2": ({"stage": "gold"}, None),
+        "acme:bob@1": ({}, "bit rot"),
+        "acme:bob@2": ({}, None),
+    }
+
+
+def test_one_version_is_read_as_it_stands_among_the_others(registry):
+    for data in (b"one", b"two"):
+        add(registry.catalog, "ada", data)
+        add(registry.catalog, "bob", data)
+    registry.catalog.set_tags(ACME, "adapter", "ada", 1, {"stage": "old"})
+    registry.catalog.set_tags(ACME, "adapter", "ada", 2, {"stage": "gold"})
+    registry.catalog.quarantine(digest_of(b"two"), "bit rot")
+    (record,) = [r for key, r in registry.catalog.since(0).names.items() if key[2] == "ada"]
+    with registry.database.read() as connection:
+        found = [read_version(connection, ("acme", "adapter", "ada"), number, from_json) for number in (1, 2, 3)]
+    assert found == [*record.versions, None]
+    assert found[1].quarantined == "bit rot"

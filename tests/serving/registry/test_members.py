@@ -7,12 +7,9 @@ from adapters.manifest import Manifest, TargetSpec
 from serving.errors import Conflict, NotFound
 from serving.registry.records import CheckReport, Member
 from serving.registry.tables import MEMBERS, VERSIONS
-from tests.serving.registry.given import ACME, OTHER, REQUIRES, digest_of, report_of
+from tests.serving.registry.given import ACME, OTHER, REQUIRES, Someone, digest_of, report_of
 
-
-@pytest.fixture
-def url(any_url):
-    return any_url
+SHARED = Someone("public", "key3")
 
 
 def add(catalog, name, data=b"one", *, by=ACME, space="adapter"):
@@ -104,6 +101,43 @@ def test_a_member_of_another_tenant_is_as_absent_as_none(catalog):
     add(catalog, "lang", by=OTHER)
     target(catalog, "news", replace(lang, ref=replace(lang.ref, tenant="other")), by=OTHER)
     catalog.delete(ACME, "adapter", "lang", None)
+
+
+def test_a_target_may_be_made_of_public_versions_which_then_stay(catalog):
+    lang, task = add(catalog, "public/lang", by=SHARED), add(catalog, "task")
+    for by in (ACME, OTHER):
+        own = [task] if by is ACME else []
+        target(catalog, "news", lang, *own, by=by)
+    target(catalog, "gossip", lang)
+    with pytest.raises(Conflict, match=r"held by targets of other tenants \(2\): move") as caught:
+        catalog.delete(SHARED, "adapter", "public/lang", 1)
+    assert "news" not in caught.value.detail
+    target(catalog, "public/news", lang, by=SHARED)
+    with pytest.raises(Conflict, match=r"the target public/news@1 .*, targets of other tenants \(2\)"):
+        catalog.delete(SHARED, "adapter", "public/lang", None)
+    for by, name in ((SHARED, "public/news"), (OTHER, "news"), (ACME, "gossip"), (ACME, "news")):
+        catalog.delete(by, "adapter", name, None)
+    catalog.delete(SHARED, "adapter", "public/lang", None)
+
+
+def test_a_public_member_is_the_public_tenants_version_and_no_other(catalog):
+    lang = add(catalog, "public/lang", by=SHARED)
+    for wrong in (
+        replace(lang, ref=replace(lang.ref, tenant="acme")),
+        replace(lang, ref=replace(lang.ref, version=2)),
+        replace(lang, ref=replace(lang.ref, digest=digest_of(b"two"))),
+    ):
+        with pytest.raises(NotFound):
+            target(catalog, "news", wrong)
+    with pytest.raises(NotFound, match="no adapter 'public/task'"):
+        target(catalog, "news", replace(lang, ref=replace(lang.ref, name="public/task")))
+
+
+def test_the_database_itself_keeps_public_members(registry):
+    lang = add(registry.catalog, "public/lang", by=SHARED)
+    target(registry.catalog, "news", lang)
+    with pytest.raises(exc.IntegrityError), registry.database.write() as write:
+        write.connection.execute(VERSIONS.delete().where(VERSIONS.c.name == "public/lang"))
 
 
 def test_targets_and_packages_do_not_share_a_name(catalog):

@@ -14,7 +14,7 @@ from serving.errors import (
     TooLarge,
     Unprocessable,
 )
-from serving.registry.records import CheckReport, Extension, Member, NewTarget, Resolved
+from serving.registry.records import CheckReport, Extension, Member, NewTarget, Once, Resolved
 from serving.registry.targets import package_bytes
 from tests.serving.registry.effects import Effects, fail
 from tests.serving.registry.given import (
@@ -104,24 +104,116 @@ def test_a_package_goes_into_the_space_of_its_kind(registry):
     assert caught.value.code == "wrong_kind"
 
 
-def test_validate_reports_and_stores_nothing(registry):
-    report = asyncio.run(registry.publisher.validate(ACME, "adapter", stream(b"one")))
-    assert report.digest == digest_of(b"one")
+def test_a_dry_run_reports_and_stores_nothing(registry):
+    inspect = registry.publisher.inspect
+    found = asyncio.run(inspect(ACME, "adapter", "ada", stream(b"one"), "hello"))
+    assert (found.report.digest, found.trial.input, found.trial.change) == (digest_of(b"one"), "hello", 5.0)
     assert registry.uploads() == []
-    assert not registry.blobs.verify(report.digest)
-    with pytest.raises(Unprocessable, match="it is bad"):
-        asyncio.run(registry.publisher.validate(ACME, "adapter", stream(b"bad")))
+    assert not registry.blobs.verify(found.report.digest)
+    assert registry.catalog.since(0).names == {}
+    for data, name, refusal in (
+        (b"bad", "ada", "it is bad"),
+        (b"embedding", "ada", "/v1/token-embeddings"),
+        (b"one", "public/ada", "belong to the tenant"),
+    ):
+        with pytest.raises(Unprocessable, match=refusal):
+            asyncio.run(inspect(ACME, "adapter", name, stream(data), "hello"))
+    with pytest.raises(BadRequest):
+        asyncio.run(inspect(ACME, "adapter", "../ada", stream(b"one"), "hello"))
+    assert registry.uploads() == []
 
 
 def test_a_checker_that_read_other_bytes_is_not_believed(registry):
-    class Confused:
-        async def check(self, path):
-            return CheckReport(digest_of(b"other"), 3, manifest_of("adapter"), 1, ())
+    async def other(path):
+        return CheckReport(digest_of(b"other"), 3, manifest_of("adapter"), 1, ())
 
-    registry.publisher._checker = Confused()
+    registry.checker.check = other
     with pytest.raises(Unprocessable, match="other bytes"):
         asyncio.run(registry.publish(b"one"))
     assert versions(registry) == []
+
+
+def asked(key, path="/v1/adapters/ada"):
+    return lambda digest: Once.of(key, method="PUT", path=path, query="", digest=digest)
+
+
+def send(registry, data, once, **options):
+    publisher = registry.publisher
+    return asyncio.run(publisher.publish(ACME, "adapter", "ada", stream(data), promote=False, once=once, **options))
+
+
+def test_a_publish_with_a_key_is_answered_again_as_it_was(registry):
+    first = send(registry, b"one", asked("k1"))
+    send(registry, b"two", None)
+    asyncio.run(registry.publisher.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=None))
+    asyncio.run(registry.publisher.delete(ACME, "adapter", "ada", 1))
+    again = send(registry, b"one", asked("k1"))
+    assert (again.created, again.version, again.replayed) == (True, first.version, True)
+    assert not first.replayed
+    assert versions(registry) == [2]  # retired since: the answer is of then, and nothing came back
+    assert registry.uploads() == []
+
+
+def test_what_is_answered_again_is_not_checked_again(registry):
+    send(registry, b"one", asked("k1"))
+    registry.checker.check = None
+    assert send(registry, b"one", asked("k1")).replayed
+
+
+def test_a_key_of_another_request_is_refused_and_nothing_is_stored(registry):
+    send(registry, b"one", asked("k1"))
+    for data, once in ((b"two", asked("k1")), (b"one", asked("k1", "/v1/adapters/bob"))):
+        with pytest.raises(Unprocessable) as caught:
+            send(registry, data, once)
+        assert caught.value.code == "idempotency_key_reused"
+    assert versions(registry) == [1]
+    assert not registry.blobs.verify(digest_of(b"two"))
+
+
+def test_requests_with_one_key_at_the_same_time_make_one_version(registry):
+    async def scenario():
+        publish = registry.publisher.publish
+        calls = [publish(ACME, "adapter", "ada", stream(b"one"), promote=True, once=asked("k1")) for _ in range(4)]
+        return await asyncio.gather(*calls)
+
+    told = asyncio.run(scenario())
+    assert {(item.version.ref.version, item.created, item.promoted) for item in told} == {(1, True, "prod")}
+    assert sorted(item.replayed for item in told) == [False, True, True, True]
+    assert versions(registry) == [1]
+
+
+def test_targets_and_vocabularies_are_done_once_as_well(registry):
+    async def scenario():
+        publisher, once = registry.publisher, Once("k2", "POST /v1/token-embeddings")
+        wish = extension(b"{ }")
+        made = await publisher.extend(ACME, "kli", wish, activate=True, once=once)
+        told = await publisher.recall(ACME, once)
+        assert (told.version, told.replayed) == (made.version, True)
+        assert await publisher.recall(OTHER, once) is None
+        assert await publisher.recall(ACME, None) is None
+        target = news_of(await registry.publish(b"one"))
+        put = [
+            await publisher.publish_target(ACME, "news", target, promote=False, once=Once("k3", "PUT news"))
+            for _ in range(2)
+        ]
+        assert [(item.created, item.replayed) for item in put] == [(True, False), (True, True)]
+
+    asyncio.run(scenario())
+
+
+def test_tags_and_failed_gates_are_told_and_audited(registry):
+    async def scenario():
+        await registry.publish(b"one")
+        record = await registry.publisher.set_tags(ACME, "adapter", "ada", 1, {"owner": "search"})
+        assert record.versions[0].tags == {"owner": "search"}
+        assert registry.directory.names("acme", "adapter")[0].versions[0].tags == {"owner": "search"}
+        await registry.publisher.gate_failed(ACME, "adapter", "ada", 1, "no room")
+        gate, *_ = await registry.publisher.history("acme", "adapter", "ada")
+        assert (gate.action, gate.subject, gate.detail, gate.actor) == ("gate", "ada@1", "no room", "key1")
+        await registry.publisher.delete(ACME, "adapter", "ada", 1)
+        assert [stone.version for stone in await registry.publisher.retired("acme", "adapter", "ada")] == [1]
+
+    asyncio.run(scenario())
 
 
 def test_a_client_that_goes_away_leaves_nothing(registry):
@@ -337,3 +429,20 @@ def test_a_download_is_the_published_bytes_or_an_error(registry):
         return Reference("ada")
 
     asyncio.run(scenario())
+
+
+def test_bytes_that_a_collector_took_between_keeping_and_writing_are_kept_again(registry):
+    keep, taken = registry.blobs.keep, []
+
+    def keep_and_lose(upload):
+        keep(upload)
+        if not taken:  # what a collector does that looked before the row was there
+            taken.append(registry.blobs.path(upload.digest))
+            taken[0].unlink()
+
+    registry.blobs.keep = keep_and_lose
+    published = asyncio.run(registry.publish(b"one"))
+    assert len(taken) == 1
+    assert registry.blobs.verify(published.version.ref.digest)
+    assert versions(registry) == [1]
+    assert registry.uploads() == []

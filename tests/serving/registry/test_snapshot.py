@@ -4,10 +4,14 @@ import pytest
 
 from adapters.manifest import Manifest, TargetSpec
 from adapters.refs import parse_reference
-from serving.errors import NotFound, NotReady
-from serving.registry.records import CheckReport, Member
+from serving.errors import DependencyFailed, NotFound, NotReady
+from serving.registry.records import CheckReport, Member, Quota
 from serving.registry.snapshot import Directory, Snapshot
-from tests.serving.registry.given import ACME, OTHER, REQUIRES, digest_of, report_of
+from serving.request import Share
+from serving.tenancy.tenants import TenantStore
+from tests.serving.registry.given import ACME, OTHER, REQUIRES, Someone, digest_of, report_of
+
+SHARED = Someone("public", "key3")
 
 
 def add(catalog, data=b"one", name="ada", *, by=ACME, promote=False):
@@ -138,6 +142,126 @@ def test_a_pinned_target_keeps_what_it_is_made_of(catalog, sql):
         directory = Directory(sql)
         await directory.refresh()
         assert sorted(map(str, directory.desired().pins)) == ["acme:ada@1", "acme:bob@1"]
+
+    asyncio.run(scenario())
+
+
+def test_public_names_are_found_by_everybody_and_listed_by_their_own(catalog, sql):
+    add(catalog, b"one", "public/ada", by=SHARED, promote=True)
+    add(catalog, b"two", "ada")
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        for tenant in ("acme", "other", "public"):
+            resolved = await directory.resolve(tenant, "adapter", parse_reference("public/ada"))
+            assert resolved.version.ref.tenant == "public"
+        assert [record.name for record in directory.names("acme", "adapter")] == ["ada"]
+        assert [record.name for record in directory.names("public", "adapter")] == ["public/ada"]
+        with pytest.raises(NotFound, match="did you mean 'public/ada'"):
+            await resolve(directory, "public/adda")
+        with pytest.raises(NotFound):
+            await resolve(directory, "ada", tenant="public")
+
+    asyncio.run(scenario())
+
+
+def test_a_retired_version_is_told_apart_to_its_own_tenant_even_where_the_name_is_gone(catalog, sql):
+    add(catalog, b"one")
+    add(catalog, b"two")
+    add(catalog, b"one", "bob")
+    catalog.delete(ACME, "adapter", "ada", 1)
+    catalog.delete(ACME, "adapter", "bob", None)
+
+    async def code_of(directory, text, tenant="acme"):
+        with pytest.raises(NotFound) as caught:
+            await resolve(directory, text, tenant)
+        return caught.value.code
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        assert [await code_of(directory, text) for text in ("ada@1", "bob@1")] == ["adapter_retired"] * 2
+        for text in ("ada@3", "bob@2", "bob", "bob@prod"):
+            assert await code_of(directory, text) == "adapter_not_found"
+        for text in ("ada@1", "bob@1"):
+            assert await code_of(directory, text, "other") == "adapter_not_found"
+        add(catalog, b"three", "bob")
+        assert await resolve(directory, "bob@2") == (2, None)
+        assert await code_of(directory, "bob@1") == "adapter_retired"
+
+    asyncio.run(scenario())
+
+
+def test_what_is_in_quarantine_is_refused_by_every_reference_and_served_when_healed(catalog, sql):
+    add(catalog, b"one", promote=True)
+    add(catalog, b"two")
+    catalog.quarantine(digest_of(b"one"), "bit rot")
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        for text in ("ada", "ada@1", "ada@prod", f"ada@{digest_of(b'one')}"):
+            with pytest.raises(DependencyFailed, match="bit rot") as caught:
+                await resolve(directory, text)
+            assert caught.value.code == "quarantined"
+        assert sql.reads == 1
+        assert await resolve(directory, "ada@2") == (2, None)
+        await directory.refresh(add(catalog, b"one").revision)
+        assert await resolve(directory, "ada") == (1, "prod")
+
+    asyncio.run(scenario())
+
+
+def test_what_is_in_quarantine_is_not_asked_of_engines(catalog, sql):
+    for data in (b"one", b"two"):
+        number = add(catalog, data).value.version.ref.version
+        catalog.set_pin(ACME, "adapter", "ada", number, pinned=True)
+    catalog.quarantine(digest_of(b"one"), "bit rot")
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        assert [str(ref) for ref in directory.desired().pins] == ["acme:ada@2"]
+
+    asyncio.run(scenario())
+
+
+def test_a_pinned_target_keeps_public_members_too(catalog, sql):
+    held = [add(catalog, b"one", "public/ada", by=SHARED), add(catalog, b"two", "bob")]
+    refs = [committed.value.version.ref for committed in held]
+    manifest = Manifest("target", REQUIRES, target=TargetSpec({"stack": [f"{ref.name}@{ref.digest}" for ref in refs]}))
+    report = CheckReport(digest_of(b"target"), 6, manifest, 0, ())
+    members = tuple(Member("adapter", ref) for ref in refs)
+    catalog.add_version(ACME, "adapter", "news", report, promote=False, members=members)
+    catalog.set_pin(ACME, "adapter", "news", 1, pinned=True)
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        assert [str(ref) for ref in directory.desired().pins] == ["public:public/ada@1", "acme:bob@1"]
+
+    asyncio.run(scenario())
+
+
+def test_quotas_travel_with_the_names_and_make_the_shares(registry, sql):
+    tenants = TenantStore(registry.database)
+    quota = Quota(weight=2.0, requests_per_s=5.0, device_floor=10, device_ceiling=20)
+
+    async def scenario():
+        directory = Directory(sql)
+        assert directory.quota("acme") == Quota()
+        tenants.put(OTHER, "zoe", Quota(weight=4.0))
+        tenants.put(OTHER, "acme", quota)
+        tenants.put(OTHER, "plain", Quota(requests_per_s=1.0))
+        await directory.refresh()
+        assert (directory.quota("acme"), directory.quota("nobody")) == (quota, Quota())
+        assert directory.desired().shares == (("acme", Share(2.0, 10, 20)), ("zoe", Share(4.0)))
+        tenants.put(OTHER, "acme", Quota(requests_per_s=5.0))
+        tenants.delete(OTHER, "zoe")
+        await directory.refresh()
+        assert (directory.quota("acme"), directory.quota("zoe")) == (Quota(requests_per_s=5.0), Quota())
+        assert directory.desired().shares == ()
 
     asyncio.run(scenario())
 
@@ -308,5 +432,44 @@ def test_a_revision_that_is_held_already_costs_no_read(catalog, sql):
         await directory.refresh(revision)
         assert await directory.refresh(revision) == revision
         assert sql.reads == 1
+
+    asyncio.run(scenario())
+
+
+def test_its_age_begins_anew_with_every_read_and_grows_while_sql_is_away(catalog, sql, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("serving.registry.snapshot.time.monotonic", lambda: now[0])
+
+    async def scenario():
+        directory = Directory(sql)
+        now[0] = 103.0
+        assert directory.age_s == 3.0
+        await directory.refresh()
+        assert directory.age_s == 0.0
+        sql.away, now[0] = True, 140.0
+        with pytest.raises(NotReady):
+            await directory.refresh()
+        assert directory.age_s == 37.0
+        sql.away = False
+        await directory.refresh()
+        assert directory.age_s == 0.0
+
+    asyncio.run(scenario())
+
+
+def test_versions_in_quarantine_are_counted_until_it_is_lifted(catalog, sql):
+    add(catalog, b"one")
+    add(catalog, b"two", by=OTHER)
+    catalog.quarantine(digest_of(b"one"), "lost")
+    catalog.quarantine(digest_of(b"two"), "lost")
+
+    async def scenario():
+        directory = Directory(sql)
+        assert directory.quarantined == 0
+        await directory.refresh()
+        assert directory.quarantined == 2
+        catalog.lift(digest_of(b"one"))
+        await directory.refresh()
+        assert directory.quarantined == 1
 
     asyncio.run(scenario())

@@ -31,6 +31,11 @@ class Checks:
             raise KeyError(path.name)
         return "report"
 
+    async def inspect(self, path, text):
+        if path.name == "bad":
+            raise Unprocessable("bad file")
+        return self, path.name, text
+
     async def build(self, job, target):
         if job == "bad":
             raise Unprocessable("bad job")
@@ -65,6 +70,18 @@ def test_a_matrix_is_written_or_its_refusal_returned(made, tmp_path):
         assert await replica.build("good", str(tmp_path / "made")) is None
         assert (tmp_path / "made").read_bytes() == b"made"
         assert (await replica.build("bad", str(tmp_path / "made"))).detail == "bad job"
+
+    asyncio.run(main())
+
+
+def test_dry_runs_have_a_worker_of_their_own_that_is_started_by_none_but_them(made):
+    async def main():
+        replica = await made()
+        worker, name, text = await replica.inspect("/uploads/good", "hello")
+        assert (name, text) == ("good", "hello")
+        assert worker is not replica._checker
+        assert not worker.started
+        assert (await replica.inspect("/uploads/bad", "hello")).detail == "bad file"
 
     asyncio.run(main())
 

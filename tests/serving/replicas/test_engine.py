@@ -8,7 +8,7 @@ import pytest
 
 from serving.errors import DependencyFailed
 from serving.replicas.engine import EngineReplica
-from serving.request import Desired, Holding, Refusal, ReplicaReport, ResidencyEntry
+from serving.request import Desired, Refusal, ReplicaReport, ResidencyEntry, TenantLine
 from tests.serving.test_affinity import ref, ticket
 
 REPORT = ReplicaReport("e1", ready=True, budgets={}, used={}, counters={}, entries=(), queued=0, running=0)
@@ -22,7 +22,10 @@ class Engine:
         self.cancelled = []
         self.said = REPORT
         self.submitted = threading.Event()
-        self.pins, self.torn, self.retired = [], set(), []
+        self.retired, self.desired, self.reconciled = [], [], []
+        self.warm, self.revision, self.layers, self.max_queued = False, -1, 6, 10
+        self.go = threading.Event()
+        self.go.set()
 
     def submit(self, tickets, sink):
         self.sink = sink
@@ -44,13 +47,27 @@ class Engine:
         raise DependencyFailed(f"{ref.name} is torn")
 
     def pin(self, ref):
-        if ref.name in self.torn:
-            raise DependencyFailed(f"{ref.name} is torn")
-        self.pins.append(ref.name)
         return "device"
 
-    def unpin(self, ref):
-        self.pins.remove(ref.name)
+    def room(self, refs):
+        if refs[0].name == "torn":
+            raise DependencyFailed("torn")
+        return 700, 300
+
+    def desire(self, desired):
+        self.desired.append(desired)
+        self.revision = max(self.revision, desired.revision)
+
+    def reconcile(self):
+        self.reconciled.append(self.revision)
+        assert self.go.wait(20)
+        self.warm = True
+
+    def waiting(self, limit):
+        return 60, 2, (TenantLine("a", 2, 40, 1.0), TenantLine("b", 1, 20, 2.0))[:limit]
+
+    def drain(self, timeout_s):
+        return timeout_s > 1.0
 
     def retire(self, ref):
         self.retired.append(ref.name)
@@ -66,7 +83,7 @@ class Engine:
 def shell():
     made = EngineReplica.__new__(EngineReplica)
     made._replica, made._engine = "e1", Engine()
-    made._desired, made._kept, made._failed, made._keeping = Desired(0), {}, {}, None
+    made._keeping = None
     return made
 
 
@@ -126,45 +143,44 @@ def test_routing_hears_of_what_needs_no_disk(shell):
     ]
     shell._engine.said = replace(REPORT, entries=tuple(held))
     held = asyncio.run(shell.holdings(Desired(0)))
-    assert held == Holding("e1", frozenset({("acme", "sha256:host"), ("acme", "sha256:device")}), revision=0)
+    assert held.keys == frozenset({("acme", "sha256:host"), ("acme", "sha256:device")})
 
 
-async def told(shell, revision, *names):
-    await shell.holdings(Desired(revision, tuple(ref(name) for name in names)))
-    await shell._keeping
-    return sorted(shell._engine.pins)
+def test_admission_hears_of_what_waits_and_how_fast_it_goes(shell):
+    shell._engine.said = replace(REPORT, cost_per_s=1500.0, queued=4)
+    held = asyncio.run(shell.holdings(Desired(3)))
+    assert (held.queued_cost, held.cost_per_s, held.layers, held.revision) == (60, 1500.0, 6, 3)
+    assert held.lines == (("a", 40), ("b", 20))
+    assert held.free_rows == 6
 
 
-def test_pins_become_what_the_newest_revision_says(shell):
+def test_a_queue_that_is_over_its_bound_has_no_free_rows(shell):
+    shell._engine.said = replace(REPORT, queued=11)
+    assert asyncio.run(shell.holdings(Desired(0))).free_rows == 0
+
+
+def test_an_engine_is_warm_once_its_pins_are_there_and_asked_only_once_meanwhile(shell):
     async def main():
-        assert await told(shell, 5, "x", "y") == ["x", "y"]
-        assert await told(shell, 6, "y", "z") == ["y", "z"]
-        assert await told(shell, 5, "x") == ["y", "z"]  # a gateway that is behind
-        assert await told(shell, 7) == []
+        shell._engine.go.clear()
+        assert not (await shell.holdings(Desired(1))).warm
+        assert not (await shell.holdings(Desired(2))).warm
+        shell._engine.go.set()
+        await shell._keeping
+        assert (await shell.holdings(Desired(2))).warm
+        await shell._keeping
+        assert len(shell._engine.reconciled) == 2
+        assert [desired.revision for desired in shell._engine.desired] == [1, 2, 2]
 
     asyncio.run(main())
 
 
-def test_what_could_not_be_pinned_is_tried_again(shell, caplog):
+def test_an_operator_hears_how_much_room_pins_have(shell):
     async def main():
-        shell._engine.torn = {"x"}
-        assert await told(shell, 1, "x", "y") == ["y"]
-        assert await told(shell, 1, "x", "y") == ["y"]
-        assert len(shell._failed) == 1
-        shell._engine.torn = set()
-        assert await told(shell, 1, "x", "y") == ["x", "y"]
-
-    asyncio.run(main())
-
-
-def test_a_pin_by_hand_lasts_until_the_registry_says_otherwise(shell):
-    async def main():
-        await shell.preload(ref("x"), pinned=True)
-        assert await told(shell, 4, "x") == ["x"]
-        await shell.unload(ref("x"))
-        assert shell._kept == {}
-        shell._engine.pins.clear()
-        assert await told(shell, 5) == []
+        assert await shell.room([ref("x")]) == ("e1", 700, 300)
+        with pytest.raises(DependencyFailed):
+            await shell.room([ref("torn")])
+        assert await shell.drain(0.5) == ("e1", False)
+        assert await shell.drain(5.0) == ("e1", True)
 
     asyncio.run(main())
 

@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 from serving.config import ServiceSettings
+from serving.dispatch.ports import Claim, Conviction, News
+from serving.registry.records import Quota
 from serving.replicas import gateway
 from serving.replicas.gateway import Gateway
 from serving.request import Holding, Refusal
@@ -19,7 +21,7 @@ from tests.serving.test_routing import Handle, Stream
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     (tmp_path / "tokenizer.json").write_bytes(tokenizer_json())
-    gateways = Handle({"refresh": ["gw1"], "metrics": []})
+    gateways = Handle({"refresh": ["gw1"], "metrics": [], "present": ["gw1"], "hear": ["gw1"], "consent": []})
     monkeypatch.setattr(gateway, "settle", lambda *_: "gw1")
     monkeypatch.setattr(gateway, "gateway_handle", lambda *_: gateways)
     settings = ServiceSettings(backbone=tmp_path, data=tmp_path / "data")
@@ -66,10 +68,63 @@ def test_a_nudge_brings_the_registry_up_to_date(made):
     asyncio.run(main())
 
 
+def test_a_draining_gateway_is_not_ready_and_says_what_is_left(made):
+    async def main():
+        app = await made.__serve_build_asgi_app__()
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            assert (await client.get("/readyz")).status_code == 200
+            assert await made.drain(1.0) == ("gw1", 0)
+            answer = await client.get("/readyz")
+            assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+
+    asyncio.run(main())
+
+
+def test_other_gateways_are_heard_and_answered(made):
+    async def main():
+        claim, news = (
+            Claim(1, "gw2", {"p": frozenset("a")}),
+            News("gw2", convicted={"p": Conviction(frozenset("ab"), True)}),
+        )
+        assert await made.present() == "gw1"
+        assert (await made.consent(claim), await made.hear(news)) == (frozenset(), "gw1"), "even before it is built"
+        assert await made.drain(1.0) == ("gw1", 0)
+        await made.__serve_build_asgi_app__()
+        assert await made.consent(claim) == frozenset()
+        assert made._dispatcher._suspects.suspected("p")
+        assert await made.hear(news) == "gw1"
+        assert made._dispatcher._suspects.convicted("p")
+
+    asyncio.run(main())
+
+
 def test_metrics_are_told_with_the_name_of_the_gateway(made):
     name, text = asyncio.run(made.metrics())
     assert name == "gw1"
     assert "chorus_dispatch_calls_total 0.0" in text
+
+
+def test_metrics_tell_what_the_gateway_sees_around_it(made):
+    made._engines.answers["holdings"] = [Holding("e1", frozenset()), Holding("e2", frozenset(), warm=False)]
+    text = asyncio.run(served(made, "GET", "/metrics")).text
+    assert 'chorus_engines{replica="gw1",state="warm"} 1.0' in text
+    assert 'chorus_engines{replica="gw1",state="cold"} 1.0' in text
+    assert 'chorus_gateways{replica="gw1"} 1.0' in text
+    assert 'chorus_quarantined_versions{replica="gw1"} 0.0' in text
+
+
+def test_of_the_tenants_those_with_a_quota_are_told_apart_first(made):
+    async def main():
+        await made.__serve_build_asgi_app__()
+        made._directory.quota = lambda tenant: Quota(requests_per_s=5.0) if tenant == "gold" else Quota()
+        for i in range(200):
+            made._metrics.sent(f"t{i}", 1, 1)
+        made._metrics.sent("gold", 1, 1)
+        _, text = await made.metrics()
+        assert 'chorus_tenant_rows_total{tenant="gold"} 1.0' in text
+        assert 'chorus_tenant_rows_total{tenant="t199"}' not in text
+
+    asyncio.run(main())
 
 
 def test_no_torch_is_imported():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,21 @@ def test_a_replica_listens_on_loopback_before_anything_else(settings, monkeypatc
     monkeypatch.setattr(surroundings, "bind_to_loopback", lambda: calls.append("bound"))
     settle(settings, "Gateway")
     assert calls == ["bound"]
+
+
+def test_in_a_cluster_of_others_calls_may_come_from_other_nodes(settings, monkeypatch):
+    monkeypatch.setattr(surroundings, "bind_to_loopback", lambda: pytest.fail("bound to loopback"))
+    assert settle(replace(settings, ray_address="auto"), "Gateway") == "abc123"
+
+
+def test_a_log_starts_anew_when_it_is_full(settings):
+    settle(replace(settings, log_bytes=1000), "Engine")
+    for number in range(100):
+        logging.getLogger("chorus.engine").info("line %d", number)
+    files = sorted((settings.data / "logs").glob("engine.log*"))
+    assert len(files) > 1
+    assert all(file.stat().st_size <= 1000 for file in files)
+    assert json.loads((settings.data / "logs" / "engine.log").read_text().splitlines()[-1])["message"] == "line 99"
 
 
 @pytest.mark.parametrize(("error", "word"), [(ValueError("no room"), "no room"), (KeyError(), "KeyError()")])

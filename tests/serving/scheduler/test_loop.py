@@ -7,18 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serving.metrics import TIERS, CacheCounts, EngineMetrics, render
-from serving.request import Result
+from serving.metrics import EngineMetrics, render
+from serving.request import Result, TenantLine
 from serving.scheduler.batcher import Budget
 from serving.scheduler.loop import Loop
+from serving.scheduler.pace import Pace
 from serving.scheduler.queue import FairQueue
+from tests.serving.readings import counts
 from tests.serving.scheduler.machine import SIZE, Clock, Machine, ref, ticket
-
-
-def no_counts():
-    zeros = dict.fromkeys(TIERS, 0)
-    return CacheCounts(zeros, zeros, zeros, 0, 0, 0, 0, zeros)
-
 
 WAIT = 20  # seconds until a test gives up
 BUDGET = Budget(8, 64, 100 * SIZE)
@@ -30,9 +26,9 @@ class Bench:
     def __init__(self, room=100, budget=BUDGET, max_queued=100):
         self.clock = Clock()
         self.machine = Machine(room)
-        self.metrics = EngineMetrics(no_counts)
-        queue = FairQueue(2, max_queued, self.clock)
-        self.loop = Loop(self.machine, queue, budget, metrics=self.metrics, replica="r", clock=self.clock)
+        self.metrics = EngineMetrics(counts)
+        queue, pace = FairQueue(2, max_queued, self.clock), Pace(2, 0.05)
+        self.loop = Loop(self.machine, queue, budget, pace, metrics=self.metrics, replica="r", clock=self.clock)
         self.calls = []
 
     def submit(self, *tickets):
@@ -134,7 +130,7 @@ def test_adapters_that_can_not_be_had_refuse_their_rows_only():
     bench.submit(ticket("t0", adapters=["bad"]), ticket("t1", adapters=["good"]))
     bench.run()
     assert bench.outcomes == {"t0": "adapter_load_failed"}
-    bench.machine.load()
+    bench.machine.load(2)
     bench.run()
     assert bench.outcomes["t1"] == "ok"
 
@@ -188,6 +184,93 @@ def test_a_full_queue_refuses_the_longest_line():
     assert bench.replies["a2"].retry_after > 0
     bench.run()
     assert bench.outcomes == {"a0": "ok", "a1": "overloaded", "a2": "overloaded", "b0": "ok"}
+
+
+def test_what_a_row_misses_is_asked_for_when_it_comes_and_not_a_step_later():
+    bench = Bench()
+    bench.submit(ticket("t0", adapters=["x"]), ticket("t1", "b", adapters=["y"]))
+    assert bench.machine.asked == [("a", (ref("x"),)), ("b", (ref("y", "b"),))]
+    bench.machine.load(2)
+    bench.run()
+    assert bench.machine.batches == [["t0", "t1"]]
+
+
+def test_a_draining_loop_takes_nothing_new_and_finishes_what_is_here():
+    bench = Bench()
+    bench.submit(ticket("here", adapters=["x"]))
+    assert not bench.loop.drain(0.0)
+    bench.submit(ticket("new"))
+    assert bench.outcomes == {"new": "not_ready"}
+    bench.machine.load()
+    bench.run()
+    assert bench.outcomes == {"new": "not_ready", "here": "ok"}
+    assert bench.loop.drain(0.0)
+    assert bench.loop.draining
+
+
+def test_a_drain_ends_when_the_last_row_is_answered_or_cancelled():
+    bench = Bench()
+    bench.loop.start()
+    bench.submit(ticket("stuck", adapters=["never"]), ticket("fine"))
+    waiting = threading.Thread(target=lambda: bench.calls.append((bench.loop.drain(WAIT),)), daemon=True)
+    waiting.start()
+    bench.loop.cancel(["stuck"])
+    waiting.join(WAIT)
+    drained = [call for call in bench.calls if call == (True,)]
+    bench.loop.close()
+    assert drained == [(True,)]
+
+
+def test_steps_are_bounded_by_what_the_machine_does_in_the_wanted_time():
+    bench = Bench(budget=Budget(100, 10_000, 100 * SIZE))
+
+    def pass_time():
+        bench.clock.now += 0.01 * len(bench.machine.leased or [1])
+
+    bench.machine.during = pass_time
+    bench.submit(ticket("t0", tokens=8))
+    bench.run()
+    assert bench.loop.rate == pytest.approx(8 * 2 / 0.01)
+    bench.submit(*(ticket(f"x{i}", tokens=8) for i in range(20)))
+    bench.loop.turn()
+    assert len(bench.machine.batches[1]) in (4, 5)  # 0.05 s of work, give or take a rounding
+
+
+def test_the_deadline_is_looked_at_again_right_before_the_step():
+    bench = Bench()
+    bench.submit(ticket("t0", deadline_ms=500), ticket("t1"), ticket("b0", "b"))
+    ready = bench.machine.ready
+
+    def slow(refs):
+        bench.clock.now += 1.0
+        return ready(refs)
+
+    bench.machine.ready = slow
+    bench.loop.turn()
+    assert bench.outcomes == {"t0": "deadline_exceeded", "t1": "ok", "b0": "ok"}
+    assert bench.machine.batches == [["b0", "t1"]]
+    assert bench.loop._queue._virtual["a"] == 2 * 4, "what did not run is not paid"
+
+
+def test_the_queue_is_told_by_tenant_the_costliest_first():
+    bench = Bench()
+    bench.loop.share({"b": 2.0})
+    bench.submit(*(ticket(f"a{i}", tokens=2, adapters=["x"]) for i in range(3)), ticket("c", "c", adapters=["y"]))
+    bench.submit(ticket("b0", "b", tokens=50, adapters=["x"]))
+    assert bench.loop.lines(2) == (120, 3, (TenantLine("b", 1, 100, 2.0), TenantLine("a", 3, 12, 1.0)))
+    bench.run()
+    text = render(bench.metrics.registry)
+    assert "chorus_loading_rows 5.0" in text and "chorus_queued_cost 120.0" in text
+
+
+def test_what_was_served_is_counted_by_tenant():
+    bench = Bench()
+    bench.submit(ticket("a0", tokens=3), ticket("a1", tokens=4), ticket("b0", "b", tokens=5))
+    bench.run()
+    text = render(bench.metrics.registry)
+    assert 'chorus_tenant_served_rows_total{tenant="a"} 2.0' in text
+    assert 'chorus_tenant_served_cost_total{tenant="a"} 14.0' in text
+    assert 'chorus_tenant_served_cost_total{tenant="b"} 10.0' in text
 
 
 def test_closing_refuses_what_waits_and_what_comes():
@@ -248,7 +331,7 @@ def test_a_load_that_ends_wakes_the_thread():
     bench = Bench()
     done, asked = threading.Event(), threading.Event()
     prefetch = bench.machine.prefetch
-    bench.machine.prefetch = lambda refs: (prefetch(refs), asked.set())
+    bench.machine.prefetch = lambda *asking: (prefetch(*asking), asked.set())
     bench.loop.start()
     bench.loop.submit([ticket("t", adapters=["x"])], lambda group: done.set())
     assert asked.wait(WAIT)
@@ -262,7 +345,7 @@ def test_a_store_that_forgot_is_asked_again():
     bench = Bench()
     done, asked = threading.Event(), []
 
-    def prefetch(refs):
+    def prefetch(refs, tenant):
         asked.append(refs)
         if len(asked) == 2:
             bench.machine.resident |= dict.fromkeys(refs)

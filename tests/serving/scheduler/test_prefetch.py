@@ -6,7 +6,7 @@ from tests.serving.scheduler.machine import SIZE, Machine, ref, ticket
 
 
 def rows(*wants, tenant="a"):
-    made = [ticket(f"t{i}", tenant, adapters=adapters) for i, adapters in enumerate(wants)]
+    made = [ticket(f"{tenant}{i}", tenant, adapters=adapters) for i, adapters in enumerate(wants)]
     return [Waiting(one, one.refs, print, 0.0, 1.0) for one in made]
 
 
@@ -22,6 +22,45 @@ def test_at_most_a_few_sets_are_asked_for_at_a_time():
     machine = Machine()
     Prefetcher(machine, 2).ask(rows(["p"], ["p"], ["q"], ["r"]))
     assert machine.loading == [ref("p"), ref("q")]
+
+
+def test_what_came_and_still_waits_for_its_row_takes_a_place():
+    machine, waiting = Machine(), rows(["p"], ["q"], ["r"])
+    prefetcher = Prefetcher(machine, 1)
+    prefetcher.ask(waiting)
+    machine.load()
+    prefetcher.ask(waiting)
+    assert machine.loading == []
+    prefetcher.ask(waiting[1:])  # the first row ran
+    assert machine.loading == [ref("q")]
+
+
+def test_what_left_again_before_its_row_ran_is_asked_for_again():
+    machine, waiting = Machine(), rows(["p"], ["q"])
+    prefetcher = Prefetcher(machine, 1)
+    prefetcher.ask(waiting)
+    machine.load()
+    machine.resident.clear()
+    prefetcher.ask(waiting)
+    assert machine.loading == [ref("p")]
+
+
+def test_places_are_shared_among_the_tenants_that_miss_something():
+    machine = Machine()
+    flood = rows(*([f"x{i}"] for i in range(200)))
+    Prefetcher(machine, 8).ask([*flood, *rows(["y"], tenant="b"), *rows(["hot"], tenant="c")])
+    assert machine.loading == [*(ref(f"x{i}") for i in range(2)), ref("y", "b"), ref("hot", "c")]
+    assert [tenant for tenant, _ in machine.asked] == ["a", "a", "b", "c"]
+
+
+def test_a_public_adapter_is_paid_by_whoever_asked_first():
+    machine = Machine()
+    prefetcher = Prefetcher(machine, 8)
+    made = [ticket(name, name, adapters=["p"]) for name in ("b", "a")]
+    shared = [Waiting(one, (ref("p", "public"),), print, 0.0, 1.0) for one in made]
+    prefetcher.ask(shared)
+    machine.load()
+    assert prefetcher.arrived() == {"b": SIZE}
 
 
 def test_each_arrival_is_paid_once_by_its_tenant():

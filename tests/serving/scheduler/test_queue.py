@@ -61,6 +61,20 @@ def test_long_rows_cost_more_than_short_ones():
     assert drain(queue_of(*long, *short)) == ["a0", "b0", "b1", "b2", "a1", "b3"]
 
 
+def test_the_row_whose_turn_it_is_closes_the_batch_where_it_does_not_fit():
+    rows = [waiting(f"a{i}", tokens=60) for i in range(3)] + [waiting(f"b{i}", "b", tokens=10) for i in range(20)]
+    queue = queue_of(*rows, shares={"a": 6.0})
+    assert taken(queue, replace(MANY, tokens=100)) == ["a0", "b0"]  # the next is a1, and b1 may not pass it
+    assert taken(queue, replace(MANY, tokens=100)) == ["a1", "b1"]
+
+
+def test_where_others_have_little_to_do_a_long_line_leaves_the_step_early():
+    rows = [waiting(f"a{i}", tokens=10) for i in range(50)] + [waiting("b0", "b", tokens=10)]
+    assert len(queue_of(*rows).take(replace(MANY, tokens=100), everything, beside=40)) == 4
+    assert len(queue_of(*rows[:-1]).take(replace(MANY, tokens=100), everything, beside=40)) == 10
+    assert len(queue_of(*rows[40:]).take(replace(MANY, tokens=200), everything, beside=40)) == 11
+
+
 def test_a_larger_share_is_served_more_often():
     rows = [waiting(f"{tenant}{i}", tenant) for i in range(6) for tenant in "ab"]
     order = drain(queue_of(*rows, shares={"a": 2.0}))[:6]
@@ -108,9 +122,22 @@ def test_moved_bytes_are_paid_by_their_tenant():
 def test_a_restored_row_is_first_again_and_not_charged_twice():
     queue = queue_of(waiting("a0"), waiting("a1"), waiting("b0", "b"), waiting("b1", "b"))
     (picked,) = queue.take(ONE, everything)
-    queue.restore(picked)
+    queue.restore([picked])
     assert queue.check() == ()
     assert drain(queue) == ["a0", "b0", "a1", "b1"]
+
+
+def test_restored_rows_keep_their_order():
+    queue = queue_of(*(waiting(f"a{i}") for i in range(4)))
+    queue.restore(queue.take(Budget(3, 1000, 10**9), everything))
+    assert taken(queue) == ["a0", "a1", "a2", "a3"]
+
+
+def test_a_row_that_was_dropped_costs_its_tenant_nothing():
+    queue = queue_of(waiting("a0", tokens=90), waiting("a1"), waiting("b0", "b"), waiting("b1", "b"))
+    (picked,) = queue.take(ONE, everything)
+    queue.refund(picked)
+    assert drain(queue) == ["a1", "b0", "b1"]
 
 
 def test_upcoming_tells_the_fair_order_without_taking():
@@ -126,18 +153,9 @@ def test_a_flood_displaces_its_own_newest_row_and_not_a_neighbours():
     assert displaced.ticket.id == "a3"
     assert queue.check() == ()
     with pytest.raises(Overloaded) as refusal:
-        queue.put(waiting("a9"))
-    assert refusal.value.retry_after == 1.0
+        queue.put(waiting("a9"), retry_after=2.5)
+    assert refusal.value.retry_after == 2.5
     assert sorted(drain(queue)) == ["a0", "a1", "a2", "b0"]
-
-
-def test_retry_after_follows_the_measured_rate():
-    queue = queue_of(waiting("a0", tokens=10), waiting("a1", tokens=10))
-    picked = queue.take(ONE, everything)
-    queue.served(picked, 2.0)
-    assert queue.retry_after() == pytest.approx(2.0)
-    queue.clear()
-    assert queue.retry_after() == 0.1
 
 
 def test_a_ticket_can_not_wait_twice():
@@ -168,7 +186,7 @@ def test_a_restored_row_still_expires():
     (picked,) = queue.take(ONE, everything)
     clock.now = 200.0
     assert queue.expire() == []
-    queue.restore(picked)
+    queue.restore([picked])
     assert [row.ticket.id for row in queue.expire()] == ["a"]
 
 
@@ -187,7 +205,7 @@ def test_deadlines_of_rows_that_left_do_not_pile_up():
     for i in range(1000):
         queue.put(waiting(f"a{i}"))
         taken(queue)
-    assert len(queue._deadlines) < 100
+    assert len(queue._lines._deadlines) < 100
 
 
 def test_counters_of_tenants_that_left_do_not_pile_up():

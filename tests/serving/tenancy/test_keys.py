@@ -1,12 +1,14 @@
 import asyncio
 import sqlite3
+import time
 
 import pytest
 
-from serving.errors import NotFound, NotReady, Unauthenticated, Unprocessable
+from serving.errors import Conflict, NotFound, NotReady, Unauthenticated, Unprocessable
 from serving.registry.database import Database
-from serving.tenancy.keys import KEYLESS, SCOPES, Keyring, create_key
+from serving.tenancy.keys import KEYLESS, SCOPES, Keyring, create_key, refuse_bad_tenant, rotate_key
 from serving.tenancy.store import KeyStore
+from tests.serving.registry.given import url_of
 
 PREDICT = frozenset({"predict"})
 
@@ -38,13 +40,6 @@ class Sql:
 
 
 @pytest.fixture
-def database(tmp_path):
-    opened = Database.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def store(database):
     return KeyStore(database)
 
@@ -54,14 +49,21 @@ def clock():
     return Clock()
 
 
-def keyring_of(database, clock, *, loopback_only=True):
-    keyring = Keyring(database, loopback_only=loopback_only, clock=clock)
+@pytest.fixture
+def in_a_file(tmp_path):
+    opened = Database.open(url_of(tmp_path))
+    yield opened
+    opened.close()
+
+
+def keyring_of(database, clock, *, loopback_only=True, wall=time.time):
+    keyring = Keyring(database, loopback_only=loopback_only, clock=clock, wall=wall)
     keyring._store = Sql(keyring._store)
     return keyring
 
 
-def new_key(store, tenant="acme", scopes=PREDICT):
-    return create_key(store, tenant, scopes, "a key", by="cli")
+def new_key(store, tenant="acme", scopes=PREDICT, **wishes):
+    return create_key(store, tenant, scopes, "", by="cli", **wishes)
 
 
 def test_a_key_is_its_tenant_and_scopes(database, store, clock):
@@ -96,10 +98,10 @@ def test_wrong_keys_are_refused(database, store, clock):
     asyncio.run(scenario())
 
 
-def test_the_secret_is_stored_nowhere(tmp_path, database, store):
-    made = new_key(store)
+def test_the_secret_is_stored_nowhere(tmp_path, in_a_file):
+    made = new_key(KeyStore(in_a_file))
     secret = made.secret.split("_", 2)[2]
-    database.close()
+    in_a_file.close()
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert made.record.key_id.encode() in stored
     assert secret.encode() not in stored
@@ -242,6 +244,7 @@ def test_nobody_is_let_in_before_the_keys_were_read(database, clock):
         ("acme", frozenset(), ""),
         ("acme", frozenset({"root"}), ""),
         ("acme", PREDICT, "x" * 201),
+        ("acme", PREDICT, "a\0b"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(store, tenant, scopes, label):
@@ -256,11 +259,11 @@ def test_every_key_is_another(database, store):
     assert len({key.record.key_id for key in made}) == 20
 
 
-def test_a_locked_database_does_not_hold_requests_up(tmp_path, database, store, clock):
-    made = new_key(store)
+def test_a_locked_database_does_not_hold_requests_up(tmp_path, in_a_file, clock):
+    made = new_key(KeyStore(in_a_file))
 
     async def scenario():
-        keyring = keyring_of(database, clock)
+        keyring = keyring_of(in_a_file, clock)
         await keyring.authenticate(made.secret)
         blocker = sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
@@ -269,3 +272,97 @@ def test_a_locked_database_does_not_hold_requests_up(tmp_path, database, store, 
         blocker.close()
 
     asyncio.run(scenario())
+
+
+def test_a_key_ends_at_its_expiry_without_a_word_from_sql(database, clock):
+    wall = Clock()
+    made = new_key(KeyStore(database, wall), expires=1010.0)
+    assert made.record.expires == 1010.0
+
+    async def scenario():
+        keyring = keyring_of(database, clock, wall=wall)
+        wall.now = 1009.9
+        assert (await keyring.authenticate(made.secret)).tenant == "acme"
+        wall.now = 1010.0
+        with pytest.raises(Unauthenticated, match="expired"):
+            await keyring.authenticate(made.secret)
+        assert keyring._store.reads == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_rotated_key_and_its_heir_are_both_good_for_the_grace(database, clock):
+    wall = Clock()
+
+    async def scenario():
+        keyring = keyring_of(database, clock, wall=wall)
+        old = await keyring.create("acme", PREDICT, "ci", by="admin")
+        new = await keyring.rotate("acme", old.record.key_id, 60.0, by="admin")
+        assert (new.record.scopes, new.record.label) == (PREDICT, "ci")
+        for secret in (old.secret, new.secret):
+            assert (await keyring.authenticate(secret)).scopes == PREDICT
+        wall.now += 60.0
+        with pytest.raises(Unauthenticated):
+            await keyring.authenticate(old.secret)
+        assert (await keyring.authenticate(new.secret)).key_id == new.record.key_id
+        with pytest.raises(NotFound):
+            await keyring.rotate("other", new.record.key_id, 60.0)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("grace_s", [-1.0, float("nan"), float("inf"), 91 * 86_400.0])
+def test_a_grace_has_an_end(store, grace_s):
+    made = new_key(store)
+    with pytest.raises(Unprocessable) as caught:
+        rotate_key(store, "acme", made.record.key_id, grace_s, by="cli")
+    assert caught.value.faults[0].pointer == "/grace_s"
+    assert len(store.of("acme")) == 1
+
+
+@pytest.mark.parametrize("expires", [1000.0, 999.0, float("nan"), float("inf")])
+def test_a_key_that_has_expired_already_is_not_made(database, expires):
+    store = KeyStore(database, Clock())
+    with pytest.raises(Unprocessable) as caught:
+        new_key(store, expires=expires)
+    assert (caught.value.code, caught.value.faults[0].pointer) == ("invalid_expiry", "/expires")
+    assert store.of("acme") == ()
+
+
+def test_administration_is_a_scope_of_its_own_and_part_of_keyless_loopback(database, store, clock):
+    made = new_key(store, scopes=frozenset({"admin"}))
+    caller = asyncio.run(keyring_of(database, clock).authenticate(made.secret))
+    assert caller.scopes == {"admin"}
+    assert SCOPES == KEYLESS.scopes == {"predict", "publish", "operate", "admin"}
+
+
+def test_who_made_rotated_and_revoked_a_key_is_told(database, store, clock, catalog):
+    async def scenario():
+        keyring = keyring_of(database, clock)
+        made = await keyring.create("acme", PREDICT, "", by="ann")
+        await keyring.rotate("acme", made.record.key_id, 1.0, by="bob")
+        await keyring.revoke("acme", made.record.key_id, by="cid")
+
+    asyncio.run(scenario())
+    entries = catalog.audit("acme", after=0, limit=9, space="key")[::-1]
+    assert [(entry.action, entry.actor) for entry in entries] == [
+        ("create_key", "ann"),
+        ("create_key", "bob"),
+        ("rotate_key", "bob"),
+        ("revoke_key", "cid"),
+    ]
+
+
+def test_a_label_that_is_taken_twice_is_refused_by_name(store):
+    for _ in range(2):
+        create_key(store, "acme", PREDICT, "ci", by="cli")
+    with pytest.raises(Conflict, match="'ci'"):
+        create_key(store, "acme", PREDICT, "ci", by="cli")
+
+
+@pytest.mark.parametrize("tenant", ["", "Acme", "a/b", "-x", "base"])
+def test_a_tenant_is_one_segment(tenant):
+    with pytest.raises(Unprocessable) as caught:
+        refuse_bad_tenant(tenant, "/name")
+    assert caught.value.faults[0].pointer == "/name"
+    refuse_bad_tenant("public")

@@ -1,31 +1,49 @@
 import pytest
 
-from serving.errors import NotFound
-from serving.registry.database import Database
-from serving.registry.lookup import read_history
+from serving.errors import Conflict, NotFound
+from serving.registry.trail import read_history
 from serving.tenancy.store import KeyStore
 
 
-@pytest.fixture
-def database(tmp_path):
-    opened = Database.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
-    yield opened
-    opened.close()
+class Clock:
+    """Every look at it is one second later."""
+
+    def __init__(self):
+        self.now = -1.0
+
+    def __call__(self):
+        self.now += 1.0
+        return self.now
 
 
 @pytest.fixture
-def store(database):
-    return KeyStore(database, clock=iter(range(100)).__next__)
+def clock():
+    return Clock()
 
 
-def add(store, key_id, tenant="acme"):
-    return store.add(key_id, "0" * 64, tenant=tenant, scopes=frozenset({"publish", "predict"}), label="ci", by="cli")
+@pytest.fixture
+def store(database, clock):
+    return KeyStore(database, clock)
+
+
+def add(store, key_id, tenant="acme", label="", expires=None):
+    scopes = frozenset({"publish", "predict"})
+    return store.add(key_id, "0" * 64, tenant=tenant, scopes=scopes, label=label, by="cli", expires=expires)
+
+
+def rotate(store, key_id, new_id, grace_s=10.0, tenant="acme"):
+    return store.rotate(tenant, key_id, new_id=new_id, secret_sha256="1" * 64, grace_s=grace_s, by="bob")
+
+
+def held(store, key_id):
+    return next(key for key in store.of("acme") if key.key_id == key_id)
 
 
 def test_a_key_comes_back_as_it_was_stored(store):
-    key = add(store, "one")
+    key = add(store, "one", label="ci", expires=99.5)
     assert store.of("acme") == (key,)
     assert (key.scopes, key.label, key.revoked) == (frozenset({"predict", "publish"}), "ci", False)
+    assert (key.expires, key.rotated_from) == (99.5, None)
     assert store.of("other") == ()
 
 
@@ -65,3 +83,92 @@ def test_the_audit_names_who_made_and_who_revoked_a_key_once(store, database):
     with database.read() as connection:
         entries = read_history(connection, ("acme", "key", "one"), 10)
     assert [(entry.action, entry.actor) for entry in entries] == [("revoke_key", "bob"), ("create_key", "cli")]
+    assert (entries[0].before, entries[0].after) == ('{"revoked":false}', '{"revoked":true}')
+    assert entries[1].after == '{"expires":null,"label":"","scopes":["predict","publish"]}'
+    assert not any("0" * 64 in entry.after + entry.detail for entry in entries)
+
+
+def test_a_key_is_good_until_it_expires_or_is_revoked(store):
+    key = add(store, "one", expires=50.0)
+    assert [key.live(now) for now in (0.0, 49.9, 50.0, 51.0)] == [True, True, False, False]
+    store.revoke("acme", "one", "bob")
+    assert not held(store, "one").live(1.0)
+    assert add(store, "two").live(10.0**12)
+
+
+def test_a_label_has_two_live_keys_and_no_third(store, clock):
+    add(store, "one", label="ci")
+    add(store, "two", label="ci", expires=20.0)
+    with pytest.raises(Conflict, match=r"'ci' has 2 live keys \(one, two\)") as caught:
+        add(store, "three", label="ci")
+    assert caught.value.code == "too_many_keys"
+    add(store, "three", label="other")
+    add(store, "four", tenant="other", label="ci")
+    clock.now = 20.0
+    add(store, "five", label="ci")
+    store.revoke("acme", "one", "bob")
+    add(store, "six", label="ci")
+    for number in range(5):
+        add(store, f"plain{number}")
+
+
+def test_a_rotated_key_has_an_heir_like_itself_and_ends_after_its_grace(store, clock):
+    old = add(store, "one", label="ci")
+    seen, _ = store.since(-1)
+    clock.now = 99.0
+    new = rotate(store, "one", "two", grace_s=10.0)
+    assert (new.scopes, new.label, new.expires, new.rotated_from) == (old.scopes, "ci", None, "one")
+    assert new.secret_sha256 != old.secret_sha256
+    assert held(store, "one").expires == 110.0
+    assert {key.key_id for key in store.since(seen)[1]} == {"one", "two"}
+
+
+def test_an_heir_lives_as_long_as_its_key_did_and_no_grace_makes_a_key_live_longer(store, clock):
+    add(store, "one", expires=50.0)  # at 0
+    clock.now = 44.0
+    assert rotate(store, "one", "two", grace_s=100.0).expires == 95.0
+    assert held(store, "one").expires == 50.0
+
+
+def test_a_key_is_rotated_once_and_again_when_its_heir_was_revoked(store, clock):
+    add(store, "one", label="ci", expires=1000.0)
+    assert rotate(store, "one", "two", grace_s=50.0).expires == 1001.0
+    with pytest.raises(Conflict, match="rotated to 'two' before") as caught:
+        rotate(store, "one", "three")
+    assert caught.value.code == "already_rotated"
+    store.revoke("acme", "two", "bob")
+    clock.now = 9.0
+    assert rotate(store, "one", "three").expires == 1010.0  # a life of its own, not what is left of the grace
+
+
+def test_a_key_that_is_not_good_is_not_rotated(store, clock):
+    add(store, "one")
+    store.revoke("acme", "one", "bob")
+    add(store, "two", expires=10.0)
+    clock.now = 10.0
+    for key_id in ("one", "two"):
+        with pytest.raises(Conflict) as caught:
+            rotate(store, key_id, "new")
+        assert caught.value.code == "key_not_live"
+    for tenant, key_id in (("acme", "never"), ("other", "one")):
+        with pytest.raises(NotFound):
+            rotate(store, key_id, "new", tenant=tenant)
+    assert len(store.of("acme")) == 2
+
+
+def test_the_third_key_of_a_label_is_no_rotation_either(store):
+    add(store, "one", label="ci")
+    add(store, "two", label="ci")
+    with pytest.raises(Conflict, match="2 live keys"):
+        rotate(store, "one", "three")
+    assert held(store, "one").expires is None
+
+
+def test_the_audit_tells_a_rotation_from_both_sides(store, database):
+    add(store, "one")
+    rotate(store, "one", "two", grace_s=5.0)
+    with database.read() as connection:
+        (rotated, _), (created,) = (read_history(connection, ("acme", "key", key_id), 10) for key_id in ("one", "two"))
+    assert (rotated.action, rotated.actor, rotated.before) == ("rotate_key", "bob", '{"expires":null}')
+    assert rotated.after == '{"expires":6.0,"rotated_to":"two"}'
+    assert (created.action, created.actor) == ("create_key", "bob")

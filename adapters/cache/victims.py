@@ -1,0 +1,147 @@
+"""Who leaves a tier so that a set of entries can stand in it together: the longest unused that may be taken.
+
+A load takes what it needs from its own tenant, or from tenants above their floor; where its tenant is at its ceiling,
+from that tenant alone. What a floor keeps may have to move where it splits the room. Nothing is changed here: the answer
+is a list of keys.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
+
+from adapters.cache.lru import Lru
+from adapters.cache.rooms import Key, Rooms, tenant_of
+
+
+class Draft(Protocol):
+    """A supposition: would it fit."""
+
+    def give(self, key: Key) -> None:
+        """Suppose that a key were evicted."""
+
+    def fits(self, sizes: Sequence[int]) -> bool:
+        """Whether these would fit together."""
+        ...
+
+
+class Tier(Protocol):
+    """What a choice needs to know of a tier."""
+
+    @property
+    def lru(self) -> Lru[Key]:
+        """Who holds what, and who was used longest ago."""
+        ...
+
+    @property
+    def rooms(self) -> Rooms:
+        """What each tenant may keep and take."""
+        ...
+
+    def draft(self) -> Draft:
+        """A supposition that starts from what is here now."""
+        ...
+
+
+MOVES = 16  # entries at most that one load has others' floors move for it
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The keys to evict, and those to bring back elsewhere at once.
+
+    `fits` is False where even all that may go are too few, for `full` tenants at their ceiling.
+    """
+
+    gone: tuple[Key, ...]
+    fits: bool
+    full: frozenset[str] = frozenset()
+    moved: tuple[Key, ...] = ()
+
+
+def choose(tier: Tier, sizes: Mapping[Key, int], protected: Collection[Key], *, past_leases: bool = False) -> Choice:
+    """What must go so that all of `sizes` stand in the tier together; those that are there already stay if they can.
+
+    The set's own members come last: they are moved only where they split the room that the others need. With
+    `past_leases` entries that only a lease keeps are taken, too, when nothing else is left.
+    """
+    return _Chooser(tier, sizes, protected, past_leases).choose()
+
+
+class _Chooser:
+    """One supposition on its way to a choice."""
+
+    def __init__(self, tier: Tier, sizes: Mapping[Key, int], protected: Collection[Key], past_leases: bool) -> None:
+        self._lru, self._rooms, self._sizes = tier.lru, tier.rooms, sizes
+        self._draft = tier.draft()
+        self._protected, self._past_leases = protected, past_leases
+        self._missing = [nbytes for key, nbytes in sizes.items() if key not in tier.lru]
+        self._comes: Counter[str] = Counter()
+        for key, nbytes in sizes.items():
+            if key not in tier.lru:
+                self._comes[tenant_of(key)] += nbytes
+        self._leaves: Counter[str] = Counter()
+        self._gone: list[Key] = []
+        self._moved: list[Key] = []
+
+    def choose(self) -> Choice:
+        full = {tenant for tenant in self._comes if not self._below_ceiling(tenant)}
+        if not full:
+            self._make_room()
+        fits = not full and self._draft.fits(self._missing)
+        return Choice(tuple(self._gone), fits, frozenset(full), tuple(self._moved))
+
+    def _below_ceiling(self, tenant: str) -> bool:
+        """Take from the tenant itself until it is not above its ceiling; whether that was possible."""
+        ceiling = self._rooms.ceiling(tenant)
+        if ceiling is None:
+            return True
+        above = self._lru.held(tenant) + self._comes[tenant] - ceiling
+        for key in self._candidates() if above > 0 else ():
+            if self._leaves[tenant] >= above:
+                break
+            if tenant_of(key) == tenant and key not in self._sizes:
+                self._take(key)
+        return self._leaves[tenant] >= above
+
+    def _make_room(self) -> None:
+        for key in self._candidates():
+            if self._draft.fits(self._missing):
+                break
+            if self._may_go(key):
+                self._take(key)
+        if not self._past_leases and sum(self._missing) <= self._lru.budget - self._lru.used + sum(
+            self._lru.nbytes(key) for key in self._gone
+        ):
+            self._make_way()
+
+    def _make_way(self) -> None:
+        """There are bytes enough, but in pieces: have what floors keep move, the longest unused first."""
+        for key in list(self._candidates())[:MOVES]:
+            if self._draft.fits(self._missing):
+                break
+            self._draft.give(key)
+            self._missing.append(self._lru.nbytes(key))
+            self._moved.append(key)
+
+    def _candidates(self) -> Iterator[Key]:
+        others = self._lru.victims({*self._protected, *self._sizes})
+        own = (key for key in self._lru.victims(self._protected) if key in self._sizes)
+        leased = self._lru.leased(self._protected) if self._past_leases else ()
+        taken = set(self._gone)
+        return (key for key in chain(others, own, leased) if key not in taken)
+
+    def _may_go(self, key: Key) -> bool:
+        tenant = tenant_of(key)
+        if tenant in self._comes or key in self._sizes:
+            return True
+        return self._lru.held(tenant) - self._leaves[tenant] - self._lru.nbytes(key) >= self._rooms.floor(tenant)
+
+    def _take(self, key: Key) -> None:
+        self._draft.give(key)
+        self._gone.append(key)
+        if key in self._sizes:  # it comes back, elsewhere
+            self._missing.append(self._sizes[key])
+        else:
+            self._leaves[tenant_of(key)] += self._lru.nbytes(key)

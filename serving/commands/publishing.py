@@ -1,0 +1,46 @@
+"""`chorus push`: its arguments; what it does stands in `pushing`, which needs torch."""
+
+from typing import Annotated
+
+import typer
+
+from serving.commands import inspecting, tables
+from serving.commands.options import Fitting, InEmbeddings, Json, Labels, Name, ProblemType, Source, connect, split
+
+app = typer.Typer()
+
+
+@app.command()
+def push(
+    ctx: typer.Context,
+    source: Source,
+    name: Name,
+    *,
+    promote: Annotated[bool, typer.Option("--promote", help="Move `prod` to this version.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it in full and try it, and publish nothing.")
+    ] = False,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG=VALUE", help="Say so of the version.")] = None,
+    embedding: InEmbeddings = False,
+    labels: Labels = "",
+    problem_type: ProblemType = "",
+    backbone: Fitting = None,
+    as_json: Json = False,
+) -> None:
+    """Publish an adapter, head, fusion or token embedding, or a saved setup as a target; pickles are converted first."""
+    from serving.commands import pushing  # noqa: PLC0415 - torch, only where it is asked for
+    from serving.commands.packages import Reading  # noqa: PLC0415 - as above
+
+    wish = pushing.Wish(promote, embedding, tables.pairs(tag or (), "TAG=VALUE"))
+    reading = Reading(source, backbone, split(labels), problem_type or None)
+    with connect(ctx) as client:
+        if dry_run:
+            found = pushing.dry_run(client, reading, name)
+            if as_json:
+                tables.print_json(found[0] if len(found) == 1 else {"items": found})
+            else:
+                inspecting.show(found)
+            return
+        answer = pushing.push(client, reading, name, wish)
+    if as_json:
+        tables.print_json(answer)

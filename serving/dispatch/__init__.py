@@ -1,0 +1,18 @@
+"""From gateway to engine: send buffers, many tickets to a call, replies in groups, retries, and rows that kill.
+
+    submit -> Affinity.choose -> lane of that replica -> one streaming call for all that waits -> a future per ticket
+
+A call costs about the same whatever it carries, so tickets that arrive together travel together. Waiting for room is
+the engine's business, not ours. A lost replica costs its unanswered tickets a second journey, nothing else.
+
+One of those tickets may be what killed it. A ticket is known by its `fingerprint`, so that a client's own retry, or
+another client's copy, is the same suspect. All that was on board of a lost replica and has no answer is suspected,
+unless rows of the same content were answered lately (`record`), and travels again alone: of all suspects of all
+gateways, one at a time is on board of any engine (`quarantine`, `turns`). So a second loss names the culprit: it was on
+board of two lost replicas, is refused from then on by every gateway, and explains both losses, which frees all others.
+Whoever is answered is cleared. Hence a poisonous request costs two engines at most, and its neighbours a little time.
+Beside suspects ordinary rows go on as ever.
+
+All retries are paid for by a budget (`budget`): a tenth of the rows, and a reserve for the death of a replica with
+everything on board.
+"""

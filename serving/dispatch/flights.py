@@ -1,0 +1,45 @@
+"""Tickets on their way, and the send buffers in which they leave."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from serving.dispatch.suspects import fingerprint
+from serving.request import Reply, Ticket
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What the rows of one request share: their fate, the few replicas that they are spread over, and the losses."""
+
+    replicas: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)  # those that died with one of its rows on board
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One ticket on its way: its future, its deadline (seconds on the loop's clock) and its journeys so far."""
+
+    ticket: Ticket
+    answer: asyncio.Future[Reply]
+    deadline: float
+    request: Request
+    replica: str | None = None  # where it is in a lane or on board
+    tried: list[str] = field(default_factory=list)  # replicas that did not answer it
+    failures: int = 0  # calls that ended without an answer and without a loss
+    _print: str | None = None
+
+    @property
+    def print_(self) -> str:
+        """The ticket's fingerprint; made when it is first asked for, which most never are."""
+        if self._print is None:
+            self._print = fingerprint(self.ticket)
+        return self._print
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The send buffer of one replica, how many calls to it are open, and the timer of the next one."""
+
+    buffer: list[Flight] = field(default_factory=list)
+    open: int = 0
+    timer: asyncio.Handle | None = None

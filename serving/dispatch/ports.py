@@ -1,0 +1,70 @@
+"""The world outside of `Dispatcher`: the engines, and the other gateways; and how calls to an engine end badly."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from serving.request import Reply, Ticket
+
+
+class ReplicaLost(Exception):
+    """The replica died with the call on board; what it did not answer may be sent again, and may be what killed it."""
+
+
+class ReplicaLeft(Exception):
+    """The replica was gone before the call reached it, or let go of it on its way out; nothing was run."""
+
+
+class EnginePort(Protocol):
+    """The engines as `Dispatcher` sees them. Implemented by `serving.routing.EngineCalls`."""
+
+    def call(self, replica: str, tickets: Sequence[Ticket]) -> AsyncIterator[tuple[Reply, ...]]:
+        """Hand tickets to one replica; yields replies in the groups that finish. Raises `ReplicaLost`, `ReplicaLeft`."""
+        ...
+
+    async def cancel(self, replica: str, ids: Sequence[str]) -> None:
+        """Tell the replica that nobody waits for these tickets any more. Raises `ReplicaLost`, `ReplicaLeft`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A gateway asks all others for its turn; of two claims the smaller goes first. It says whom it suspects of what."""
+
+    stamp: int
+    gateway: str
+    strikes: Mapping[str, frozenset[str]]  # fingerprint -> lost replicas that it was on board of
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """The order of claims, the same everywhere."""
+        return self.stamp, self.gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Conviction:
+    """The losses that a row is held responsible for; `proven` where it was the one suspect on board of the last."""
+
+    losses: frozenset[str]
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one gateway has found out, for all others."""
+
+    gateway: str
+    cleared: frozenset[str] = frozenset()  # fingerprints
+    convicted: Mapping[str, Conviction] = field(default_factory=dict)  # by fingerprint
+
+
+class Peers(Protocol):
+    """The other gateways. Implemented by `serving.routing.GatewayCalls`."""
+
+    async def claim(self, claim: Claim) -> frozenset[str]:
+        """Ask for the turn; returns when every other live gateway consents: which suspects they have on board."""
+        ...
+
+    async def tell(self, news: News) -> None:
+        """Returns when every live gateway has heard, or a while has passed."""
+        ...

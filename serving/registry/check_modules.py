@@ -1,0 +1,49 @@
+"""Which modules of the backbone a package acts on, and which it leaves as they are, by their dotted paths."""
+
+from collections.abc import Mapping, Sequence
+
+from adapters.architectures.profile import Geometry
+from adapters.architectures.record import Architecture
+from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.weights import Adapter
+
+_EMBEDDINGS = Address(None, "embed_out")
+_ORDER = list(SITES)
+
+
+def matched(adapter: Adapter | None, geometry: Geometry) -> Mapping[str, Sequence[str]]:
+    """Kind of site -> modules, from the bottom up; None is a vocabulary, which acts on the embeddings alone."""
+    addresses = {_EMBEDDINGS} if adapter is None else set(adapter.blocks)
+    found: dict[str, list[str]] = {}
+    for address in sorted(addresses, key=_height):
+        found.setdefault(SITES[address.site].value, []).append(_module(geometry.architecture, address))
+    return found
+
+
+def untouched(touched: Mapping[str, Sequence[str]], geometry: Geometry) -> list[str]:
+    """Every module at which an adapter may act, but for those that this one does."""
+    architecture, known = geometry.architecture, {module for modules in touched.values() for module in modules}
+    addresses = [a for a in architecture.addresses(geometry.layers) if a != Address(None, "attn_kv")]
+    every = dict.fromkeys(_module(architecture, address) for address in sorted(addresses, key=_height))
+    return [module for module in every if module not in known]
+
+
+def _height(address: Address) -> tuple[float, int]:
+    bottom = -1.0 if address == _EMBEDDINGS else float("inf")
+    return (bottom if address.layer is None else address.layer, _ORDER.index(address.site))
+
+
+def _module(architecture: Architecture, address: Address) -> str:
+    """A linear map; what computes the attention; the norm in which a sublayer meets its residual; a layer."""
+    kind = SITES[address.site]
+    if kind is SiteKind.LINEAR:
+        return architecture.linear_path(address)
+    if address.layer is None:
+        return architecture.embeddings
+    layer = architecture.layer_path(address.layer)
+    if kind is SiteKind.ATTENTION_KV:
+        return f"{layer}.{architecture.attention}"
+    if kind is SiteKind.JUNCTION:
+        junction = architecture.junctions[address.site]
+        return f"{layer}.{junction.norm if junction.adds and junction.norm else junction.sublayer}"
+    return layer

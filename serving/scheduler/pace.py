@@ -1,0 +1,39 @@
+"""How much work makes a step of about the wanted length, learnt from the steps themselves.
+
+A row waits for the step that runs when it arrives, and then for its own: the length of a step is the service's grain,
+whoever fills it. So the cost of a step is bounded by what this machine does in `target_s`. A small step tells little of
+that (its overhead dominates), so the rate is learnt from steps that were at least half full, and from faster ones.
+"""
+
+START_TOKENS = 512  # of the first step, of which nothing is known
+_WEIGHT = 0.3  # of a new measurement
+
+
+class Pace:
+    """Cost units (layers x tokens) per second, and what fits in a step; `target_s` is its wanted length in seconds."""
+
+    def __init__(self, layers: int, target_s: float) -> None:
+        self._layers = layers
+        self._target = target_s
+        self.rate = 0.0  # cost per second; 0 while it is not known
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a step may hold to be done in time; at least one."""
+        if not self.rate:
+            return START_TOKENS
+        return max(1, int(self.rate * self._target / self._layers))
+
+    def learn(self, cost: int, seconds: float, *, full: bool) -> None:
+        """A step of this cost took so long; `full` if no more rows could have gone with it."""
+        if not cost or seconds <= 0:
+            return
+        rate = cost / seconds
+        if not self.rate:
+            self.rate = rate
+        elif full or rate > self.rate or 2 * cost >= self.tokens * self._layers:
+            self.rate += _WEIGHT * (rate - self.rate)
+
+    def seconds(self, cost: float) -> float | None:
+        """How long this much work takes; None while nothing is known."""
+        return cost / self.rate if self.rate else None

@@ -1,0 +1,92 @@
+"""One batch through the machine: late rows are dropped before it, and a batch that raises is run again in halves.
+
+A step refuses the rows that can not run and answers the others. One that raises all the same is halved until the row at
+fault fails alone. Whatever happens, every row of the batch has one outcome: an answer, or None to wait again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from adapters.refs import AdapterRef
+from serving.errors import DeadlineExceeded, ServiceError
+from serving.request import Refusal, Reply, Result
+from serving.scheduler.complaints import Complaints
+from serving.scheduler.prefetch import Store
+from serving.scheduler.replies import Answer, failed, refused
+from serving.scheduler.waiting import Picked
+
+Measure = Callable[[Sequence[Picked], float], None]
+"""Told of the rows of a step that ran, and its seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a picked row: an answer, or None to wait again; `dropped` where it was not even tried."""
+
+    picked: Picked
+    answer: Answer | None
+    dropped: bool = False
+
+
+class Machine(Store, Protocol):
+    """What runs a batch; the scheduler knows nothing else of the engine."""
+
+    def failure(self, refs: tuple[AdapterRef, ...]) -> ServiceError | None:
+        """Why these adapters can not be had for now, if that is known."""
+        ...
+
+    def step(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> Sequence[Reply | None]:
+        """One reply per row, in order, refusals of rows that can not run among them; None where the row's adapters left between the look and the lease.
+
+        `meanwhile` is called once the batch holds its leases: what it starts can not take the batch's adapters away.
+        """
+        ...
+
+
+class Stepper:
+    """Runs batches; on the forward thread only."""
+
+    def __init__(self, machine: Machine, clock: Callable[[], float], replica: str, measure: Measure) -> None:
+        self._machine = machine
+        self._clock = clock
+        self._replica = replica
+        self._measure = measure
+        self._complaints = Complaints(clock)
+
+    def run(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> list[Outcome]:
+        """The outcome of every row, those that were dropped first."""
+        began = self._clock()
+        dropped = [Outcome(picked, self._late(picked), dropped=True) for picked in rows if _is_late(picked, began)]
+        rows = [picked for picked in rows if not _is_late(picked, began)]
+        if not rows:
+            return dropped
+        try:
+            replies = self._machine.step(rows, meanwhile)
+            assert len(replies) == len(rows), "a step must answer every row"
+        except Exception as error:  # a row's weights, or a bug: either way the other rows must be answered
+            if len(rows) == 1:
+                return [*dropped, Outcome(rows[0], failed(rows[0].waiting, error, self._replica))]
+            self._complaints.step_failed(error, len(rows))
+            half = len(rows) // 2
+            return dropped + self.run(rows[:half], _nothing) + self.run(rows[half:], _nothing)
+        self._complaints.rows_refused([reply for reply in replies if isinstance(reply, Refusal)])
+        ran = [picked for picked, reply in zip(rows, replies, strict=True) if isinstance(reply, Result)]
+        if ran:
+            self._measure(ran, self._clock() - began)
+        return dropped + [
+            Outcome(picked, None if reply is None else Answer(picked.waiting, reply))
+            for picked, reply in zip(rows, replies, strict=True)
+        ]
+
+    def _late(self, picked: Picked) -> Answer:
+        late = DeadlineExceeded("the deadline passed before the step that the row was picked for")
+        return refused(picked.waiting, late, self._replica)
+
+
+def _is_late(picked: Picked, now: float) -> bool:
+    return picked.waiting.deadline <= now
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,79 @@
+"""A row that kills its engine, on real Ray: two engines at most, and nobody else's answer, whoever sends it how often.
+
+The fault is planted in a copy of the code: an engine that is handed a certain token dies on the spot.
+"""
+
+import asyncio
+import shutil
+import time
+from collections import Counter
+
+import httpx2
+import pytest
+
+from tests.e2e.service import ROOT, START_S, Service, free_port, make_backbone
+
+pytestmark = pytest.mark.ray
+
+PLACE = "        loop, groups = asyncio.get_running_loop(),"
+FAULT = """        import os
+        if any(len(ticket.input_ids) == 9 for ticket in tickets):
+            os.kill(os.getpid(), 9)
+"""
+BODY = {"task": "feature-extraction", "adapters": [], "timeout_ms": 120_000}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("poison")
+    root = folder / "code"
+    for package in ("adapters", "serving"):
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shell = root / "serving" / "replicas" / "engine.py"
+    text = shell.read_text()
+    assert text.count(PLACE) == 1
+    shell.write_text(text.replace(PLACE, FAULT + PLACE))
+    backbone = make_backbone(folder / "tiny-bert")
+    running = Service(backbone, folder / "data", engines=2, gateways=2, port=free_port(), root=root)
+    try:
+        running.start()
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            running.stop()
+
+
+def test_two_clients_with_one_poisonous_request_cost_two_engines_and_no_other_answer(service):
+    poison, harmless = "i i i i i i i", ("i love it", "you hate it !", "i", "cafe i i i")
+    innocent, guilty, engines = Counter(), Counter(), set(service.pids("Engine"))
+
+    async def client(number, until):
+        async with httpx2.AsyncClient(base_url=service.url, timeout=130) as http:
+            while not until.is_set():
+                answer = await http.post("/v1/predict", json={**BODY, "inputs": [harmless[number % 4]] * 3})
+                innocent[answer.status_code if answer.status_code == 200 else answer.text] += 1
+
+    async def attacker():
+        async with httpx2.AsyncClient(base_url=service.url, timeout=130) as http:
+            for _ in range(8):
+                answer = await http.post("/v1/predict", json={**BODY, "inputs": [poison]})
+                guilty[answer.status_code, answer.json().get("code")] += 1
+
+    async def scenario():
+        until, deadline = asyncio.Event(), time.monotonic() + START_S
+        clients = [asyncio.create_task(client(number, until)) for number in range(8)]
+        while innocent.total() < 40:  # noqa: ASYNC110 - it counts what others see
+            await asyncio.sleep(0.01)
+        attacks = asyncio.gather(attacker(), attacker())
+        while not attacks.done() or len(await asyncio.to_thread(service.replicas)) < 2:
+            assert time.monotonic() < deadline, f"{innocent} {guilty}"
+            engines.update(await asyncio.to_thread(service.pids, "Engine"))
+            await asyncio.sleep(0.05)
+        await attacks
+        until.set()
+        await asyncio.gather(*clients)
+
+    asyncio.run(scenario())
+    assert guilty == {(422, "poisonous_request"): 16}
+    assert innocent.keys() == {200}, innocent
+    assert len(engines) <= 2 + 2, "two that were there, and two that took their place"

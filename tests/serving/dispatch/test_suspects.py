@@ -1,0 +1,109 @@
+"""Strikes, who is cleared, and who is convicted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from serving.dispatch import suspects as module
+from serving.dispatch.ports import Conviction
+from serving.dispatch.suspects import DOUBTED_S, REMEMBERED_S, Suspects, fingerprint
+from serving.request import Reduction
+from tests.serving.test_affinity import Clock, ref, ticket
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def known(clock):
+    made = Suspects(clock)
+    yield made
+    made.check()
+
+
+def test_a_fingerprint_is_the_content_and_not_the_sender():
+    one = ticket("x", "y", ident="t1")
+    assert fingerprint(one) == fingerprint(replace(one, id="t2", deadline_ms=5.0, input_ids=one.input_ids.copy()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_ids": np.array([1, 3], np.int32)},
+        {"type_ids": np.array([0, 1], np.int32)},
+        {"head": ref("z")},
+        {"embedding": ref("z")},
+        {"reduction": Reduction("logits")},
+        {"composition": ticket("x").composition},
+        {"word_starts": (0, 1, 2)},
+        {"inserted": 1},
+    ],
+)
+def test_another_content_is_another_fingerprint(change):
+    one = ticket("x", "y")
+    assert fingerprint(one) != fingerprint(replace(one, **change))
+
+
+def test_one_lost_replica_makes_a_suspect_and_two_a_convict(known):
+    assert not known
+    assert not known.strike("p", ["a"])
+    assert (known.suspected("p"), known.convicted("p"), bool(known)) == (True, False, True)
+    assert not known.strike("p", ["a"]), "one death is one strike, however many calls it ended"
+    assert known.strike("p", ["b"], alone=True)
+    assert (known.suspected("p"), known.convicted("p")) == (False, True)
+    assert known.convictions(["p", "q"]) == {"p": Conviction(frozenset("ab"), proven=True)}
+
+
+def test_an_answer_clears(known):
+    known.strike("p", ["a"])
+    known.clear("p")
+    assert not known.suspected("p")
+    assert not known.strike("p", ["b"]), "what it survived is forgotten"
+
+
+def test_a_conviction_explains_its_losses_for_all_others(known):
+    for print_ in ("p", "q", "r"):
+        known.strike(print_, ["a"])
+    known.strike("p", ["b"], alone=True)
+    assert not known.suspected("q")
+    assert not known.strike("q", ["b"]), "the second is explained as well"
+    assert not known.suspected("q")
+    known.strike("r", ["c"])
+    assert known.strikes(["p", "q", "r"]) == {"r": frozenset("c")}
+
+
+def test_other_losses_of_others_stay(known):
+    known.strike("q", ["c"])
+    known.strike("p", ["a"])
+    known.strike("p", ["b"], alone=True)
+    assert known.strikes(["q"]) == {"q": frozenset("c")}
+
+
+def test_without_proof_a_row_is_refused_for_a_while_and_then_travels_alone(known, clock):
+    known.strike("p", ["a", "b"])
+    assert (known.convicted("p"), known.suspected("p")) == (True, True)
+    clock.now += DOUBTED_S
+    assert (known.convicted("p"), known.suspected("p")) == (False, True)
+    assert known.strike("p", ["c"], alone=True), "one more and it is proven"
+    clock.now += 2 * DOUBTED_S
+    assert known.convicted("p")
+
+
+def test_all_is_forgotten_in_the_end(known, clock):
+    known.strike("p", ["a"])
+    known.strike("q", ["b", "c"], alone=True)
+    clock.now += REMEMBERED_S
+    assert not known
+    assert not known.any_suspected
+    assert not known.strike("q", ["b"]), "the old loss is no longer explained, and one strike is one"
+    assert known.suspected("q")
+
+
+def test_memory_is_bounded(known, monkeypatch):
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    for i in range(10):
+        known.strike(f"p{i}", ["a"])
+    assert [i for i in range(10) if known.suspected(f"p{i}")] == [7, 8, 9]

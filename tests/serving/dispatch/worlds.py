@@ -1,0 +1,126 @@
+"""Engines on a virtual clock, and gateways that hear each other: what a `Dispatcher` stands on, without Ray."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from serving.dispatch.dispatcher import Dispatcher
+from serving.dispatch.ports import ReplicaLeft, ReplicaLost
+from serving.metrics import GatewayMetrics
+from serving.request import Holding, Refusal, Result, Timing
+from tests.serving.test_affinity import ticket
+
+NEVER = float("inf")
+
+
+def holding(replica: str, keys=frozenset(), *, warm: bool = True) -> Holding:
+    return Holding(replica, frozenset(keys), warm=warm)
+
+
+def rows(*ids, adapter="x"):
+    return [ticket(adapter, ident=ident) for ident in ids]
+
+
+@dataclass
+class Engines:
+    """Replicas that answer each ticket after its delay, and die when they are told to, or of a row that kills."""
+
+    delays: dict[str, float] = field(default_factory=dict)  # ticket -> seconds; 0.01 where none is named
+    deaths: dict[str, float] = field(default_factory=dict)  # replica -> time of death
+    refuse: dict[str, str] = field(default_factory=dict)  # replica -> the code it refuses every ticket with
+    poison: set[int] = field(default_factory=set)  # first id of rows that kill the replica which runs them
+    away: set[str] = field(default_factory=set)  # replicas that no call reaches any more
+    ends: dict[str, asyncio.Event] = field(default_factory=dict)  # replica -> that it was killed
+    error: Exception | None = None
+    deaf: set[str] = field(default_factory=set)  # replicas that end a call without answering
+    calls: list[tuple[float, str, list[str]]] = field(default_factory=list)
+    sent: list[object] = field(default_factory=list)
+    cancelled: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    @property
+    def dead(self) -> set[str]:
+        now = asyncio.get_running_loop().time()
+        return {replica for replica, death in self.deaths.items() if death <= now}
+
+    async def call(self, replica, tickets):
+        clock = asyncio.get_running_loop().time
+        if replica in self.away:
+            raise ReplicaLeft(replica)
+        self.calls.append((clock(), replica, [t.id for t in tickets]))
+        self.sent.extend(tickets)
+        if self.error is not None:
+            raise self.error
+        if replica in self.deaf:
+            return
+        due: dict[float, list] = {}
+        for t in tickets:
+            due.setdefault(clock() + self.delays.get(t.id, 0.01), []).append(t)
+        for when in sorted(due):
+            await self._until(replica, min(when, self.deaths.get(replica, NEVER)))
+            if any(int(t.input_ids[0]) in self.poison for t in due[when]) and replica not in self.dead:
+                self.kill(replica)
+            if replica in self.dead:
+                raise ReplicaLost(replica)
+            yield tuple(self.answer(replica, t) for t in due[when])
+
+    def kill(self, replica) -> None:
+        """The replica dies now, and every call to it ends."""
+        self.deaths[replica] = asyncio.get_running_loop().time()
+        self.ends.setdefault(replica, asyncio.Event()).set()
+
+    async def _until(self, replica, when) -> None:
+        ended = self.ends.setdefault(replica, asyncio.Event())
+        left = when - asyncio.get_running_loop().time()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), max(left, 0.0))
+
+    async def cancel(self, replica, ids):
+        self.cancelled.append((replica, list(ids)))
+        if replica in self.dead:
+            raise ReplicaLost(replica)
+
+    def answer(self, replica, t):
+        if replica in self.refuse:
+            return Refusal(t.id, self.refuse[replica], "no", replica)
+        return Result(t.id, np.zeros(1, np.float32), Timing(0, 0, 0), {}, replica, 1)
+
+
+@dataclass
+class Gateways:
+    """Every gateway hears every other, itself included, a little later; `broken` ones answer nothing."""
+
+    members: list[Dispatcher] = field(default_factory=list)
+    broken: set[Dispatcher] = field(default_factory=set)
+    told: list[object] = field(default_factory=list)
+    claims: list[object] = field(default_factory=list)
+
+    @property
+    def hearing(self) -> list[Dispatcher]:
+        return [member for member in self.members if member not in self.broken]
+
+    async def claim(self, claim):
+        self.claims.append(claim)
+        await asyncio.sleep(0.002)
+        return frozenset().union(*await asyncio.gather(*(member.consent(claim) for member in self.hearing)))
+
+    async def tell(self, news):
+        self.told.append(news)
+        await asyncio.sleep(0.002)
+        for member in self.hearing:
+            member.hear(news)
+
+
+def dispatcher(engines, *replicas, metrics=None, max_flights=1000, gateways=None, name="gateway"):
+    """A gateway that believes these replicas alive."""
+    peers = gateways or Gateways()
+    made = Dispatcher(engines, peers, metrics or GatewayMetrics(), name=name, max_flights=max_flights)
+    peers.members.append(made)
+    made.observe({replica: holding(replica) for replica in replicas})
+    return made
+
+
+def row(ident: str, number: int):
+    """A row whose content is a number; the rows of `rows` are all the same."""
+    return replace(ticket("x", ident=ident), input_ids=np.array([number, 2], np.int32))
