@@ -45,20 +45,31 @@ def make_adapters(
     return tuple(made)
 
 
-def make_package(profile: BackboneProfile, method: str, name: str, seed: int) -> Package:
-    """One adapter with a classification head; raises `KeyError` for a method that is not in `CONFIGS`."""
+def make_package(
+    profile: BackboneProfile,
+    method: str,
+    name: str,
+    seed: int,
+    *,
+    labels: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> Package:
+    """One adapter with a classification head; without `labels` they hold the name, without `config` it is that of `CONFIGS`.
+
+    Raises `KeyError` for a method that is not there.
+    """
     geometry = profile.geometry
     manifest = Manifest(
         kind="adapter",
         requires=Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads),
-        parts=(PartSpec(method, CONFIGS[method](geometry)),),
+        parts=(PartSpec(method, CONFIGS[method](geometry) if config is None else config),),
         head=HeadSpec(
             type="classification",
             layers=1,
             activation=None,
             bias=True,
             pooling="first_token",
-            labels=tuple(f"{name}.{k}" for k in range(LABELS)),
+            labels=tuple(labels) or tuple(f"{name}.{k}" for k in range(LABELS)),
             problem_type="single_label",
             name=name,
         ),
