@@ -1,21 +1,31 @@
-"""`python -m loadtests run SCENARIO --url URL`, `list`, `compare A B`.
+"""`python -m loadtests run SCENARIO --url URL`, `list`, `compare A B`, `prove NAME`.
 
-Exit codes: 0 all answers right, 1 wrong answers, 2 usage, 3 errors above `--max-errors`, 4 the run could not start.
+Exit codes: 0 all answers right (or the promise kept), 1 wrong answers (or broken), 2 usage, 3 errors above
+`--max-errors`, 4 the run could not start.
 """
 
 import argparse
 import asyncio
+import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
 
 from loadtests.compare import compare, read_report
+from loadtests.proofs.given import Given, hardware
+from loadtests.proofs.stage import StageFailed
+from loadtests.proofs.table import PROOFS
 from loadtests.report import Report
 from loadtests.run import Settings, run
 from loadtests.scenarios import SCENARIOS
 from loadtests.service import ServiceFailed
 from loadtests.trace import TraceSpec
+from serving.errors import ServiceError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     two = verbs.add_parser("compare", help="two reports side by side")
     two.add_argument("a", type=Path)
     two.add_argument("b", type=Path)
+    proof = verbs.add_parser("prove", help="break a service of its own, and see that a promise is kept")
+    proof.add_argument("proof", choices=sorted(PROOFS), help="; ".join(f"{n}: {p.about}" for n, p in PROOFS.items()))
+    proof.add_argument("--quick", action="store_true", help="the same checks on less")
+    proof.add_argument("--seed", type=int, default=0)
+    proof.add_argument("--json", type=Path, metavar="FILE", help="write the evidence there as well")
+    proof.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for everything, which is left as it is")
     return args
 
 
@@ -57,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.verb == "compare":
         print("\n".join(compare(read_report(given.a), read_report(given.b))))
         return 0
+    if given.verb == "prove":
+        return prove(given.proof, quick=given.quick, seed=given.seed, written=given.json, keep=given.keep)
     key = given.key_file.read_text().strip() if given.key_file else None
     try:
         settings = settings_of(given)
@@ -69,6 +87,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 4
     print("\n".join([*report.lines(), f"written to {settings.out}"]))
     return exit_code(report, given.max_errors)
+
+
+def prove(name: str, *, quick: bool, seed: int, written: Path | None, keep: Path | None) -> int:
+    """Run one proof and print its evidence as JSON; 0 where every figure holds."""
+    with ExitStack() as ending:
+        if keep is None:
+            folder = Path(ending.enter_context(TemporaryDirectory(prefix="chorus-proof-")))
+        else:
+            keep.mkdir(parents=True)
+            folder = keep
+        began, failed = time.monotonic(), list[str]()
+        held = signal.signal(signal.SIGTERM, _leave)  # what a proof has started has to go with it
+        ending.callback(signal.signal, signal.SIGTERM, held)
+        try:
+            evidence = PROOFS[name].run(Given(folder.resolve(), seed, quick))
+        except* (StageFailed, ServiceError) as group:
+            failed = [str(error) for error in group.exceptions]
+    if failed:
+        print(f"error: {'; '.join(failed)}", file=sys.stderr)
+        return 4
+    told = {**evidence.json(), "quick": quick, "seconds": time.monotonic() - began, "hardware": hardware()}
+    text = json.dumps(told, indent=2)
+    print(text)
+    if written is not None:
+        written.write_text(f"{text}\n")
+    return 0 if evidence.holds else 1
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def settings_of(given: argparse.Namespace) -> Settings:

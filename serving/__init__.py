@@ -10,12 +10,12 @@ The house, from the ground up (a module imports only from the floors below its o
     engine/                           step: lease, one forward pass, split, release          (the only torch of a replica)
     affinity dispatch/                which replica a ticket goes to; send buffers, retries, cancels, rows that kill
     front                             the HTTP port: HAProxy's configuration, and its errors in JSON
-    routing premises                  Ray's handles behind plain protocols; the data folder, ports, leftovers
+    asking routing premises           Ray's handles behind plain protocols; the data folder, ports, leftovers
     api/  calls                       HTTP, one file per surface; one call of the client
     replicas/                         the three kinds of process: gateway, engine, checker
     namespaces administration         the client's view of what is published, and of keys, tenants and the audit
     watching/                         publishes what appears in a folder, in a process of its own
-    client deployment                 a typed client; the composition root
+    client leaving guard deployment   a typed client; how the service ends, also when it is killed; the composition root
     commands/ demo cluster cli        the operator's hand; what `serve deploy` builds
 
 The life of a request:

@@ -1,7 +1,7 @@
 """One HTTP call to the service: sent again where that is safe, its refusal raised as the error that the server raised.
 
 A call is sent again on 429, 502, 503 and a lost connection, if it may be sent twice, and waits as long as `Retry-After`
-says; the last refusal is raised.
+says; the last refusal is raised. Every call belongs to the caller's OpenTelemetry span, where it has one.
 """
 
 import time
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from serving.errors import REFUSALS, EngineFailed, Fault, NotReady, ServiceError
+from serving.tracing import current
 
 _CHUNK = 1 << 20
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -72,15 +73,17 @@ class Calls:
         *,
         idempotent: bool | None = None,
         content: Callable[[], Iterator[bytes]] | None = None,
+        headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> httpx2.Response:
         """Send one call, again where that is safe and promises something; raises the server's refusal."""
+        traced = _traced(headers or {})
         safe = method in {"GET", "PUT", "DELETE"} if idempotent is None else idempotent
         for attempt in range(1, self._attempts + 1):
             last = attempt == self._attempts
             try:
                 body = None if content is None else content()
-                response = self._http.request(method, path, content=body, **options)
+                response = self._http.request(method, path, content=body, headers=traced, **options)
             except httpx2.ConnectError as error:
                 raise _unreachable(self.url, error) from error
             except httpx2.TransportError as error:
@@ -101,7 +104,7 @@ class Calls:
     def download(self, path: str) -> Iterator[Iterator[bytes]]:
         """The answer's body as it arrives."""
         try:
-            with self._http.stream("GET", path) as response:
+            with self._http.stream("GET", path, headers=_traced({})) as response:
                 if response.status_code >= 400:
                     response.read()
                     raise refusal_of(response)
@@ -130,6 +133,11 @@ def refusal_of(response: httpx2.Response) -> ServiceError:
     if request_id := problem.get("request_id"):
         refusal.add_note(f"request {request_id}")
     return refusal
+
+
+def _traced(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a call, and those of the trace that it belongs to: the one that they name, or the current one."""
+    return dict(headers) if "traceparent" in headers else {**current(), **headers}
 
 
 def _problem(response: httpx2.Response) -> dict[str, Any]:

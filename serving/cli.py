@@ -45,7 +45,6 @@ from serving.config import CacheSettings, ServiceSettings, parse_size
 from serving.errors import BadRequest, ServiceError
 
 EXIT_CODES = {401: 6, 403: 6, 404: 3, 409: 4, 412: 4, 429: 5, 503: 5, 504: 5}  # by status; other errors 1, usage 2
-Size = Annotated[str, typer.Option(metavar="SIZE")]
 TraceEndpoint = Annotated[
     str, typer.Option(envvar="CHORUS_TRACE_ENDPOINT", metavar="URL", help="OTLP/HTTP collector; default: no traces.")
 ]
@@ -118,11 +117,13 @@ def serve(
     *,
     host: Annotated[str, typer.Option(help="Address; any but loopback needs a key.")] = "127.0.0.1",
     port: Port = 8000,
-    device: Literal["cpu", "cuda"] = "cpu",
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    device_cache: Size = "256MiB",
-    host_cache: Size = "1GiB",
-    disk_cache: Size = "8GiB",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="What the engines compute on.")] = "cpu",
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Numbers of the backbone and of what acts in it.")
+    ] = "float32",
+    device_cache: Annotated[str, typer.Option(metavar="SIZE", help="Packages ready to act, per engine.")] = "256MiB",
+    host_cache: Annotated[str, typer.Option(metavar="SIZE", help="Packages in memory, per engine.")] = "1GiB",
+    disk_cache: Annotated[str, typer.Option(metavar="SIZE", help="Copies of packages on disk, per engine.")] = "8GiB",
     engines: Annotated[int, typer.Option(min=1, help="Processes that hold the backbone.")] = 1,
     gateways: Annotated[int, typer.Option(min=1, help="Processes that answer HTTP.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Torch threads of an engine; 0 shares the cores.")] = 0,
@@ -130,7 +131,7 @@ def serve(
     blob_url: BlobUrl = "",
     watch: Annotated[Path | None, typer.Option(metavar="DIR", help="Publish what appears as DIR/tenant/name.")] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that running requests may take at the end.")] = 10.0,
-    log_size: Size = "64MiB",
+    log_size: Annotated[str, typer.Option(metavar="SIZE", help="Of one log file, before it is rotated.")] = "64MiB",
     trace_endpoint: TraceEndpoint = "",
     ray_address: RayAddress = "",
 ) -> None:
@@ -181,7 +182,7 @@ def convert(
     source: Convertible,
     target: Annotated[Path, typer.Argument(metavar="DST", help="A file for native, a folder for the others.")],
     *,
-    to: Annotated[Literal["native", "adapterhub", "peft"], typer.Option()] = "native",
+    to: Annotated[Literal["native", "adapterhub", "peft"], typer.Option(help="The format to write.")] = "native",
     labels: Labels = "",
     problem_type: ProblemType = "",
     backbone: Fitting = None,
@@ -200,15 +201,17 @@ def train(
     backbone: Annotated[Path, typer.Option(help="Folder of the backbone.")],
     data: Annotated[Path, typer.Option(help="text<TAB>label lines (.tsv), or objects with text and label (.jsonl).")],
     method: Annotated[str, typer.Option(help="bottleneck, lora, ia3, prefix_tuning, prompt_tuning ...")],
-    task: Annotated[Literal["classification", "multilabel", "regression", "tagging"], typer.Option()],
+    task: Annotated[
+        Literal["classification", "multilabel", "regression", "tagging"], typer.Option(help="What the head answers.")
+    ],
     out: Annotated[Path, typer.Option(help="The native package to write.")],
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples.")] = 10,
+    learning_rate: Annotated[float, typer.Option(min=0, help="The highest; it falls to 0 at the end.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples of one step.")] = 16,
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of examples to measure on.")] = 0.2,
     held_out_data: Annotated[Path | None, typer.Option(help="Measure on the examples of this file instead.")] = None,
-    head_layers: Annotated[int, typer.Option(min=1, max=4)] = 1,
-    seed: int = 0,
+    head_layers: Annotated[int, typer.Option(min=1, max=4, help="Linear layers of the head.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the draw of the weights and the order of the examples.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train an adapter and its head on a frozen backbone, and measure it on examples it never saw."""
@@ -229,12 +232,18 @@ def train(
 
 
 @app.command()
-def doctor(ctx: typer.Context, backbone: Fitting = None, data: Data = None, as_json: Json = False) -> None:
-    """Check this installation, a backbone, a data folder and the service."""
+def doctor(
+    ctx: typer.Context,
+    backbone: Fitting = None,
+    data: Data = None,
+    database_url: DatabaseUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Check this installation, a backbone, a registry and the service."""
     from serving.commands.doctor import examine
 
     with connect(ctx) as client:
-        findings = examine(client, backbone, data)
+        findings = examine(client, backbone, data, database_url)
     if as_json:
         tables.print_json([vars(finding) for finding in findings])
     else:

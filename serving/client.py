@@ -82,10 +82,12 @@ class Client:
         task: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         timeout_ms: int | None = None,
+        traceparent: str | None = None,
     ) -> PredictAnswer:
         """Answer the inputs with a composition of adapters; `[]` or `"base"` is the bare backbone.
 
         An input is a text, or an object: `{text, text_pair}`, `{question, context}`, `{text, choices}` or `{words}`.
+        The call belongs to the current OpenTelemetry span; `traceparent` (W3C) names another one.
         """
         wanted = {
             "inputs": inputs,
@@ -97,7 +99,8 @@ class Client:
             "timeout_ms": timeout_ms,
         }
         body = {name: value for name, value in wanted.items() if value is not None}
-        answer: PredictAnswer = self._calls.json("POST", "/v1/predict", body=body, idempotent=True)
+        headers = {} if traceparent is None else {"traceparent": traceparent}
+        answer: PredictAnswer = self._calls.json("POST", "/v1/predict", body=body, headers=headers, idempotent=True)
         return answer
 
     def limits(self) -> dict[str, Any]:

@@ -58,7 +58,9 @@ class Arguments(BaseModel):
             drain_s=self.drain,
             trace_endpoint=self.trace_endpoint,
             cache=CacheSettings(
-                parse_size(self.device_cache), parse_size(self.host_cache), parse_size(self.disk_cache)
+                _size("device_cache", self.device_cache),
+                _size("host_cache", self.host_cache),
+                _size("disk_cache", self.disk_cache),
             ),
         )
 
@@ -75,3 +77,10 @@ def build(args: Arguments) -> Any:
     settings.data.mkdir(parents=True, exist_ok=True)
     prepare_registry(settings, profile)
     return application(settings, profile)
+
+
+def _size(argument: str, text: str) -> int:
+    try:
+        return parse_size(text)
+    except BadRequest as error:
+        raise BadRequest(f"{argument}: {error.detail}", code=error.code) from error

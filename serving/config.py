@@ -1,4 +1,4 @@
-"""Settings of the service: frozen, nested, read once, and told back by `chorus doctor`.
+"""Settings of the service: frozen, nested, and read once.
 
 Every value has a default; the command line overrides the environment (`CHORUS_...`). Sizes are bytes here; the border
 accepts "256MiB".

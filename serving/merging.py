@@ -8,8 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serving.bounded import OTHER
+
 LABEL = "replica"
-_LABELS = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="(?:[^"\\]|\\.)*",?')
+TENANT = "tenant"
+_LABELS = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)",?')
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -20,8 +23,11 @@ class _Family:
     samples: list[str] = field(default_factory=list)
 
 
-def merge(texts: Mapping[str, str]) -> str:
+def merge(texts: Mapping[str, str], tenant: str | None = None) -> str:
     """The texts of the replicas as one; what a family is for is told once, in the first one's words.
+
+    `tenant` is the only one whose own samples are told (None: everybody's): those labelled with another one, or with
+    `other`, which is several, are left out. A tenant that the counters do not tell apart so has none.
 
     Raises `ValueError` where two processes use one name for different kinds of metric, or a line belongs to no family.
     """
@@ -37,7 +43,8 @@ def merge(texts: Mapping[str, str]) -> str:
             elif line and not line.startswith("#"):
                 if family is None:
                     raise ValueError(f"{line!r} of {replica} comes before any family")
-                family.samples.append(_stamped(line, stamp))
+                if tenant is None or _may_see(tenant, line):
+                    family.samples.append(_stamped(line, stamp))
     return "".join(f"{line}\n" for family in families.values() for line in (*family.head, *family.samples))
 
 
@@ -48,6 +55,18 @@ def _opened(families: dict[str, _Family], typed: str, helped: str) -> _Family:
     if family.kind != kind:
         raise ValueError(f"{name} is a {family.kind} in one process and a {kind} in another")
     return family
+
+
+def _may_see(tenant: str, line: str) -> bool:
+    """Whether a sample is no tenant's, or this one's."""
+    if f'{TENANT}="' not in line:  # almost all of them: it costs nothing to let them through
+        return True
+    at = line.find("{") + 1
+    while (label := _LABELS.match(line, at)) is not None:
+        if label[1] == TENANT:
+            return label[2] == tenant != OTHER
+        at = label.end()
+    return True
 
 
 def _stamped(line: str, stamp: str) -> str:

@@ -6,14 +6,14 @@ the others, and merges them (`serving.merging`). Labels are bounded: of tenants 
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from serving.bounded import Bounded
-from serving.readings import CacheCounts, CacheReading, Seen, SeenReading
+from serving.readings import CacheCounts, CacheReading, Seen, SeenReading, WatchReading
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -62,6 +62,10 @@ class GatewayMetrics:
     def see(self, look: Callable[[], Seen]) -> None:
         """From now on, `look` is asked whenever the registry is rendered. Called once."""
         self.registry.register(SeenReading(look))
+
+    def watch(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """From now on, `counts` (by outcome) is asked whenever the registry is rendered. Called once."""
+        self.registry.register(WatchReading(counts))
 
     def _of_requests(self) -> None:
         make = self.registry
@@ -117,16 +121,8 @@ class GatewayMetrics:
             "chorus_publish_seconds", "Time of an upload, its check included.", buckets=SECONDS, registry=make
         )
         self.gates = Counter("chorus_gates_total", "Gated promotes: passed or failed.", ("outcome",), registry=make)
-        self.watched = Counter(
-            "chorus_watch_files_total",
-            "Packages found in the watched folder: published, unchanged or refused.",
-            ("outcome",),
-            registry=make,
-        )
         for outcome in ("passed", "failed"):  # at 0: a series that is born at 1 has no increase that an alert could see
             self.gates.labels(outcome)
-        for outcome in ("published", "unchanged", "refused"):
-            self.watched.labels(outcome)
 
 
 class EngineMetrics:

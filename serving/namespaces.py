@@ -84,10 +84,17 @@ class Packages:
         answer: InspectionAnswer = self._upload("POST", path, package, params=params, headers={}, progress=progress)
         return answer
 
-    def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> answers.NameAnswer:
-        """Give a version these tags and no others."""
-        path = f"{self._root}/{quote(parse_name(name))}@{version}/tags"
-        answer: answers.NameAnswer = self._calls.json("PUT", path, body={"tags": dict(tags)})
+    def set_tags(
+        self, name: str, version: int, tags: Mapping[str, str], *, if_match: int | None = None
+    ) -> answers.NameAnswer:
+        """Give a version these tags and no others; with `if_match`, only if the name's revision is still that one."""
+        answer: answers.NameAnswer = self._calls.json(
+            "PUT",
+            f"{self._root}/{quote(parse_name(name))}@{version}/tags",
+            body={"tags": dict(tags)},
+            headers=_if_match(if_match),
+            idempotent=if_match is None,  # as for an alias
+        )
         return answer
 
     def fetch(self, reference: str, target: Path) -> int:

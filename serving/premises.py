@@ -6,6 +6,7 @@ run are told from anything else: they are ended when the same data folder is ser
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -14,15 +15,16 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from serving import front
 from serving.config import ServiceSettings
 from serving.errors import Conflict
+from serving.logs import log
 
 MARK = "CHORUS_RUN"
 FIRST_PORT, LAST_PORT = 20_000, 30_000  # Ray Serve's replicas begin at 30000
@@ -72,9 +74,14 @@ def run_folder(data: Path) -> Path:
 
 def reap(run: Path) -> int:
     """End every process that carries the mark of this run folder; returns how many there were."""
+    return end_all(f"{MARK}={run}")
+
+
+def end_all(mark: str) -> int:
+    """End every other process of this user in whose environment is `mark`, NAME=value; returns how many there were."""
     deadline = time.monotonic() + _GONE_S
     ended: set[int] = set()
-    while (left := _marked(run)) and time.monotonic() < deadline:
+    while (left := _marked(mark)) and time.monotonic() < deadline:
         for pid in left - ended:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -92,7 +99,7 @@ def close_front(run: Path, seconds: float) -> bool:
     """
     deadline = time.monotonic() + seconds
     asked: set[int] = set()
-    while (fronts := {pid for pid in _marked(run) if _is_front(pid, run)}) and time.monotonic() < deadline:
+    while (fronts := {pid for pid in _marked(f"{MARK}={run}") if _is_front(pid, run)}) and time.monotonic() < deadline:
         for pid in fronts - asked:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
@@ -104,7 +111,7 @@ def close_front(run: Path, seconds: float) -> bool:
 def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path, threads: int) -> dict[str, str]:
     """What Ray, HAProxy and the numeric libraries read from the environment, in this process and all below it.
 
-    `haproxy` is the real binary; Ray gets a wrapper around it, written here.
+    `haproxy` is the real binary; Ray gets a wrapper around it, written here. `threads` are those of an engine.
     """
     run = premises.run
     metrics, stats, fallback = free_ports(3)
@@ -118,23 +125,12 @@ def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path,
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the switch by which Ray stays on 127.0.0.1, on Linux as well
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 << 20),  # hidden states of a whole call
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # nobody would start it again
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
-        # A busy machine: a front that is not up within these is ended, and whoever waits for it gets `ActorDiedError`.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PATIENCE_S),
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
-        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": str(PATIENCE_S),
         # HAProxy: sockets and files in the run folder, under names that are short enough.
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(front.BUFFER_BYTES),
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",  # where the front allows it
-        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(settings.limits.max_timeout_ms // 1000 + 60),
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(settings.limits.max_timeout_ms // 1000 + 10),
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",  # where the wrapper's rules allow it
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run / "h" / "haproxy.cfg"),
@@ -142,6 +138,29 @@ def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path,
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run / "h" / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run / "h"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run / "h" / "s"),
+        **everywhere(settings, threads),
+    }
+
+
+def everywhere(settings: ServiceSettings, threads: int) -> dict[str, str]:
+    """The part of the environment that every node of a cluster which others run needs as well."""
+    longest_s = settings.limits.max_timeout_ms // 1000
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray's workers would give way to whatever else runs (15 by its own default), and a starting engine hardly to them.
+        "RAY_worker_niceness": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 << 20),  # hidden states of a whole call
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # A busy machine: a front that is not up within these is ended, and whoever waits for it gets `ActorDiedError`.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PATIENCE_S),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": str(PATIENCE_S),
+        # A request may take as long as its deadline allows, also while the front is exchanged.
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(longest_s + 60),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(longest_s + 10),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(front.BUFFER_BYTES),
         # Arithmetic: an engine's threads; large buffers are kept rather than given back and faulted in again.
         "OMP_NUM_THREADS": str(threads),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
@@ -150,19 +169,45 @@ def environment(settings: ServiceSettings, premises: Premises, *, haproxy: Path,
     }
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Processes that Ray starts meanwhile have sessions of their own; Ray itself has no setting for that.
+
+    `timeout`, shells and supervisors signal the whole group of a process: without Ray nothing could be drained.
+    """
+    from ray._private import services  # noqa: PLC0415 - Ray reads the environment when it is imported
+
+    within = services.ConsolePopen
+
+    class Apart(within):  # type: ignore[misc, valid-type]
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options, start_new_session=True)
+
+    services.ConsolePopen = Apart
+    try:
+        yield
+    finally:
+        services.ConsolePopen = within
+
+
 def refuse_taken(host: str, port: int) -> None:
     """Raise `Conflict` where somebody listens on this address already, or it is none of this machine's."""
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-        except OSError as error:
-            raise Conflict(f"can not listen on {host}:{port}: {error.strerror}", code="port_in_use") from error
+    except OSError as error:  # a host that no name server knows is one as well
+        why = f"can not listen on {host}:{port} (--host, --port): {error.strerror}"
+        raise Conflict(why, code="port_in_use") from error
 
 
 def refuse_scattered(settings: ServiceSettings, environ: Mapping[str, str]) -> None:
-    """Raise `Conflict` where several nodes would have to share what lies on one, or where Ray would let anybody in."""
+    """Raise `Conflict` where several nodes would have to share what lies on one, or where Ray would let anybody in.
+
+    Nodes that lack a part of their environment serve, though some requests are cut off: the log tells what is missing.
+    """
     if not settings.ray_address:
         return
     if not (settings.database_url.startswith("postgresql") and settings.blob_url):
@@ -175,6 +220,9 @@ def refuse_scattered(settings: ServiceSettings, environ: Mapping[str, str]) -> N
         raise Conflict(
             "a Ray cluster without RAY_AUTH_MODE=token runs anybody's code: set it on every node", code="no_token"
         )
+    if missing := sorted(everywhere(settings, settings.threads).keys() - environ.keys()):
+        said = "this node was started without a part of the environment in deploy/kuberay/rayservice.yaml"
+        log("service", said, level=logging.WARNING, missing=missing)
 
 
 def _renew(run: Path) -> None:
@@ -190,13 +238,12 @@ def _renew(run: Path) -> None:
             entry.unlink()
 
 
-def _marked(run: Path) -> set[int]:
+def _marked(mark: str) -> set[int]:
     """Ids of this user's processes whose environment carries the mark; zombies have none."""
-    mark = f"{MARK}={run}".encode()
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            marked = mark in (entry / "environ").read_bytes().split(b"\0")
+            marked = mark.encode() in (entry / "environ").read_bytes().split(b"\0")
         except OSError:  # gone meanwhile, or another user's
             continue
         if marked and int(entry.name) != os.getpid():

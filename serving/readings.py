@@ -69,6 +69,22 @@ class SeenReading(Collector):
             yield GaugeMetricFamily(name, told, value=value)
 
 
+class WatchReading(Collector):
+    """What a watching process counted, by what became of a package."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not look yet."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """One family."""
+        told = "Packages found in the watched folder: published, unchanged or refused."
+        yield _totals("chorus_watch_files", told, "outcome", self._counts())
+
+
 class CacheReading(Collector):
     """The metrics of a `CacheCounts`."""
 

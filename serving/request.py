@@ -165,6 +165,7 @@ class Holding:
     warm: bool = True  # every pin of it is resident, or was refused
     lines: tuple[tuple[str, float], ...] = ()  # (tenant, queued cost), the longest first, at most 64 of them
     free_rows: int | None = None  # that the queue can still take; None is not said
+    bad: frozenset[str] = frozenset()  # as in `ReplicaReport`
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +212,4 @@ class ReplicaReport:
     draining: bool = False  # takes no new work
     floors_kept: float = 1.0  # how much of the promised device floors there is room for beside pins and one batch
     pins_refused: dict[str, str] = field(default_factory=dict)  # version -> why it could not be pinned here
+    bad: frozenset[str] = frozenset()  # digests that could not be pinned or preloaded: their bytes are lost or wrong

@@ -10,14 +10,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grpc import RpcError  # type: ignore[import-untyped]
 from ray import serve
-from ray.exceptions import RayActorError
 from ray.serve._private import replica as ray_replica
-from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError, RequestCancelledError
 from ray.serve.request_router import RequestRouter
 
 from adapters.refs import AdapterRef
+from serving.asking import ANSWER_S, DIED, LOST, NoAnswer, ask, broadcast, each
 from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
 from serving.errors import NotReady, ServiceError
 from serving.logs import log
@@ -27,14 +25,12 @@ from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
 
 WATCH_S = 1.0  # how often the engines are asked what they hold
 FIRST_WATCH_S = 0.1  # and how often until the first has answered
-ANSWER_S = 10.0  # how long an operator's question waits for all replicas
+LOAD_S = 35.0  # how long a question waits for engines that may have to load: they give up before, and say why
+RETRY_AFTER_S = 5.0  # an engine that hangs is ended in about so long
 NUDGE_S = 1.5  # how long a write waits for the gateways
 CONSENT_S = 15.0  # how long a claim waits for a gateway that neither consents nor fails
 
 _OFFERED = "chorus_offered"  # on a pending request: its replica was chosen before
-_DIED = (RayActorError, RpcError)
-_AWAY = (ReplicaUnavailableError, DeploymentUnavailableError, RequestCancelledError)
-_LOST = (*_DIED, *_AWAY)
 
 
 class HintedRouter(RequestRouter):  # type: ignore[misc]  # Ray's classes are untyped here
@@ -71,7 +67,7 @@ class EngineCalls:
         try:
             async for group in answers:
                 yield group
-        except _LOST as error:
+        except LOST as error:
             raise _ended(replica, error) from error
         except asyncio.CancelledError:
             answers.cancel()
@@ -81,7 +77,7 @@ class EngineCalls:
         """Tell one replica that nobody waits for these tickets. Raises `ReplicaLost`, `ReplicaLeft`."""
         try:
             await self._cancel.remote(tuple(ids), replica=replica)
-        except _LOST as error:
+        except LOST as error:
             raise _ended(replica, error) from error
 
 
@@ -96,9 +92,9 @@ class GatewayCalls:
         answers: list[frozenset[str]] = await broadcast(self._gateways, "consent", claim, timeout_s=CONSENT_S)
         return frozenset().union(*answers)
 
-    async def tell(self, news: News) -> None:
-        """Tell all gateways; returns when they have heard, or after 1.5 s."""
-        await broadcast(self._gateways, "hear", news, timeout_s=NUDGE_S)
+    async def tell(self, news: News) -> Sequence[News]:
+        """Tell all gateways; returns when they have heard, or after 1.5 s: who is convicted at each of them."""
+        return await broadcast(self._gateways, "hear", news, timeout_s=NUDGE_S)
 
 
 class Fleet:
@@ -149,22 +145,29 @@ class Fleet:
         return self._living
 
     async def room(self, refs: Sequence[AdapterRef]) -> Sequence[tuple[str, int, int]]:
-        """Per engine: its id, the device bytes that these packages need when pinned, and those that are free for pins."""
-        answers: list[tuple[str, int, int]] = await broadcast(self._engines, "room", tuple(refs))
-        return sorted(answers)
+        """Per engine: its id, the device bytes that these packages need when pinned, and those that are free for pins.
+
+        Raises `NotReady` where an engine says nothing, for then nobody knows.
+        """
+        told = await self._each("room", tuple(refs), timeout_s=LOAD_S)
+        silent = [f"{name} gave {a.why}" for name, a in told.items() if isinstance(a, NoAnswer) and a.silent]
+        if silent or not told:
+            why = "; ".join(silent) or "no engine is there"
+            raise NotReady(f"whether there is room for it is not known: {why}", retry_after=RETRY_AFTER_S)
+        return [answer for answer in told.values() if not isinstance(answer, NoAnswer)]
 
     async def reports(self) -> Sequence[ReplicaReport]:
-        """One report per live engine replica, sorted by its id."""
-        reports: list[ReplicaReport] = await broadcast(self._engines, "report")
-        return sorted(reports, key=lambda report: report.replica)
+        """One report per live engine replica, sorted by its id; one that gives none is told as not ready."""
+        told = await self._each("report", timeout_s=ANSWER_S)
+        return [_silent(name, answer) if isinstance(answer, NoAnswer) else answer for name, answer in told.items()]
 
     async def preload(self, resolved: Resolved, *, pinned: bool) -> dict[str, str]:
         """Load a version on every replica (and pin it); replica -> tier, or the error."""
-        return dict(await broadcast(self._engines, "preload", resolved.version.ref, pinned))
+        return _outcomes(await self._each("preload", resolved.version.ref, pinned, timeout_s=LOAD_S))
 
     async def unload(self, resolved: Resolved) -> dict[str, str]:
-        """Evict and unpin a version everywhere it is not leased; replica -> outcome."""
-        return dict(await broadcast(self._engines, "unload", resolved.version.ref))
+        """Evict and unpin a version everywhere it is not leased; replica -> outcome, or the error."""
+        return _outcomes(await self._each("unload", resolved.version.ref, timeout_s=ANSWER_S))
 
     async def retire(self, refs: Sequence[AdapterRef]) -> None:
         """Have packages leave every engine, each once its last lease ends."""
@@ -186,23 +189,35 @@ class Fleet:
         """Tell every gateway that the registry is at `revision`; returns when all have read it, or after 1.5 s."""
         await broadcast(self._gateways, "refresh", revision, timeout_s=NUDGE_S)
 
+    async def _each(self, method: str, *args: object, timeout_s: float) -> dict[str, Any]:
+        return await each(self._engines, method, *args, replicas=self._holdings, timeout_s=timeout_s)
+
     async def _watch(self, first: asyncio.Event) -> None:
         while self._task is not None:
+            pause = WATCH_S
             try:
-                answers: list[Holding] = await ask(self._engines, "holdings", self._desired(), timeout_s=ANSWER_S)
+                if await self._look():
+                    first.set()
+                    await self._count()
+                else:
+                    pause = FIRST_WATCH_S
             except TimeoutError:  # a replica hangs; Ray's health check will end it, and until then all stay as known
                 log("fleet", "a replica does not answer", level=logging.WARNING)
                 continue
-            before, self._holdings = self._holdings, {holding.replica: holding for holding in answers}
-            if before.keys() != self._holdings.keys():
-                gone = sorted(before.keys() - self._holdings.keys())
-                log("fleet", "the engines changed", alive=sorted(self._holdings), gone=gone)
-                self._gone(len(gone))
-            self._observe(self._holdings)
-            if answers:
-                first.set()
-                await self._count()
-            await asyncio.sleep(WATCH_S if answers else FIRST_WATCH_S)
+            except Exception:  # a bug: a gateway that watched no more would see no engine that comes, or goes
+                log("fleet", "the engines could not be looked at", level=logging.ERROR, error=True)
+            await asyncio.sleep(pause)
+
+    async def _look(self) -> bool:
+        """Ask all engines what they hold and tell of it; whether any answered."""
+        answers: list[Holding] = await ask(self._engines, "holdings", self._desired(), timeout_s=ANSWER_S)
+        before, self._holdings = self._holdings, {holding.replica: holding for holding in answers}
+        if before.keys() != self._holdings.keys():
+            gone = sorted(before.keys() - self._holdings.keys())
+            log("fleet", "the engines changed", alive=sorted(self._holdings), gone=gone)
+            self._gone(len(gone))
+        self._observe(self._holdings)
+        return bool(answers)
 
     async def _count(self) -> None:
         try:
@@ -234,44 +249,28 @@ class RemoteChecker:
         await _unwrapped(self._build, job, str(target))
 
 
+def _outcomes(told: Mapping[str, Any]) -> dict[str, str]:
+    return {name: f"error: {a.why}" if isinstance(a, NoAnswer) else str(a[1]) for name, a in told.items()}
+
+
+def _silent(replica: str, answer: NoAnswer) -> ReplicaReport:
+    return ReplicaReport(replica, False, {}, {}, {}, (), queued=0, running=0, faults=(answer.why,))
+
+
 def _ended(replica: str, error: Exception) -> ReplicaLost | ReplicaLeft:
     """What the end of a call means for what it did not answer."""
-    return (ReplicaLost if isinstance(error, _DIED) else ReplicaLeft)(f"{replica}: {type(error).__name__}")
+    return (ReplicaLost if isinstance(error, DIED) else ReplicaLeft)(f"{replica}: {type(error).__name__}")
 
 
 async def _unwrapped(call: Any, *args: object) -> Any:
     """What the checker answers; raises it where it is a refusal, and `NotReady` where there is no answer."""
     try:
         answer = await call.remote(*args)
-    except _LOST as error:
+    except LOST as error:
         raise NotReady("the checker was lost on the way; try again", retry_after=1.0) from error
     if isinstance(answer, ServiceError):
         raise answer
     return answer
-
-
-async def ask(handle: Any, method: str, *args: object, timeout_s: float) -> list[Any]:
-    """The answers of all replicas that gave one; a replica that failed or is gone is left out, and logged.
-
-    Raises `TimeoutError` where one neither answers nor fails.
-    """
-    try:
-        answers = await handle.broadcast(method, *args).results_async(timeout_s=timeout_s, return_exceptions=True)
-    except _LOST:  # nobody is there, which `Fleet` logs when it becomes so
-        return []
-    failed = [repr(answer) for answer in answers if isinstance(answer, BaseException)]
-    if failed:
-        log("fleet", "some replicas gave no answer", level=logging.WARNING, method=method, reasons=failed)
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
-
-
-async def broadcast(handle: Any, method: str, *args: object, timeout_s: float = ANSWER_S) -> list[Any]:
-    """`ask`, for questions that may go unanswered: none in time is no answers."""
-    try:
-        return await ask(handle, method, *args, timeout_s=timeout_s)
-    except TimeoutError:
-        log("fleet", "no answer in time", level=logging.WARNING, method=method)
-        return []
 
 
 def gateway_handle(deployment: str, application: str) -> Any:

@@ -7,6 +7,7 @@ thread of their own; a collector that is away costs a log line. Spans hold what 
 """
 
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -60,7 +61,7 @@ class Tracing:
         """Send spans to a collector; an empty endpoint is off. Raises `BadRequest` for a bad one, or without the extra."""
         if not endpoint:
             return cls()
-        url = _url(endpoint)
+        url = traces_url(endpoint)
         try:
             sdk, export = import_module("opentelemetry.sdk.trace"), import_module("opentelemetry.sdk.trace.export")
             exporter = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter
@@ -121,6 +122,17 @@ def steps(milliseconds: Mapping[str, float], **attributes: Value) -> None:
         begun = ended
 
 
+def current() -> dict[str, str]:
+    """The W3C headers of the caller's own OpenTelemetry span, which its calls belong to; empty without one.
+
+    Nothing is imported where there can be none: who has a span has imported OpenTelemetry.
+    """
+    headers: dict[str, str] = {}
+    if "opentelemetry.trace" in sys.modules:
+        import_module("opentelemetry.trace.propagation.tracecontext").TraceContextTextMapPropagator().inject(headers)
+    return headers
+
+
 def trace_of(traceparent: str) -> str:
     """The trace id of a W3C `traceparent`; "" where it is none."""
     found = _PARENT.fullmatch(traceparent)
@@ -146,7 +158,8 @@ def _dotted(attributes: Mapping[str, Value]) -> dict[str, Value]:
     return {name.replace("__", "."): value for name, value in attributes.items()}
 
 
-def _url(endpoint: str) -> str:
+def traces_url(endpoint: str) -> str:
+    """Where spans are sent: an endpoint without a path gets the one of OTLP. Raises `BadRequest` for what is no URL."""
     try:
         parts = urlsplit(endpoint)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0

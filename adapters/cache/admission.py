@@ -104,6 +104,7 @@ class Admission:
         ahead: float = 1.0,  # of a tier: what a tenant may have brought in that it did not lease yet, beside one want
         *,
         ref_of: Callable[[Key], AdapterRef],
+        lift: Callable[[Key], None],  # take what a pinned entry holds along: it has to come back whatever happens
     ) -> None:
         self.wants: dict[frozenset[Key], Want] = {}  # in order of arrival
         self.condemned: frozenset[Key] = frozenset()
@@ -114,6 +115,7 @@ class Admission:
         self._hold = hold
         self._part = ahead
         self._ref_of = ref_of
+        self._lift = lift
 
     @property
     def protected(self) -> set[Key]:
@@ -178,9 +180,12 @@ class Admission:
         return None
 
     def admit(self) -> bool:
-        """One pass over the line; True if a want left it because it can never be served."""
+        """One pass over the line; True where others should look again.
+
+        That is, if a want left the line because it can never be served, or if what was condemned takes leases again.
+        """
         self._refresh()
-        found = _Pass()
+        found, before = _Pass(), self.condemned
         for want in self.line():
             if found.over:
                 break
@@ -195,7 +200,7 @@ class Admission:
             self.turns.lift(tenant)
         self.condemned = frozenset(found.condemned)
         self._refresh()
-        return found.refused
+        return found.refused or any(self._there(key) for key in before - self.condemned)
 
     def _try(self, want: Want, found: _Pass) -> None:
         """Reserve every member, or none, and note who has to wait for whom."""
@@ -210,13 +215,11 @@ class Admission:
             for other in found.passed:
                 other.overtaken += 1
             return
-        conflict = {
-            key
-            for (home, sizes), choice in zip(homes, choices, strict=True)
-            if not choice.fits
-            for key in choose(home, sizes, protected, past_leases=True).gone
-            if home.lru.leases(key)
-        }
+        conflict: set[Key] = set()
+        for (home, sizes), choice in zip(homes, choices, strict=True):
+            if not choice.fits:
+                past = choose(home, sizes, protected, past_leases=True)
+                conflict |= {key for key in (*past.gone, *(past.moved if past.fits else ())) if home.lru.leases(key)}
         if any(choice.full for choice in choices):
             found.stuck.update(want.tenants)
             found.condemned |= conflict
@@ -229,11 +232,17 @@ class Admission:
         want.admitted = True
         for (home, sizes), choice in zip(homes, choices, strict=True):
             coming = {**sizes, **{key: home.lru.nbytes(key) for key in choice.moved}}
+            pinned = [key for key in choice.moved if key in home.lru.pinned]
+            for key in pinned:
+                self._lift(key)
+                home.lru.unpin(key)
             for key in (*choice.gone, *choice.moved):
                 home.evict(key)
             for key, nbytes in sorted(coming.items(), key=lambda item: -item[1]):
                 if key not in home.lru:
                     home.reserve(key, nbytes)
+            for key in pinned:
+                home.lru.pin(key)
             for key in choice.moved:
                 self._bring_back(key)
 
@@ -287,4 +296,5 @@ class Admission:
         for key in want.keys - protected:
             size = self._size_of(key)
             if want.admitted and size is not None and key in self._homes[size.home].lru and not self._there(key):
+                self._homes[size.home].rooms.unpin(key)  # it was pinned, moved, and could not be written again
                 self._homes[size.home].evict(key)

@@ -15,7 +15,7 @@ from adapters.cache.ledger import SOURCE, Counters, Fact, Held, Ledger
 from adapters.cache.rooms import Key, Room
 from adapters.errors import AdapterError, LoadFailed, OutOfRoom
 from adapters.refs import AdapterRef
-from adapters.weights import Resident
+from adapters.weights import Adapter, Resident
 
 SPARE_FACTS = 4096  # entries in no tier that are remembered before the oldest knowledge is dropped
 
@@ -42,10 +42,17 @@ class Books:
         self.clock = clock
         self.ledger = Ledger(clock, patience)
         self.admission = Admission(
-            self.homes, self.ledger.size, clock, hold, 1.0 - loose, ref_of=lambda key: self.ledger.facts[key].ref
+            self.homes,
+            self.ledger.size,
+            clock,
+            hold,
+            1.0 - loose,
+            ref_of=lambda key: self.ledger.facts[key].ref,
+            lift=self._lift,
         )
         for home in self.homes.values():
             home.rooms.loose = int(loose * home.lru.budget)
+        self.moving: dict[Key, Adapter] = {}  # pinned entries on their way from one slot to another
         self.retired: set[Key] = set()
         self.dropped: deque[str] = deque()  # digests whose files the loader removes
         self.closed = False
@@ -100,6 +107,10 @@ class Books:
         """Whether an entry is pinned."""
         return any(key in home.lru.pinned for home in self.homes.values())
 
+    def busy(self, key: Key) -> bool:
+        """Whether somebody keeps an entry, or waits for it: it must stay."""
+        return self.leased(key) or self.pinned(key) or self.admission.wanted(key)
+
     def pin(self, ref: AdapterRef, *, keep: bool = True) -> None:
         """Keep a loaded entry for good; raises `OutOfRoom` with the numbers. Without `keep` it is only asked."""
         home, needed = self.home(ref.key), self.room([ref])[0]
@@ -109,6 +120,7 @@ class Books:
         if keep:
             home.lru.pin(ref.key)
             home.rooms.settle()
+            self.retired.discard(ref.key)  # the same bytes were published again
 
     def room(self, refs: Sequence[AdapterRef]) -> tuple[int, int]:
         """Bytes that pinning these needs, and bytes that may still be pinned: on the device, or on the host if that lacks."""
@@ -126,8 +138,7 @@ class Books:
         protected = self.admission.protected
         for home, rooms in ((self.device, device), (self.host, host)):
             home.rooms.share(rooms)
-            for tenant in rooms:
-                self._trim(home, tenant, protected)
+            self._trim(home, rooms, protected)
             home.rooms.share(rooms)
         self.admission.turns.share(weights)
 
@@ -140,7 +151,7 @@ class Books:
 
     def sweep(self) -> None:
         """Take out what is retired and free; its file goes with it, unless another tenant has the same."""
-        for key in [key for key in self.retired if not self.leased(key) and not self.admission.wanted(key)]:
+        for key in [key for key in self.retired if not self.busy(key)]:
             self.leave(key)
             self.retired.discard(key)
             self.ledger.facts.pop(key, None)
@@ -175,6 +186,7 @@ class Books:
         """Every breach of the books of host and device, and between them and the line."""
         faults = [*self.host.check(), *self.device.check()]
         protected = self.admission.protected
+        faults += [f"{key} moves, and nobody awaits it" for key in self.moving.keys() - protected]
         for name, home in self.homes.items():
             for key in home.lru:
                 size = self.ledger.size(key)
@@ -184,11 +196,16 @@ class Books:
                     faults.append(f"room in the {name} tier is reserved for {key}, which nobody awaits")
         return tuple(faults)
 
-    def _trim(self, home: Home, tenant: str, protected: Collection[Key]) -> None:
-        ceiling = home.rooms.ceiling(tenant)
-        for key in list(home.lru.victims(protected)) if ceiling is not None else ():
-            if ceiling is not None and home.lru.held(tenant) > ceiling and key[0] == tenant:
+    def _trim(self, home: Home, tenants: Collection[str], protected: Collection[Key]) -> None:
+        over = {t: most for t in tenants if (most := home.rooms.ceiling(t)) is not None and home.lru.held(t) > most}
+        for key in list(home.lru.victims(protected)) if over else ():
+            if key[0] in over and home.lru.held(key[0]) > over[key[0]]:
                 home.evict(key)
+
+    def _lift(self, key: Key) -> None:
+        held = self.device.copy(key)
+        if held is not None:
+            self.moving[key] = held
 
     def _somewhere(self, fact: Fact) -> bool:
         key = fact.ref.key

@@ -5,7 +5,7 @@ own generation. What is evicted is wiped before the run is filled again, so that
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -39,6 +39,10 @@ class RunDraft:
     def give(self, key: Key) -> None:
         """Suppose that a key were evicted."""
         self._runs.give(self._slots[key].run)
+
+    def far(self, keys: Iterable[Key]) -> list[Key]:
+        """These keys, the far end of the arena first."""
+        return sorted(keys, key=lambda key: -self._slots[key].run.start)
 
     def fits(self, sizes: Sequence[int]) -> bool:
         """Whether slots of these bytes would fit together."""
@@ -91,9 +95,17 @@ class DeviceTier:
         return RunDraft(self._slots, self._runs.copy(), self._unit)
 
     def bare(self) -> RunDraft:
-        """A supposition that starts from the pinned slots only."""
-        kept = [self._slots[key].run for key in self.lru.pinned]
-        return RunDraft(self._slots, Runs(self._runs.units, kept), self._unit)
+        """A supposition that starts from the pinned slots only, side by side: those that are in the way can be moved."""
+        kept = Run(0, self.lru.pinned_bytes // self._unit)
+        return RunDraft(self._slots, Runs(self._runs.units, [kept]), self._unit)
+
+    def copy(self, key: Key) -> Adapter | None:
+        """What a filled slot holds, in host memory, to be written to another slot."""
+        resident = self.get(key)
+        if resident is None:
+            return None
+        with self._beside():
+            return replace(resident.adapter, flat=resident.adapter.flat.to("cpu", copy=True))
 
     def reserve(self, key: Key, nbytes: int) -> None:
         """Give a key a slot, of a new generation; a `draft` must have said that it fits."""

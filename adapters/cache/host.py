@@ -4,7 +4,7 @@ It is home to what is used from host memory (token embeddings: the engine leases
 adapters, whose home is the device: their copies here are never leased, and go when room is needed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from adapters.cache.lru import Lru
@@ -32,6 +32,10 @@ class ByteDraft:
     def give(self, key: Key) -> None:
         """Suppose that a key were evicted."""
         self._free += self._lru.nbytes(key)
+
+    def far(self, keys: Iterable[Key]) -> list[Key]:
+        """These keys; bytes lie nowhere in particular."""
+        return list(keys)
 
     def fits(self, sizes: Sequence[int]) -> bool:
         """Whether entries of these bytes would fit together."""
@@ -63,7 +67,7 @@ class HostTier:
 
     def bare(self) -> ByteDraft:
         """A supposition that starts from the pinned entries only."""
-        return ByteDraft(self.lru, self.lru.budget - sum(self.lru.nbytes(key) for key in self.lru.pinned))
+        return ByteDraft(self.lru, self.lru.budget - self.lru.pinned_bytes)
 
     def reserve(self, key: Key, nbytes: int) -> None:
         """Set bytes aside for an entry that is about to be loaded; raises `OutOfRoom`."""
@@ -109,5 +113,6 @@ class HostTier:
 
 def too_large(what: str, needed: int, tier: str, lru: Lru[Key]) -> OutOfRoom:
     """The error for what can never fit, with the numbers that say why."""
-    pinned = sum(lru.nbytes(key) for key in lru.pinned)
-    return OutOfRoom(f"{what}: {needed} bytes in the {tier} tier of {lru.budget}, of which {pinned} are pinned")
+    return OutOfRoom(
+        f"{what}: {needed} bytes in the {tier} tier of {lru.budget}, of which {lru.pinned_bytes} are pinned"
+    )

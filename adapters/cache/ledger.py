@@ -90,9 +90,10 @@ class Ledger:
         return None if known is None else known.size
 
     def failed(self, ref: AdapterRef, error: AdapterError) -> None:
-        """Remember a failed load for a while."""
+        """Remember a failed load for a while, without the frames in which it happened: they hold the package."""
         self.load_failures += 1
-        self._failures[ref.key] = _Failure(error, self.clock() + self.patience)
+        self._expire()
+        self._failures[ref.key] = _Failure(_bare(error), self.clock() + self.patience)
 
     def failure(self, key: Key) -> AdapterError | None:
         """The error of a load that failed a short while ago."""
@@ -115,8 +116,7 @@ class Ledger:
 
     def prune(self, keep: Callable[[Fact], bool], limit: int) -> None:
         """Forget what no tier holds, once more than `limit` facts are known."""
-        now = self.clock()
-        self._failures = {key: known for key, known in self._failures.items() if now < known.until}
+        self._expire()
         if len(self.facts) > limit:
             self.facts = {key: known for key, known in self.facts.items() if keep(known)}
 
@@ -136,3 +136,16 @@ class Ledger:
             {"device": self.copies, "host": self.loads, "disk": fetched},
             bad_copies,
         )
+
+    def _expire(self) -> None:
+        now = self.clock()
+        self._failures = {key: known for key, known in self._failures.items() if now < known.until}
+
+
+def _bare(error: AdapterError) -> AdapterError:
+    """An error and all that led to it, each without its traceback."""
+    chain: list[BaseException] = [error]
+    for one in chain:
+        one.__traceback__ = None
+        chain += [led for led in (one.__cause__, one.__context__) if led is not None and led not in chain]
+    return error

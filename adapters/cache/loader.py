@@ -72,7 +72,7 @@ class Loader:
         with books.changed:
             while not books.closed:
                 if books.admission.admit():
-                    return bool  # a want was refused: nothing to do but to tell
+                    return bool  # a want was refused, or an entry set free: nothing to do but to tell
                 job = self._find()
                 if job is not None:
                     return job
@@ -84,6 +84,8 @@ class Loader:
         books = self._books
         if books.dropped:
             return partial(books.disk.drop, books.dropped.popleft())
+        for key, moved in books.moving.items():  # before all loads: what is pinned is missed by somebody
+            return partial(self._copy, books.ledger.facts[key].ref, moved, ())
         for want in books.admission.line():
             for ref in want.refs:
                 size = books.ledger.size(ref.key)
@@ -143,8 +145,10 @@ class Loader:
             return
         with books.changed:
             books.device.publish(ref.key, resident)
+            books.moving.pop(ref.key, None)
             books.ledger.copies += 1
-            books.admission.turns.moved(tenants, books.device.lru.nbytes(ref.key), books.admission.waiting)
+            if tenants:  # a pin that was moved out of the way is nobody's turn
+                books.admission.turns.moved(tenants, books.device.lru.nbytes(ref.key), books.admission.waiting)
             books.ledger.seconds["device"] += books.clock() - started
 
     def _fail(self, ref: AdapterRef, error: Exception) -> None:
@@ -156,6 +160,7 @@ class Loader:
             failure.__cause__ = error
         with self._books.changed:
             self._books.ledger.failed(ref, failure)
+            self._books.moving.pop(ref.key, None)
             self._books.admission.drop(ref.key)
 
     def _size(self, entry: Entry) -> Size:

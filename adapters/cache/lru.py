@@ -5,7 +5,7 @@ It knows keys and byte counts only: no tensors, no clock, no files, no lock. The
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, KeysView
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -33,8 +33,10 @@ class Lru(Generic[K]):
         self.bytes_in = 0
         self.bytes_out = 0
         self._items: OrderedDict[K, _Item] = OrderedDict()
-        self._pinned: set[K] = set()
+        self._pinned: dict[K, None] = {}
         self._held: Counter[str] = Counter()  # by owner; no zeros
+        self._kept: Counter[str] = Counter()  # of that, pinned; no zeros
+        self.pinned_bytes = 0
 
     def __contains__(self, key: object) -> bool:
         return key in self._items
@@ -47,9 +49,9 @@ class Lru(Generic[K]):
         return iter(tuple(self._items))
 
     @property
-    def pinned(self) -> frozenset[K]:
-        """The keys that only `unpin` can release for eviction."""
-        return frozenset(self._pinned)
+    def pinned(self) -> KeysView[K]:
+        """The keys that only `unpin` can release for eviction, as they are at any time."""
+        return self._pinned.keys()
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -62,7 +64,7 @@ class Lru(Generic[K]):
 
     def pinned_of(self, owner: str) -> int:
         """Bytes of an owner's pinned keys."""
-        return sum(self._items[key].nbytes for key in self._pinned if self.owner(key) == owner)
+        return self._kept[owner]
 
     def nbytes(self, key: K) -> int:
         """What the key was added with."""
@@ -121,11 +123,15 @@ class Lru(Generic[K]):
     def pin(self, key: K) -> None:
         """Keep a key for good; idempotent."""
         assert key in self._items, key
-        self._pinned.add(key)
+        if key not in self._pinned:
+            self._pinned[key] = None
+            self._keep(key, self._items[key].nbytes)
 
     def unpin(self, key: K) -> None:
         """Let a key be evicted again; idempotent."""
-        self._pinned.discard(key)
+        if key in self._pinned:
+            del self._pinned[key]
+            self._keep(key, -self._items[key].nbytes)
 
     def victims(self, spare: Collection[K] = ()) -> Iterator[K]:
         """The keys that may be evicted now, longest unused first, without those to `spare`."""
@@ -154,14 +160,24 @@ class Lru(Generic[K]):
         """Every breach of the books; empty when sound."""
         held = sum(item.nbytes for item in self._items.values())
         owned: Counter[str] = Counter()
+        kept: Counter[str] = Counter()
         for key, item in self._items.items():
             owned[self.owner(key)] += item.nbytes
+            kept[self.owner(key)] += item.nbytes * (key in self._pinned)
         faults = {
             f"used is {self.used}, the entries hold {held}": self.used != held,
             f"{self.bytes_in} bytes in, {self.bytes_out} out, {held} held": self.bytes_in != self.bytes_out + held,
             f"{held} bytes held over a budget of {self.budget}": held > self.budget,
             "a lease count is negative": any(item.leases < 0 for item in self._items.values()),
             "the bytes by owner are wrong": +owned != self._held,
-            "a pinned key is absent": not self._pinned <= self._items.keys(),
+            "a pinned key is absent": not self._pinned.keys() <= self._items.keys(),
+            "the pinned bytes are wrong": +kept != self._kept or self.pinned_bytes != kept.total(),
         }
         return tuple(text for text, broken in faults.items() if broken)
+
+    def _keep(self, key: K, nbytes: int) -> None:
+        owner = self.owner(key)
+        self.pinned_bytes += nbytes
+        self._kept[owner] += nbytes
+        if not self._kept[owner]:
+            del self._kept[owner]

@@ -4,7 +4,7 @@ Some of a tier stays `loose`: neither floors nor pins may take it, so that a bat
 Floors that ask for more than there is beside the loose part and the pins are all cut in the same proportion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from adapters.cache.lru import Lru
@@ -56,6 +56,12 @@ class Rooms:
         self.kept = min(1.0, free / asked) if asked else 1.0
         self._floors = {t: pinned.get(t, 0) + int(more * self.kept) for t, more in beyond.items() if more}
 
+    def unpin(self, key: Key) -> None:
+        """Let an entry be evicted again."""
+        if key in self.lru.pinned:
+            self.lru.unpin(key)
+            self.settle()
+
     def floor(self, tenant: str) -> int:
         """Bytes that the loads of others leave to a tenant."""
         return self._floors.get(tenant, 0)
@@ -71,7 +77,7 @@ class Rooms:
         for key, nbytes in sizes.items():
             needs[key[0]] = needs.get(key[0], 0) + nbytes
         if sum(needs.values()) > self.loose:  # less than that always fits beside floors and pins
-            kept = sum(self._kept(tenant) for tenant in self.lru.owners if tenant not in needs)
+            kept = self._kept(needs)
             if kept and sum(needs.values()) + kept > self.lru.budget:
                 return OutOfRoom(
                     f"{sum(needs.values())} bytes are needed at once, and {kept} are kept for other tenants"
@@ -80,7 +86,8 @@ class Rooms:
             ceiling = self.ceiling(tenant)
             if ceiling is None:
                 continue
-            pinned = sum(self.lru.nbytes(key) for key in self.lru.pinned if key[0] == tenant and key not in sizes)
+            there = (key for key in sizes if key[0] == tenant and key in self.lru.pinned)
+            pinned = self.lru.pinned_of(tenant) - sum(map(self.lru.nbytes, there))
             if needed + pinned > ceiling:
                 return OutOfRoom(
                     f"{needed} bytes are needed at once and {pinned} more are pinned: the tenant may take {ceiling}"
@@ -90,7 +97,7 @@ class Rooms:
     @property
     def free_for_pins(self) -> int:
         """Bytes that may still be pinned."""
-        return max(self.lru.budget - self.loose - sum(self.lru.nbytes(key) for key in self.lru.pinned), 0)
+        return max(self.lru.budget - self.loose - self.lru.pinned_bytes, 0)
 
     def check(self) -> tuple[str, ...]:
         """Every tenant that holds more than its ceiling, or more than it held when that was lowered; empty when sound."""
@@ -100,13 +107,15 @@ class Rooms:
             if self.lru.held(tenant) > max(self._limit(tenant), self._excess.get(tenant, 0))
         )
 
-    def _kept(self, tenant: str) -> int:
-        """What of a tenant's entries stays whoever needs room: its pins, and as many entries as reach its floor."""
-        left = self.lru.held(tenant)
-        for key in self.lru if self.floor(tenant) else ():
-            if key[0] == tenant and key not in self.lru.pinned and left - self.lru.nbytes(key) >= self.floor(tenant):
-                left -= self.lru.nbytes(key)
-        return left if self.floor(tenant) else self.lru.pinned_of(tenant)
+    def _kept(self, beside: Collection[str]) -> int:
+        """What of the entries of all but these tenants stays: their pins, and as many as reach their floors."""
+        left = {tenant: self.lru.held(tenant) for tenant in self._floors if tenant not in beside}
+        for key in self.lru if left else ():
+            tenant, nbytes = key[0], self.lru.nbytes(key)
+            if tenant in left and key not in self.lru.pinned and left[tenant] - nbytes >= self.floor(tenant):
+                left[tenant] -= nbytes
+        others = self.lru.pinned_bytes - sum(map(self.lru.pinned_of, (*left, *beside)))
+        return sum(left.values()) + others
 
     def _limit(self, tenant: str) -> int:
         ceiling = self.ceiling(tenant)

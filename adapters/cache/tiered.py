@@ -95,6 +95,11 @@ class TieredCache:
             return books.device.rooms.kept
 
     @property
+    def alive(self) -> bool:
+        """Whether the loader works: without it nothing that is not here ever comes."""
+        return self._loader.alive
+
+    @property
     def budgets(self) -> dict[str, int]:
         """Tier -> bytes that it may hold."""
         books = self._books
@@ -168,7 +173,7 @@ class TieredCache:
             while not self._books.ready(refs):
                 error = self._books.obstacle(refs)
                 if error is not None:
-                    raise error
+                    raise error.with_traceback(None)  # one error for all who wait: it must not keep their frames
                 self.prefetch(refs)
                 left = deadline - time.monotonic()
                 if not self._changed.wait(min(max(left, 0), self._hold / 2)) and left <= self._hold / 2:
@@ -216,15 +221,14 @@ class TieredCache:
         """Let an entry be evicted again."""
         with self._changed:
             for home in self._books.homes.values():
-                home.lru.unpin(ref.key)
-                home.rooms.settle()
+                home.rooms.unpin(ref.key)
             self._changed.notify_all()
 
     def evict(self, ref: AdapterRef) -> bool:
         """Take an entry out of host and device; False if it is in neither, or leased, pinned or waited for."""
         with self._changed:
             books = self._books
-            if books.leased(ref.key) or books.pinned(ref.key) or books.admission.wanted(ref.key):
+            if books.busy(ref.key):
                 return False
             left = books.leave(ref.key)
             self._changed.notify_all()

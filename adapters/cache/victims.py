@@ -1,12 +1,12 @@
 """Who leaves a tier so that a set of entries can stand in it together: the longest unused that may be taken.
 
 A load takes what it needs from its own tenant, or from tenants above their floor; where its tenant is at its ceiling,
-from that tenant alone. What a floor keeps may have to move where it splits the room. Nothing is changed here: the answer
-is a list of keys.
+from that tenant alone. What a floor or a pin keeps may have to move where it splits the room, so that whoever's bytes
+there is room for can be served. Nothing is changed here: the answer is a list of keys.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
@@ -20,6 +20,10 @@ class Draft(Protocol):
 
     def give(self, key: Key) -> None:
         """Suppose that a key were evicted."""
+
+    def far(self, keys: Iterable[Key]) -> list[Key]:
+        """These keys, those first whose going is most likely to join what is free."""
+        ...
 
     def fits(self, sizes: Sequence[int]) -> bool:
         """Whether these would fit together."""
@@ -44,7 +48,7 @@ class Tier(Protocol):
         ...
 
 
-MOVES = 16  # entries at most that one load has others' floors move for it
+MOVES = 16  # kept entries that are moved one by one until a load fits; beyond that their number is doubled each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def choose(tier: Tier, sizes: Mapping[Key, int], protected: Collection[Key], *, 
     """What must go so that all of `sizes` stand in the tier together; those that are there already stay if they can.
 
     The set's own members come last: they are moved only where they split the room that the others need. With
-    `past_leases` entries that only a lease keeps are taken, too, when nothing else is left.
+    `past_leases` entries that only a lease keeps are taken (pinned ones moved), too, when nothing else is left.
     """
     return _Chooser(tier, sizes, protected, past_leases).choose()
 
@@ -76,6 +80,7 @@ class _Chooser:
         self._lru, self._rooms, self._sizes = tier.lru, tier.rooms, sizes
         self._draft = tier.draft()
         self._protected, self._past_leases = protected, past_leases
+        self._free = tier.lru.budget - tier.lru.used  # with what goes and moves
         self._missing = [nbytes for key, nbytes in sizes.items() if key not in tier.lru]
         self._comes: Counter[str] = Counter()
         for key, nbytes in sizes.items():
@@ -89,7 +94,7 @@ class _Chooser:
         full = {tenant for tenant in self._comes if not self._below_ceiling(tenant)}
         if not full:
             self._make_room()
-        fits = not full and self._draft.fits(self._missing)
+        fits = not full and self._fits()
         return Choice(tuple(self._gone), fits, frozenset(full), tuple(self._moved))
 
     def _below_ceiling(self, tenant: str) -> bool:
@@ -105,25 +110,34 @@ class _Chooser:
                 self._take(key)
         return self._leaves[tenant] >= above
 
+    def _fits(self) -> bool:
+        return sum(self._missing) <= self._free and self._draft.fits(self._missing)
+
     def _make_room(self) -> None:
+        fits = self._fits()
         for key in self._candidates():
-            if self._draft.fits(self._missing):
-                break
+            if fits:
+                return
             if self._may_go(key):
                 self._take(key)
-        if not self._past_leases and sum(self._missing) <= self._lru.budget - self._lru.used + sum(
-            self._lru.nbytes(key) for key in self._gone
-        ):
+                fits = self._fits()
+        if not fits and sum(self._missing) <= self._free:
             self._make_way()
 
     def _make_way(self) -> None:
-        """There are bytes enough, but in pieces: have what floors keep move, the longest unused first."""
-        for key in list(self._candidates())[:MOVES]:
-            if self._draft.fits(self._missing):
-                break
+        """There are bytes enough, but in pieces: have what is kept move, first of floors (the longest unused), then pins."""
+        for count, key in enumerate((*self._candidates(), *self._draft.far(self._pins())), 1):
             self._draft.give(key)
+            self._free += self._lru.nbytes(key)
             self._missing.append(self._lru.nbytes(key))
             self._moved.append(key)
+            if (count <= MOVES or count.bit_count() == 1) and self._fits():
+                return
+
+    def _pins(self) -> Iterator[Key]:
+        for key in self._lru.pinned:
+            if key not in self._protected and (self._past_leases or not self._lru.leases(key)):
+                yield key
 
     def _candidates(self) -> Iterator[Key]:
         others = self._lru.victims({*self._protected, *self._sizes})
@@ -140,6 +154,7 @@ class _Chooser:
 
     def _take(self, key: Key) -> None:
         self._draft.give(key)
+        self._free += self._lru.nbytes(key)
         self._gone.append(key)
         if key in self._sizes:  # it comes back, elsewhere
             self._missing.append(self._sizes[key])

@@ -41,7 +41,8 @@ MATRIX, TOKENIZER = embeddings.MATRIX, embeddings.TOKENIZER
 _NAME = re.compile(
     r"(?:model|head|embedding|0|[1-9][0-9]{0,3})/[a-z0-9_]{1,32}/[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,7}"
 )
-_PICKLES = (b"PK\x03\x04", b"\x80")
+_ZIP = b"PK\x03\x04"
+_PICKLES = (_ZIP, b"\x80")
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def refuse_pickle(start: bytes, what: str) -> None:
     if (
         start.startswith(_PICKLES) and start[8:9] != b"{"
     ):  # a safetensors header of 128, 384, ... bytes starts with 0x80
-        raise UnsafeFile(f"{what} is a pickle, which could run code; convert it with `chorus convert`")
+        kind = "zip archive, in which torch keeps pickles" if start.startswith(_ZIP) else "pickle"
+        raise UnsafeFile(f"{what} is a {kind}, which could run code; convert it with `chorus convert`")
 
 
 def _header(file: BinaryIO, size: int) -> Header:
@@ -127,6 +129,8 @@ def _header(file: BinaryIO, size: int) -> Header:
     refuse_pickle(start, "the file")
     if len(start) < 9:
         _refuse("the file is shorter than a safetensors header")
+    if start[8:] != b"{":
+        _refuse("the file is no safetensors file: its header is not a JSON object")
     (length,) = struct.unpack("<Q", start[:8])
     if length > MAX_HEADER_BYTES:
         _refuse(f"the header says it has {length} bytes; at most {MAX_HEADER_BYTES} are allowed")

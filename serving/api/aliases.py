@@ -9,7 +9,9 @@ from starlette.responses import Response
 from adapters.refs import parse_alias, parse_name
 from serving.api import answers
 from serving.api.gate import Gate, GateWish
-from serving.api.packages import IfMatch, PublisherKey, Strict, Surface, revision
+from serving.api.packages import IfMatch, PublisherKey, Surface, revision
+from serving.api.strict import Strict
+from serving.errors import NotFound
 from serving.registry.inspection import SAMPLE
 from serving.registry.records import NameRecord
 from serving.tenancy.keys import Caller
@@ -67,8 +69,13 @@ class Aliases:
             before, resolved = await self.surface.find(caller, f"{name}@{body.version}")
             asked = before.revision if asked is None else asked  # what changes while the gate is open is not overrun
             gate = await self.gate.open(caller, space, resolved, wanted)
-        was = self._pointed(caller, name, alias)
-        record = await services.control.set_alias(caller, space, name, alias, body.version, if_match=asked)
+        held = self._held(caller, name)
+        was = None if held is None else held.aliases.get(alias)
+        try:
+            record = await services.control.set_alias(caller, space, name, alias, body.version, if_match=asked)
+        except NotFound as error:
+            at = "/version" if held is not None else None  # the name is in the path
+            raise NotFound(error.detail, code=error.code, pointer=at) from error
         response.headers["etag"] = f'"{record.revision}"'
         return {**answers.name_answer(record), "alias": alias, "was": was, "gate": gate}
 
@@ -82,9 +89,7 @@ class Aliases:
         response.headers["etag"] = f'"{record.revision}"'
         return answers.name_answer(record)
 
-    def _pointed(self, caller: Caller, name: str, alias: str) -> int | None:
-        """Where the alias points now, by the directory."""
-        names: dict[str, NameRecord] = {
-            record.name: record for record in self.surface.services.directory.names(caller.tenant, self.surface.space)
-        }
-        return names[name].aliases.get(alias) if name in names else None
+    def _held(self, caller: Caller, name: str) -> NameRecord | None:
+        """The caller's name, by the directory."""
+        names = self.surface.services.directory.names(caller.tenant, self.surface.space)
+        return next((record for record in names if record.name == name), None)

@@ -2,6 +2,7 @@
 
 import time
 
+from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,6 +22,8 @@ from serving.api import (
     watching,
 )
 from serving.api.auth import Authenticate
+from serving.api.characters import Characters
+from serving.api.fields import only_what_is_read
 from serving.api.middleware import AccessLog, BodyCap, LoopbackOnly, RequestId
 from serving.api.problems import Problems, raise_again
 from serving.api.quotas import QuotaFields
@@ -46,6 +49,7 @@ def build_app(services: Services) -> openapi.Application:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(only_what_is_read)],
         exception_handlers={HTTPException: raise_again, RequestValidationError: raise_again},
         middleware=[  # outermost first: what is refused early still has an id, a log line and a problem body
             Middleware(RequestId),
@@ -55,6 +59,7 @@ def build_app(services: Services) -> openapi.Application:
             Middleware(Problems, metrics=services.metrics),
             Middleware(LoopbackOnly, keyring=services.keyring),
             Middleware(Authenticate, keyring=services.keyring),
+            Middleware(Characters),
             Middleware(BodyCap, limits=services.limits),
         ],
     )

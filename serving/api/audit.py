@@ -8,8 +8,9 @@ from pydantic import Field
 
 from serving.api.administration_answers import AuditAnswer, audited_answer
 from serving.api.auth import require
-from serving.api.packages import Strict, package_router
+from serving.api.packages import package_router
 from serving.api.services import Services
+from serving.api.strict import Strict
 from serving.errors import Forbidden
 from serving.tenancy.keys import Caller
 
@@ -24,7 +25,7 @@ class AuditQuery(Strict):
     space: str | None = Field(default=None, max_length=16, examples=["adapter", "embedding", "key", "tenant"])
     name: str | None = Field(default=None, max_length=128)
     action: str | None = Field(default=None, max_length=32, examples=["publish", "alias", "delete"])
-    after: int = Field(default=0, ge=0, description="`next` of the page before")
+    after: int = Field(default=0, ge=0, lt=1 << 63, description="`next` of the page before")
     limit: int = Field(default=100, ge=1, le=1000)
 
 

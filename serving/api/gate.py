@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from serving.api.answers import GateAnswer
 from serving.api.predict import Predictor
 from serving.api.problems import pointer_of
-from serving.api.residents import joined, residents
+from serving.api.residents import loaded, residents
 from serving.api.schemas import PredictRequest
 from serving.api.services import Services
 from serving.errors import DependencyFailed, Fault, ServiceError, Unprocessable
 from serving.logs import request_id
 from serving.registry.records import Resolved, Space
 from serving.registry.targets import pinned
+from serving.registry.versions import nameable
 from serving.tenancy.keys import Caller
 
 
@@ -46,7 +47,12 @@ class Gate:
         return self._make(self._services)  # it holds tokenizers: only where somebody gates
 
     async def open(self, caller: Caller, space: Space, resolved: Resolved, wish: GateWish) -> GateAnswer:
-        """What was loaded and answered; raises `DependencyFailed` (`gate_failed`), which the audit tells as well."""
+        """What was loaded and answered; raises `DependencyFailed` (`gate_failed`), which the audit tells as well.
+
+        Raises `Unprocessable` for a public name of somebody else, whose alias the caller could not move anyway.
+        """
+        if resolved.version.ref.tenant != caller.tenant:
+            nameable(caller.tenant, space, resolved.version.ref.name)  # before any engine works for it
         request = _request(space, resolved, wish)
         try:
             replicas = await self._loaded(caller, resolved)
@@ -63,7 +69,7 @@ class Gate:
     async def _loaded(self, caller: Caller, resolved: Resolved) -> dict[str, str]:
         fleet = self._services.fleet
         found = await residents(self._services.directory, caller.tenant, resolved)
-        replicas = joined([await fleet.preload(item, pinned=False) for item in found])
+        replicas = await loaded(fleet, found, pinned=False)
         failed = [f"{replica}: {told}" for replica, told in replicas.items() if told.startswith("error")]
         if failed or not replicas:
             raise DependencyFailed("; ".join(failed) or "no engine answers")

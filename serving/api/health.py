@@ -1,6 +1,7 @@
 """Probes and numbers: is the process alive, can it answer, and what has it counted."""
 
 import asyncio
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.responses import PlainTextResponse
@@ -11,13 +12,16 @@ from serving.api.services import Services
 from serving.errors import Fault, NotReady
 from serving.merging import merge
 from serving.metrics import render
+from serving.tenancy.keys import Caller
 
 PATIENCE_S = 2.0  # an engine that needs longer to say that it is ready, is not
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+ALL = frozenset({"admin", "metrics"})  # scopes that are told what is counted of every tenant
+Scraper = Annotated[Caller, Depends(require("operate", *ALL))]
 
 
 def routes(services: Services) -> APIRouter:
-    """`/livez` and `/readyz` are open; `/metrics` needs the scope `operate`."""
+    """`/livez` and `/readyz` are open; `/metrics` needs the scope `metrics` or `admin`, or for one's own tenant `operate`."""
     router = APIRouter(tags=["health"])
 
     @router.get("/livez", summary="Whether this process answers")
@@ -35,11 +39,12 @@ def routes(services: Services) -> APIRouter:
         "/metrics",
         summary="Prometheus text of every process, each sample with its replica",
         response_class=PlainTextResponse,
-        dependencies=[Depends(require("operate"))],
     )
-    async def metrics() -> PlainTextResponse:
+    async def metrics(caller: Scraper) -> PlainTextResponse:
+        """Every sample of every process; with `operate` alone, those with a `tenant` are the caller's own."""
+        whose = caller.tenant if ALL.isdisjoint(caller.scopes) else None
         texts = {services.replica: render(services.metrics.registry), **await services.fleet.metrics()}
-        return PlainTextResponse(await asyncio.to_thread(merge, texts), media_type=EXPOSITION)
+        return PlainTextResponse(await asyncio.to_thread(merge, texts, whose), media_type=EXPOSITION)
 
     return router
 

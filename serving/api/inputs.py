@@ -2,49 +2,50 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
+from pydantic import ConfigDict, Discriminator, FailFast, Field, Tag
 
+from serving.api.strict import Strict
 from serving.tasks.inputs import Choices, Input, Question, Words
 from serving.tasks.tokenization import Text
 
 Strings = Annotated[list[str], FailFast()]  # a list of a million wrong ones is one fault, not a million
 
 
-class Strict(BaseModel):
-    """A request member: nothing unknown, nothing coerced, never changed."""
+class Member(Strict):
+    """A part of a prediction request: nothing unknown, nothing coerced, never changed."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True)
 
 
-class TextInput(Strict):
+class TextInput(Member):
     """A text, and the second text of a pair."""
 
     text: str
     text_pair: str | None = None
 
 
-class QuestionInput(Strict):
+class QuestionInput(Member):
     """A question, and the context in which its answer stands (question answering)."""
 
     question: str
     context: str
 
 
-class ChoicesInput(Strict):
+class ChoicesInput(Member):
     """A text and what may follow it (multiple choice)."""
 
     text: str
     choices: Strings = Field(min_length=1)
 
 
-class QuestionChoicesInput(Strict):
+class QuestionChoicesInput(Member):
     """A question and what may answer it (multiple choice)."""
 
     question: str
     choices: Strings = Field(min_length=1)
 
 
-class WordsInput(Strict):
+class WordsInput(Member):
     """A sentence that is cut into words already (dependency parsing)."""
 
     words: Strings = Field(min_length=1)

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from serving.api import answers
 from serving.api.auth import require
-from serving.api.packages import Strict, package_router
+from serving.api.packages import package_router
 from serving.api.services import Services
+from serving.api.strict import Strict
 from serving.errors import Forbidden
 from serving.tenancy.keys import Caller, KeyRecord, NewKey
 
@@ -26,8 +27,8 @@ class TenantQuery(Strict):
 class KeyBody(Strict):
     """What a new key may do, and for how long."""
 
-    scopes: list[Literal["predict", "publish", "operate", "admin"]] = Field(
-        min_length=1, max_length=4, examples=[["predict"]]
+    scopes: list[Literal["predict", "publish", "operate", "admin", "metrics"]] = Field(
+        min_length=1, max_length=5, examples=[["predict"]]
     )
     label: str = Field(default="", max_length=200, examples=["web shop"])
     expires_in_s: float | None = Field(default=None, strict=True, gt=0.0, le=LONGEST_S, description="null is never")
@@ -51,9 +52,8 @@ def routes(services: Services) -> APIRouter:
         body: KeyBody, query: Annotated[TenantQuery, Query()], caller: KeyMaster
     ) -> answers.NewKeyAnswer:
         """Make a key; the secret is in this answer and nowhere else. A label has at most two live keys."""
-        scopes = frozenset[str](body.scopes)
-        beyond = scopes - caller.scopes
-        if beyond and "admin" not in caller.scopes:
+        scopes, reach = frozenset[str](body.scopes), _reach(caller)
+        if reach is not None and (beyond := scopes - reach):
             raise Forbidden(f"this key can not hand on what it may not do itself: {', '.join(sorted(beyond))}")
         expires = None if body.expires_in_s is None else time.time() + body.expires_in_s
         made = await keyring.create(_tenant(query, caller), scopes, body.label, expires=expires, by=caller.key_id)
@@ -68,13 +68,17 @@ def routes(services: Services) -> APIRouter:
     async def rotate_key(
         key_id: str, body: RotateBody, query: Annotated[TenantQuery, Query()], caller: KeyMaster
     ) -> answers.NewKeyAnswer:
-        """Make a key with the scopes and label of another one, which expires after the grace."""
-        return _told(await keyring.rotate(_tenant(query, caller), key_id, body.grace_s, by=caller.key_id))
+        """Make a key with the scopes and label of another one, which expires after the grace.
+
+        Whoever may not do all that the key may is refused: its successor's secret is in this answer.
+        """
+        tenant, reach = _tenant(query, caller), _reach(caller)
+        return _told(await keyring.rotate(tenant, key_id, body.grace_s, by=caller.key_id, within=reach))
 
     @router.delete("/v1/keys/{key_id}", status_code=204, operation_id="revoke_key", summary="Revoke a key")
     async def revoke_key(key_id: str, query: Annotated[TenantQuery, Query()], caller: KeyMaster) -> None:
-        """Revoke a key; it is refused everywhere within a second."""
-        await keyring.revoke(_tenant(query, caller), key_id, by=caller.key_id)
+        """Revoke a key; it is refused everywhere within a second. Nobody revokes a key that may do more than the own."""
+        await keyring.revoke(_tenant(query, caller), key_id, by=caller.key_id, within=_reach(caller))
 
     return router
 
@@ -94,6 +98,11 @@ def key_answer(record: KeyRecord) -> answers.KeyAnswer:
 
 def _told(made: NewKey) -> answers.NewKeyAnswer:
     return {**key_answer(made.record), "secret": made.secret}
+
+
+def _reach(caller: Caller) -> frozenset[str] | None:
+    """The scopes that a key may have of which the caller disposes; None for any."""
+    return None if "admin" in caller.scopes else caller.scopes
 
 
 def _tenant(query: TenantQuery, caller: Caller) -> str:

@@ -8,6 +8,7 @@ from serving.api.auth import require
 from serving.api.schemas import LimitsAnswer, TaskName
 from serving.api.services import Services
 from serving.tasks.table import TASKS
+from serving.tenancy.keys import SCOPES
 
 
 def routes(services: Services) -> APIRouter:
@@ -18,7 +19,7 @@ def routes(services: Services) -> APIRouter:
     @router.get(
         "/v1/limits",
         summary="What one request may ask for",
-        dependencies=[Depends(require("predict", "publish", "operate", "admin"))],
+        dependencies=[Depends(require(*SCOPES))],
     )
     async def limits() -> LimitsAnswer:
         return LimitsAnswer.of(services.limits, services.profile.to_json(), tasks)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import FileResponse, Response
 
 from adapters.refs import parse_name, parse_reference
@@ -16,6 +16,7 @@ from serving.api import answers
 from serving.api.auth import require
 from serving.api.body import StrictRoute
 from serving.api.services import Services
+from serving.api.strict import Strict
 from serving.errors import BadRequest, NotFound
 from serving.registry.records import NameRecord, Resolved, Space, owner_of
 from serving.tenancy.keys import Caller
@@ -26,12 +27,6 @@ Keeper = Annotated[Caller, Depends(require("publish", "operate"))]  # weights an
 PublisherKey = Annotated[Caller, Depends(require("publish"))]
 Operator = Annotated[Caller, Depends(require("operate"))]
 IfMatch = Annotated[str | None, Header(description="the revision (ETag) that the change is based on")]
-
-
-class Strict(BaseModel):
-    """A body or query in which unknown members are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ListQuery(Strict):

@@ -13,8 +13,9 @@ from adapters.refs import parse_name, parse_reference
 from serving.api import answers
 from serving.api.idempotency import Idempotent, outcome
 from serving.api.inspection_answers import InspectionAnswer, inspection_answer, outlook_of
-from serving.api.packages import MEDIA_TYPE, PublisherKey, Strict, Surface
+from serving.api.packages import MEDIA_TYPE, IfMatch, PublisherKey, Surface, revision
 from serving.api.residents import SPACES
+from serving.api.strict import Strict
 from serving.errors import BadRequest, ServiceError, UnsupportedMedia
 from serving.registry.inspection import SAMPLE
 from serving.registry.records import Resolved
@@ -89,14 +90,21 @@ class Publishing:
         return inspection_answer(name, found, outlook_of(name, found, held, last, directory.quota(caller.tenant)))
 
     async def set_tags(
-        self, response: Response, name: str, version: str, body: TagsBody, caller: PublisherKey
+        self,
+        response: Response,
+        name: str,
+        version: str,
+        *,
+        body: TagsBody,
+        caller: PublisherKey,
+        if_match: IfMatch = None,
     ) -> answers.NameAnswer:
         """Give a version these tags and no others; its bytes and its number stay what they are."""
-        wanted = parse_reference(f"{name}@{version}")
+        wanted, asked = parse_reference(f"{name}@{version}"), revision(if_match)
         _, resolved = await self.surface.find(caller, str(wanted))
         number = resolved.version.ref.version
         control, space = self.surface.services.control, self.surface.space
-        record = await control.set_tags(caller, space, wanted.name, number, body.tags)
+        record = await control.set_tags(caller, space, wanted.name, number, body.tags, if_match=asked)
         response.headers["etag"] = f'"{record.revision}"'
         chosen = next(item for item in record.versions if item.ref.version == number)
         return answers.name_answer(record, Resolved(chosen, resolved.resolved_from))

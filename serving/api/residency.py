@@ -5,7 +5,7 @@ the scope `operate` shows how busy the service is, and never with whose packages
 and the public ones; who else waits is told to the scope `admin` alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter
@@ -58,8 +58,16 @@ class _View:
             "cost_per_s": holding.cost_per_s,
             "waiting": {tenant: cost for tenant, cost in holding.lines if self._may_see(tenant)},
             "faults": len(report.faults),  # their texts may name another tenant's packages
+            "pins_refused": dict(self._refused(report)),
             "entries": [self._entry(entry) for entry in report.entries if entry.tenant in (self.caller.tenant, PUBLIC)],
         }
+
+    def _refused(self, report: ReplicaReport) -> Iterator[tuple[str, str]]:
+        """The caller's pins that could not be brought about, by `name@version`, each with the reason."""
+        for version, why in sorted(report.pins_refused.items()):
+            tenant, _, reference = version.partition(":")
+            if tenant in (self.caller.tenant, PUBLIC):
+                yield reference, why
 
     def _may_see(self, tenant: str) -> bool:
         return tenant == self.caller.tenant or "admin" in self.caller.scopes

@@ -30,7 +30,7 @@ class ReplicaAnswer(TypedDict):
     """One engine replica: bytes by tier, counters, its queue, and the caller's packages that it holds.
 
     Costs count tokens x layers: what waits, how much of it is the caller's (by tenant, for the scope `admin`), and what
-    is done in a second (0 while it is not known).
+    is done in a second (0 while it is not known). `pins_refused` says of a version why it is not kept here.
     """
 
     replica: str
@@ -45,6 +45,7 @@ class ReplicaAnswer(TypedDict):
     queued_cost: float
     cost_per_s: float
     waiting: dict[str, float]
+    pins_refused: dict[str, str]
     entries: list[EntryAnswer]
 
 

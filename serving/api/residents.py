@@ -1,9 +1,10 @@
 """What engines hold of a name: a package is itself, a target is the packages that it is made of."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 from adapters.manifest import Manifest
-from serving.api.services import Directory
+from serving.api.services import Directory, Fleet
 from serving.registry.records import Resolved, Space, Version
 from serving.registry.targets import members_of
 
@@ -25,6 +26,11 @@ def pinned_as(directory: Directory, tenant: str, digest: str) -> list[str]:
         for version in _pinned(directory, tenant)
         if digest == version.ref.digest or digest in _digests(version.manifest)
     ]
+
+
+async def loaded(fleet: Fleet, found: Sequence[Resolved], *, pinned: bool) -> dict[str, str]:
+    """What became of loading these packages on every replica, all at a time; joined."""
+    return joined(await asyncio.gather(*(fleet.preload(item, pinned=pinned) for item in found)))
 
 
 def joined(outcomes: Sequence[Mapping[str, str]]) -> dict[str, str]:

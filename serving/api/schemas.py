@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJso
 from adapters.architectures.profile import Geometry
 from adapters.composition import BLOCKS, MAX_DEPTH, MAX_LEAVES
 from serving.api.body import MAX_DEPTH as MAX_JSON_DEPTH
-from serving.api.inputs import InputItem, Inputs, Strict
+from serving.api.inputs import InputItem, Inputs, Member
 from serving.api.outputs import BranchOutput, Output
 from serving.config import Limits
 
@@ -53,7 +53,7 @@ _COMPOSITION_SCHEMA: dict[str, Any] = {
 }
 
 
-class Parameters(Strict):
+class Parameters(Member):
     """How to read the inputs and word the answer; each field says for which tasks it means something.
 
     An explicit `"top_k": null` with `"function_to_apply": "none"` keeps the label order.
@@ -110,7 +110,7 @@ class Parameters(Strict):
     normalize: bool | None = Field(default=None, description="Sentence embedding: vectors of length one.")
 
 
-class PredictRequest(Strict):
+class PredictRequest(Member):
     """One request: inputs, and the adapters, vocabulary and head that answer them."""
 
     model_config = ConfigDict(

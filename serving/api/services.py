@@ -105,9 +105,9 @@ class Control(Protocol):
         ...
 
     async def set_tags(
-        self, caller: Caller, space: Space, name: str, version: int, tags: Mapping[str, str]
+        self, caller: Caller, space: Space, name: str, version: int, tags: Mapping[str, str], *, if_match: int | None
     ) -> NameRecord:
-        """Give a version these tags and no others."""
+        """Give a version these tags and no others; with `if_match`, only while the name is at that revision."""
         ...
 
     async def set_alias(
@@ -165,16 +165,21 @@ class Keyring(Protocol):
         """Make a key, good until `expires` (UTC seconds); the secret is in the answer and nowhere else."""
         ...
 
-    async def rotate(self, tenant: str, key_id: str, grace_s: float, *, by: str = "api") -> NewKey:
-        """Make a key with the scopes and label of another one, which ends after `grace_s`; raises `NotFound`."""
+    async def rotate(
+        self, tenant: str, key_id: str, grace_s: float, *, by: str = "api", within: frozenset[str] | None = None
+    ) -> NewKey:
+        """Make a key with the scopes and label of another one, which ends after `grace_s`.
+
+        Raises `NotFound`, and `Forbidden` for a key that may do more than `within` (None: whatever it may).
+        """
         ...
 
     async def keys(self, tenant: str) -> Sequence[KeyRecord]:
         """The tenant's keys, without secrets."""
         ...
 
-    async def revoke(self, tenant: str, key_id: str, *, by: str = "api") -> None:
-        """Revoke a key; raises `NotFound`."""
+    async def revoke(self, tenant: str, key_id: str, *, by: str = "api", within: frozenset[str] | None = None) -> None:
+        """Revoke a key; raises as `rotate` does."""
         ...
 
 
@@ -227,19 +232,22 @@ class Fleet(Protocol):
     """The engines as an operator sees them. Implemented by `serving.routing.Fleet`."""
 
     async def reports(self) -> Sequence[ReplicaReport]:
-        """One report per live engine replica."""
+        """One report per live engine replica; one that does not answer is told as not ready."""
         ...
 
     async def preload(self, resolved: Resolved, *, pinned: bool) -> dict[str, str]:
-        """Load a version on every replica (and pin it); replica -> "device" | "host" | the error."""
+        """Load a version on every replica (and pin it); replica -> "device" | "host" | "error: " and why not."""
         ...
 
     async def room(self, refs: Sequence[AdapterRef]) -> Sequence[tuple[str, int, int]]:
-        """For every replica: its id, the device bytes that pinning these takes, and those that pins may still take."""
+        """For every replica: its id, the device bytes that pinning these takes, and those that pins may still take.
+
+        A replica that can not load one of them has no numbers to give. Raises `NotReady` where one does not answer.
+        """
         ...
 
     async def unload(self, resolved: Resolved) -> dict[str, str]:
-        """Evict and unpin a version everywhere it is not leased; replica -> outcome."""
+        """Evict and unpin a version everywhere it is not leased; replica -> outcome, or "error: " and why not."""
         ...
 
     async def retire(self, refs: Sequence[AdapterRef]) -> None:

@@ -18,10 +18,11 @@ from serving.api.aliases import AliasBody, Aliases
 from serving.api.assembling import TargetWish, assemble
 from serving.api.gate import Gate
 from serving.api.idempotency import Idempotent, once_with_body, outcome
-from serving.api.packages import IfMatch, ListQuery, PublisherKey, Reader, Strict, Surface, package_router
+from serving.api.packages import IfMatch, ListQuery, PublisherKey, Reader, Surface, package_router
 from serving.api.publishing import PUBLISHED, Publishing, PublishQuery, TagsBody
 from serving.api.resolving import Resolver
 from serving.api.services import Services
+from serving.api.strict import Strict
 from serving.api.target_answers import CompositionAnswer
 from serving.errors import NotFound
 from serving.registry.records import NameRecord, Resolved
@@ -117,11 +118,18 @@ class _Targets:
         return answers.published_answer(published)
 
     async def set_tags(
-        self, response: Response, name: str, version: str, body: TagsBody, caller: PublisherKey
+        self,
+        response: Response,
+        name: str,
+        version: str,
+        *,
+        body: TagsBody,
+        caller: PublisherKey,
+        if_match: IfMatch = None,
     ) -> answers.NameAnswer:
         """Give a version of a target these tags and no others."""
         await self.find(caller, f"{name}@{version}")
-        return await self._publishing.set_tags(response, name, version, body, caller)
+        return await self._publishing.set_tags(response, name, version, body=body, caller=caller, if_match=if_match)
 
     async def set_alias(
         self,

@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from serving.api.administration_answers import TenantAnswer, TenantListAnswer, tenant_answer
 from serving.api.auth import require
-from serving.api.packages import Strict, package_router
+from serving.api.packages import package_router
 from serving.api.services import Services
+from serving.api.strict import Strict
 from serving.errors import NotFound
 from serving.registry.records import Quota
 from serving.tenancy.keys import Caller

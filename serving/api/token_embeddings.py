@@ -6,6 +6,8 @@ deleted.
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -19,10 +21,13 @@ from serving.api import answers
 from serving.api.auth import require
 from serving.api.idempotency import Idempotent, once_with_body, outcome
 from serving.api.package_routes import add_package_routes
-from serving.api.packages import ListQuery, PublisherKey, Reader, Strict, Surface, package_router
-from serving.api.services import Directory, Services
-from serving.errors import Conflict, NotFound, Unprocessable
+from serving.api.packages import ListQuery, PublisherKey, Reader, Surface, package_router
+from serving.api.publishing import UPLOAD
+from serving.api.services import Control, Directory, Services
+from serving.api.strict import Strict
+from serving.errors import Conflict, Fault, NotFound, Unprocessable, from_library
 from serving.registry.records import Extension
+from serving.tenancy.keys import Caller
 
 ROOT = "/v1/token-embeddings"
 DEFAULT = f"{ROOT}/{answers.DEFAULT_EMBEDDING}"
@@ -81,7 +86,8 @@ def routes(services: Services) -> APIRouter:
         published = await services.control.recall(caller, asked)
         if published is None:  # else it was made before: the name is taken by it
             extension = await _extension(body, services.directory, caller.tenant)
-            published = await services.control.extend(caller, name, extension, activate=body.activate, once=asked)
+            with _pointing_at_the_tokenizer(body):
+                published = await services.control.extend(caller, name, extension, activate=body.activate, once=asked)
         outcome(published, response, ROOT)
         return answers.published_answer(published)
 
@@ -93,10 +99,7 @@ def routes(services: Services) -> APIRouter:
     @router.put(f"{ROOT}/active", operation_id="set_active_embedding", summary="Make a token embedding active")
     async def set_active(body: ActiveBody, caller: PublisherKey) -> answers.ActiveAnswer:
         """Make a token embedding active; `default` is the backbone's own."""
-        name = parse_name(body.name)
-        chosen = None if name == answers.DEFAULT_EMBEDDING else name
-        await services.control.set_active_embedding(caller, chosen)
-        return {"name": name}
+        return {"name": await _activate(services.control, caller, _named(body.name))}
 
     @router.get(
         DEFAULT, operation_id="show_default_embedding", summary="The backbone's own vocabulary", dependencies=READER
@@ -106,7 +109,7 @@ def routes(services: Services) -> APIRouter:
         response.headers["etag"] = '"0"'
         return answers.default_embedding()
 
-    @router.put(DEFAULT, include_in_schema=False, dependencies=PUBLISHER)
+    @router.put(DEFAULT, include_in_schema=False, dependencies=PUBLISHER, openapi_extra=UPLOAD["openapi_extra"])
     @router.delete(DEFAULT, include_in_schema=False, dependencies=PUBLISHER)
     async def keep_default() -> None:
         """Nothing replaces or deletes the backbone's own vocabulary."""
@@ -116,12 +119,40 @@ def routes(services: Services) -> APIRouter:
     return router
 
 
+async def _activate(control: Control, caller: Caller, name: str) -> str:
+    try:
+        await control.set_active_embedding(caller, None if name == answers.DEFAULT_EMBEDDING else name)
+    except NotFound as error:
+        raise NotFound(error.detail, code=error.code, pointer="/name") from error
+    return name
+
+
+@contextmanager
+def _pointing_at_the_tokenizer(body: NewEmbeddingBody) -> Iterator[None]:
+    """What does not fit is the tokenizer, where the body brings no other one."""
+    try:
+        yield
+    except Unprocessable as error:
+        if error.code != "does_not_fit" or body.reference_tokenizer is not None:
+            raise
+        reasons = [fault.detail for fault in error.faults] or [error.detail]
+        faults = tuple(Fault("/tokenizer", reason) for reason in reasons)
+        raise Unprocessable(error.detail, code=error.code, faults=faults) from error
+
+
 def _new_name(name: str) -> str:
     if name == answers.DEFAULT_EMBEDDING:
         raise Conflict("'default' is the backbone's own vocabulary: take another name", code="default_embedding")
     if name == "active":
         raise Unprocessable("'active' is the path of the active embedding: take another name", pointer="/name")
-    return parse_name(name)
+    return _named(name)
+
+
+def _named(name: str) -> str:
+    try:
+        return parse_name(name)
+    except InvalidName as error:
+        raise from_library(error, "/name") from error
 
 
 async def _extension(body: NewEmbeddingBody, directory: Directory, tenant: str) -> Extension:

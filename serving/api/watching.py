@@ -1,12 +1,8 @@
 """`GET /v1/watch`: what became of the caller's folders below the one that is watched (`chorus serve --watch`)."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fastapi import APIRouter
-from prometheus_client import Counter
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 
 from serving.api.packages import Operator, package_router
 from serving.api.services import Services
@@ -16,30 +12,23 @@ from serving.registry.journal import told_in
 COUNTED = ("published", "unchanged", "refused")  # what waits is counted when it is one of these
 
 
-class Tally(Collector):
-    """Has a counter follow what the watching process counted since this gateway began; a scrape behind."""
+class Tally:
+    """What the watching process counted since this gateway began; each begins at 0, so that alerts see the first."""
 
-    def __init__(self, data: Path, counter: Counter) -> None:
+    def __init__(self, data: Path) -> None:
         self._data = data
-        self._counter = counter
-        self._seen = self._counts()
+        self._first = self._now()
 
-    def describe(self) -> Iterable[Metric]:
-        """None of its own."""
-        return ()
+    def __call__(self) -> dict[str, int]:
+        """How many packages there were by outcome; where the process counts anew, for another folder, all of its own."""
+        return {
+            word: count - self._first[word] if count >= self._first[word] else count
+            for word, count in self._now().items()
+        }
 
-    def collect(self) -> Iterator[Metric]:
-        """None of its own: the counter is among the others."""
-        counts = self._counts()
-        for word, count in counts.items():
-            grown = count - self._seen.get(word, 0)
-            self._counter.labels(word).inc(grown if grown >= 0 else count)  # it counts anew for another folder
-        self._seen = counts
-        return iter(())
-
-    def _counts(self) -> dict[str, int]:
+    def _now(self) -> dict[str, int]:
         told = told_in(self._data)
-        return {} if told is None else {word: told.counts.get(word, 0) for word in COUNTED}
+        return dict.fromkeys(COUNTED, 0) if told is None else {word: told.counts.get(word, 0) for word in COUNTED}
 
 
 def routes(services: Services) -> APIRouter:
@@ -47,7 +36,7 @@ def routes(services: Services) -> APIRouter:
     router = package_router("watch")
     data = services.watched
     if data is not None:
-        services.metrics.registry.register(Tally(data, services.metrics.watched))
+        services.metrics.watch(Tally(data))
 
     @router.get("/v1/watch", operation_id="watch", summary="What became of the folders that are watched")
     async def watch(caller: Operator) -> WatchAnswer:

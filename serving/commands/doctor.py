@@ -1,4 +1,4 @@
-"""`chorus doctor`: what this installation is, and whether a backbone, a data folder and the service are in order."""
+"""`chorus doctor`: what this installation is, and whether a backbone, a registry and the service are in order."""
 
 import importlib
 import platform
@@ -12,6 +12,7 @@ from adapters.errors import AdapterError
 from serving.client import Client
 from serving.config import ServiceSettings
 from serving.errors import NotReady, ServiceError
+from serving.registry.addresses import address_of, place_of
 from serving.registry.database import Database
 
 DISTRIBUTIONS = ("torch", "transformers", "ray", "safetensors", "tokenizers", "sqlalchemy", "httpx2")
@@ -27,13 +28,15 @@ class Finding:
     found: str
 
 
-def examine(client: Client, backbone: Path | None, data: Path | None) -> list[Finding]:
+def examine(client: Client, backbone: Path | None, data: Path | None, database_url: str = "") -> list[Finding]:
     """Everything that can be looked at with what was given; never raises for what is wrong."""
     findings = [Finding(True, "chorus", release()), Finding(True, "python", platform.python_version())]
     findings += [*_versions(), *_identities()]
     if backbone is not None:
         findings.append(_look("backbone", lambda: _backbone(backbone)))
-    if data is not None:
+    if database_url:  # then the data folder holds no registry, or one that nobody asks
+        findings.append(_look("database", lambda: _database(database_url)))
+    elif data is not None:
         findings.append(_look("data folder", lambda: _data(data)))
     findings.append(_look(f"service {client.url}", lambda: _service(client)))
     return findings
@@ -75,10 +78,20 @@ def _data(folder: Path) -> str:
     settings = ServiceSettings(backbone=Path(), data=folder)
     if not (folder / "registry.sqlite").is_file():
         return f"{folder} holds no registry yet"
-    database = Database.open(settings.sql_url)
+    _answering(settings.sql_url)
+    return f"{folder} answers"
+
+
+def _database(url: str) -> str:
+    _answering(url)
+    return f"{place_of(address_of(url))} answers"
+
+
+def _answering(url: str) -> None:
+    database = Database.open(url, upgrade=False)
     try:
         with database.read():
-            return f"{folder} answers"
+            pass
     finally:
         database.close()
 

@@ -43,14 +43,20 @@ def add(
 
 
 @app.command()
-def active(ctx: typer.Context, name: Annotated[str | None, typer.Argument(metavar="NAME")] = None) -> None:
+def active(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
+    as_json: Json = False,
+) -> None:
     """Tell which token embedding is active, or make one active; `default` is the backbone's own."""
     with connect(ctx) as client:
-        if name is None:
-            tables.done(client.token_embeddings.active())
-            return
-        client.token_embeddings.set_active(name)
-    tables.done(f"active token embedding: {name}")
+        if name is not None:
+            client.token_embeddings.set_active(name)
+        chosen = client.token_embeddings.active() if name is None else name
+    if as_json:
+        tables.print_json({"name": chosen})
+    else:
+        tables.done(chosen if name is None else f"active token embedding: {name}")
 
 
 @app.command()

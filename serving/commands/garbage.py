@@ -20,7 +20,9 @@ def collect(
     blob_url: BlobUrl = "",
     grace: Annotated[str, typer.Option(metavar="DURATION", help="Younger blobs stay: 90s, 30m, 24h, 7d.")] = "24h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    unknown: Annotated[bool, typer.Option("--unknown", help="Even where the registry never heard of any.")] = False,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Make all blobs there this registry's, whoever claimed them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove blobs that no version refers to; the service may be running."""

@@ -55,7 +55,9 @@ def open_keys(connection: Connection, data: Path | None, database_url: str, tena
 def create(
     ctx: typer.Context,
     *,
-    scopes: Annotated[str, typer.Option(metavar="A,B", help="Of predict, publish, operate, admin.")] = "predict",
+    scopes: Annotated[
+        str, typer.Option(metavar="A,B", help="Of predict, publish, operate, admin, metrics.")
+    ] = "predict",
     label: Annotated[str, typer.Option(help="What the key is for; a label has at most two live keys.")] = "",
     expires_in: Annotated[str, typer.Option(metavar="30d", help="How long it is good; for ever if left out.")] = "",
     data: Data = None,

@@ -1,16 +1,15 @@
-"""`chorus ls show rm tag history activate pull`: what an operator asks of published names, and says of them."""
+"""`chorus ls show rm history activate pull`: what an operator asks of published names, and says of them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from adapters.refs import parse_reference
-from serving.commands import diff, inspecting, promoting, publishing, tables
+from serving.commands import diff, inspecting, promoting, publishing, tables, tagging
 from serving.commands.options import InEmbeddings, Json, Name, Reference, connect, space_of
 
 app = typer.Typer()
-for group in (publishing.app, inspecting.app, promoting.app, diff.app):
+for group in (publishing.app, inspecting.app, promoting.app, diff.app, tagging.app):
     app.add_typer(group)
 
 
@@ -55,33 +54,6 @@ def rm(ctx: typer.Context, reference: Reference, embedding: InEmbeddings = False
 
 
 @app.command()
-def tag(
-    ctx: typer.Context,
-    reference: Reference,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG=VALUE...", help="Set these.")] = None,
-    *,
-    remove: Annotated[list[str] | None, typer.Option("--remove", metavar="TAG", help="Take one away.")] = None,
-    embedding: InEmbeddings = False,
-    as_json: Json = False,
-) -> None:
-    """Tag a version; its other tags stay. Without tags, show those that it has."""
-    given = tables.pairs(tags or (), "TAG=VALUE")
-    with connect(ctx) as client:
-        space = space_of(client, embedding=embedding)
-        found = space.show(reference)["selected"]
-        if found is None:
-            raise typer.BadParameter(f"{reference} has no versions to tag", param_hint="NAME")
-        kept = {tag: value for tag, value in found["tags"].items() if tag not in (remove or ())}
-        if given or remove:
-            name = parse_reference(reference).name
-            found = space.set_tags(name, found["version"], {**kept, **given})["selected"] or found
-    if as_json:
-        tables.print_json(found["tags"])
-    else:
-        tables.table(("TAG", "VALUE"), sorted(found["tags"].items()))
-
-
-@app.command()
 def history(ctx: typer.Context, name: Name, embedding: InEmbeddings = False, as_json: Json = False) -> None:
     """Show what was done to a name, newest first: by whom, and how it was before."""
     with connect(ctx) as client:
@@ -106,7 +78,9 @@ def pull(
     reference: Reference,
     target: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A file for native, a folder for the others.")],
     *,
-    form: Annotated[Literal["native", "adapterhub", "peft"], typer.Option("--format")] = "native",
+    form: Annotated[
+        Literal["native", "adapterhub", "peft"], typer.Option("--format", help="The format to write.")
+    ] = "native",
     embedding: InEmbeddings = False,
 ) -> None:
     """Download a package, as it was published or as a folder of AdapterHub or PEFT."""

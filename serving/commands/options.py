@@ -39,8 +39,13 @@ BlobUrl = Annotated[
 ]
 Fitting = Annotated[Path | None, typer.Option("--backbone", help="Backbone folder; default: ask the service.")]
 Labels = Annotated[str, typer.Option(metavar="A,B,...", help="Label names, for PEFT folders, which carry none.")]
-ProblemType = Annotated[Literal["", "single_label", "multi_label", "regression", "token"], typer.Option()]
-Port = Annotated[int, typer.Option(min=1, max=65535)]
+ProblemType = Annotated[
+    Literal["", "single_label", "multi_label", "regression", "token"],
+    typer.Option(help="What the labels are, for PEFT folders, which do not say."),
+]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port that answers HTTP.")]
+
+HUB = "hf:"  # what a source on the Hugging Face hub begins with
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

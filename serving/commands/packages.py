@@ -21,10 +21,8 @@ from adapters.weights import Package
 from serving.api.answers import PublishedAnswer
 from serving.client import Client
 from serving.commands import tables
-from serving.commands.options import space_of
+from serving.commands.options import HUB, space_of
 from serving.errors import Conflict, NotReady, Unprocessable
-
-_HUB = "hf:"
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,11 @@ def opened(reading: Reading, client: Client) -> Iterator[tuple[Path, BackbonePro
     `hf:org/repo[@rev]` is fetched from the Hugging Face hub; raises `FileNotFoundError` where that gives nothing.
     """
     wanted, there = str(reading.source), reading.source.exists()
-    if not there and not wanted.startswith(_HUB):
+    if not there and not wanted.startswith(HUB):
         raise FileNotFoundError(f"there is no {reading.source}")
     profile = _profile(reading.backbone, client)
     if not there:
-        tables.note(f"fetching {wanted.removeprefix(_HUB)} from the hub")
+        tables.note(f"fetching {wanted.removeprefix(HUB)} from the hub")
     elif reading.source.is_dir() and converter.needs_conversion(reading.source):
         tables.note(f"{reading.source} holds pickles: converting them to safetensors in a subprocess")
     with ExitStack() as stack:

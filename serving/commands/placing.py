@@ -33,6 +33,8 @@ def ps(ctx: typer.Context, as_json: Json = False) -> None:
     tables.table(_HEAD, list(rows(found)), right=frozenset({"SIZE", "IN-USE", "HITS", "LOADS"}))
     for replica in found["replicas"]:
         tables.note(state(replica))
+        for reference, why in replica["pins_refused"].items():
+            tables.note(f"{replica['replica']}: {reference} is not pinned: {why}")
 
 
 def rows(found: ResidencyAnswer) -> Iterator[tuple[str, ...]]:

@@ -38,14 +38,14 @@ def predict(
     choice: Annotated[list[str] | None, typer.Option(help="What may follow each text; several times.")] = None,
     embedding: Annotated[str | None, typer.Option(help="Token embedding.")] = None,
     head: Annotated[str | None, typer.Option(help="The package whose head answers.")] = None,
-    task: Annotated[TaskChoice | None, typer.Option()] = None,
+    task: Annotated[TaskChoice | None, typer.Option(help="What to answer; default: what the head does.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the best.")] = None,
     function: Annotated[Literal["softmax", "sigmoid", "none"] | None, typer.Option(help="Scores from logits.")] = None,
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut what is too long.")] = False,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="Another parameter: NAME=VALUE, in JSON or as text.")
     ] = None,
-    timeout_ms: Annotated[int | None, typer.Option(min=1)] = None,
+    timeout_ms: Annotated[int | None, typer.Option(min=1, help="How long the answer may take.")] = None,
     as_json: Json = False,
 ) -> None:
     """Answer inputs with adapters."""

@@ -1,11 +1,13 @@
 """`chorus push`: its arguments; what it does stands in `pushing`, which needs torch."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from adapters.refs import parse_name
 from serving.commands import inspecting, tables
-from serving.commands.options import Fitting, InEmbeddings, Json, Labels, Name, ProblemType, Source, connect, split
+from serving.commands.options import HUB, Fitting, InEmbeddings, Json, Labels, Name, ProblemType, Source, connect, split
 
 app = typer.Typer()
 
@@ -28,6 +30,7 @@ def push(
     as_json: Json = False,
 ) -> None:
     """Publish an adapter, head, fusion or token embedding, or a saved setup as a target; pickles are converted first."""
+    _refuse_early(source, name)
     from serving.commands import pushing  # noqa: PLC0415 - torch, only where it is asked for
     from serving.commands.packages import Reading  # noqa: PLC0415 - as above
 
@@ -44,3 +47,10 @@ def push(
         answer = pushing.push(client, reading, name, wish)
     if as_json:
         tables.print_json(answer)
+
+
+def _refuse_early(source: Path, name: str) -> None:
+    """What is wrong on the command line is told before torch is imported, which takes seconds."""
+    parse_name(name)
+    if not source.exists() and not str(source).startswith(HUB):
+        raise FileNotFoundError(f"there is no {source}")

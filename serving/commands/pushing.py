@@ -15,6 +15,7 @@ from serving.commands import tables
 from serving.commands.options import space_of
 from serving.commands.packages import Reading, opened, publish, read
 from serving.commands.setups import parts, push_setup
+from serving.commands.tagging import retag
 from serving.errors import Unprocessable
 
 
@@ -72,9 +73,7 @@ def _tagged(client: Client, answer: Any, wish: Wish, *, embedding: bool = False)
     """The answer, after its version was tagged: those tags that it has already stay."""
     if wish.tags:
         space = space_of(client, embedding=embedding)
-        held = space.show(f"{answer['name']}@{answer['version']}")["selected"]
-        assert held is not None, "a version that was just published"
-        space.set_tags(answer["name"], answer["version"], {**held["tags"], **wish.tags})
+        retag(space, f"{answer['name']}@{answer['version']}", wish.tags)
     return answer
 
 

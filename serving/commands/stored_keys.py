@@ -51,7 +51,7 @@ def any_key(data: Path, database_url: str) -> bool:
 def open_store(data: Path, database_url: str) -> Iterator[KeyStore]:
     """The keys in the registry of a data folder, which is made if it is not there."""
     settings = ServiceSettings(backbone=Path(), data=data, database_url=database_url)
-    database = Database.open(settings.sql_url)
+    database = Database.open(settings.sql_url, upgrade=False)
     try:
         yield KeyStore(database)
     finally:

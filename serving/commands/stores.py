@@ -31,15 +31,21 @@ class Stores:
 
 @contextmanager
 def open_stores(data: Path, database_url: str, blob_url: str, *, new: bool = False) -> Iterator[Stores]:
-    """Both stores; raises `NotFound` where there is no registry yet, unless a `new` one is wanted."""
+    """Both stores; raises `NotFound` where there is no registry yet, unless a `new` one is wanted.
+
+    Raises `Conflict` where the folder's service uses another registry, or one that this release would have to migrate.
+    """
     from serving.registry.blobs.opening import open_blobs  # noqa: PLC0415 - SQL, only where it is asked for
     from serving.registry.database import Database  # noqa: PLC0415 - as above
+    from serving.registry.whereabouts import refuse_elsewhere  # noqa: PLC0415 - as above
 
     settings = ServiceSettings(backbone=Path(), data=data, database_url=database_url, blob_url=blob_url)
     if not (new or database_url or (data / "registry.sqlite").is_file()):
         raise NotFound(f"{data} holds no registry: name the folder of --data, or --database-url")
-    database = Database.open(settings.sql_url)
+    database = Database.open(settings.sql_url, upgrade=False)
     try:
+        if not new:
+            refuse_elsewhere(data, database)
         yield Stores(database, open_blobs(settings))
     finally:
         database.close()

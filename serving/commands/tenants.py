@@ -24,7 +24,9 @@ def put(
     name: TenantName,
     *,
     weight: Annotated[float | None, typer.Option(help="Share of a busy engine, against the others' weights.")] = None,
-    requests_per_s: Annotated[str | None, typer.Option(metavar="RATE")] = None,
+    requests_per_s: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Predictions that may be asked for.")
+    ] = None,
     cost_per_s: Annotated[str | None, typer.Option(metavar="RATE", help="Tokens x layers.")] = None,
     concurrency: Annotated[str | None, typer.Option(metavar="COUNT", help="Requests at once.")] = None,
     adapters: Annotated[str | None, typer.Option(metavar="COUNT", help="Names of packages and targets.")] = None,

@@ -12,14 +12,16 @@ from serving.dispatch.lanes import End, Lanes
 from serving.dispatch.ports import Claim, EnginePort, News, Peers
 from serving.dispatch.quarantine import Quarantine
 from serving.dispatch.suspects import Suspects
+from serving.errors import BROKEN, EngineFailed, NotReady
 from serving.metrics import GatewayMetrics
-from serving.request import Holding, Refusal, Reply, Ticket
+from serving.request import Holding, Refusal, Reply, Result, Ticket
 
 ATTEMPTS = 3  # calls of one ticket that end in nothing: neither an answer nor a lost replica
 SPREAD = 2  # replicas that the rows of one request are spread over: as many as a poisonous one may take down
 RETRY_AFTER_S = 1.0
 POISONOUS = "this row was on board of two engine replicas that died, and is not tried again: send no copy of it"
-_UNPROVEN = frozenset({"not_ready", "overloaded", "deadline_exceeded"})  # refusals of rows that were never run
+_ENDS: dict[str, End] = {NotReady.code: "left", BROKEN: "lost"}  # refusals that are none: the row goes elsewhere
+_RAN = EngineFailed.code  # the one refusal of a row that an engine has run; whatever else may come says nothing of it
 
 
 class Dispatcher:
@@ -67,6 +69,8 @@ class Dispatcher:
         """Take over who is alive and what each replica holds; tickets that found no replica are sent now."""
         self._affinity.observe(holdings)
         self._lanes.keep(holdings)
+        self._lost &= self._lanes.replicas
+        self._waiting = +self._waiting
         homeless, self._homeless = self._homeless, []
         for flight in homeless:
             (self._send if flight is self._quarantine.asked else self._place)(flight)
@@ -75,9 +79,14 @@ class Dispatcher:
         """Another gateway's claim to question its suspects; returns when it may: which of them are on board here."""
         return await self._quarantine.consent(claim)
 
-    def hear(self, news: News) -> None:
-        """What another gateway found out about suspects."""
+    async def greet(self) -> None:
+        """Hear of what the other gateways found out about suspects before this one was there."""
+        await self._quarantine.greet()
+
+    def hear(self, news: News) -> News:
+        """What another gateway found out about suspects; answers with who is convicted here."""
         self._quarantine.hear(news)
+        return self._quarantine.news
 
     async def submit(self, tickets: Sequence[Ticket], timeout_s: float) -> Sequence[Reply]:
         """One reply per ticket, in order; after `timeout_s` what is unanswered is refused as too late.
@@ -164,17 +173,17 @@ class Dispatcher:
         self._lanes.put(replica, flight)
 
     def _answered(self, flight: Flight, reply: Reply) -> None:
-        """A replica replied; one that is leaving has not answered, and the row goes elsewhere."""
+        """A replica replied; one that is leaving, or that the row's step has broken, has not answered."""
         code = reply.code if isinstance(reply, Refusal) else ""
-        if code == "not_ready":
-            self._returned([flight], reply.replica, "left")
+        if code in _ENDS:
+            self._returned([flight], reply.replica, _ENDS[code])
             return
-        self._quarantine.landed(flight, proven=code not in _UNPROVEN)
+        self._quarantine.landed(flight, proven=isinstance(reply, Result) or code == _RAN)
         self._settle(flight, reply)
 
     def _returned(self, flights: Sequence[Flight], replica: str, end: End) -> None:
         """A call ended without an answer for these: some wait no more, the others travel again."""
-        if end == "left":
+        if end != "failed":
             self._affinity.lose(replica)
         if end == "lost":
             self._metrics.replicas_lost.inc(replica not in self._lost)

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -48,6 +49,11 @@ class Lanes:
         self._aboard: dict[str, Flight] = {}  # in an open call and not answered by the replica, by the ticket's id
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @property
+    def replicas(self) -> AbstractSet[str]:
+        """Replicas that flights were sent to, and still may be, or from which some have not landed."""
+        return self._lanes.keys()
 
     @property
     def under_way(self) -> Iterator[Flight]:

@@ -65,6 +65,6 @@ class Peers(Protocol):
         """Ask for the turn; returns when every other live gateway consents: which suspects they have on board."""
         ...
 
-    async def tell(self, news: News) -> None:
-        """Returns when every live gateway has heard, or a while has passed."""
+    async def tell(self, news: News) -> Sequence[News]:
+        """Returns when every live gateway has heard, or a while has passed: who is convicted at each of them."""
         ...

@@ -109,10 +109,21 @@ class Quarantine:
         for print_, replicas in claim.strikes.items():
             if self._suspects.strike(print_, replicas):
                 self._untold.add(print_)
-        if self._untold:  # what it took both of us to see: the other must know before it sends the row
+        self._untold |= self._suspects.convictions(claim.strikes).keys()  # it may not have been there to hear of it
+        if self._untold:  # and what it took both of us to see: the other must know before it sends the row
             await self._tell()
         await self._turns.consent(claim)
         return frozenset(claim.strikes.keys() & self._ordinary())
+
+    @property
+    def news(self) -> News:
+        """Whoever is convicted here: for a gateway that comes up."""
+        return News(self._name, convicted=self._suspects.convictions())
+
+    async def greet(self) -> None:
+        """Come up: what the other gateways found out before is heard."""
+        for news in await self._peers.tell(News(self._name)):
+            self.hear(news)
 
     def hear(self, news: News) -> None:
         """What another gateway found out."""

@@ -11,7 +11,6 @@ Value = TypeVar("Value")
 
 FATAL = 2  # lost replicas that a row was on board of
 REMEMBERED_S = 3600.0
-DOUBTED_S = 30.0  # how long a row is refused that two replicas died with, and other suspects on board of both
 REMEMBERED = 10_000  # fingerprints and losses, of each kind; the oldest are forgotten first
 
 
@@ -29,8 +28,9 @@ def fingerprint(ticket: Ticket) -> str:
 class Suspects:
     """What one gateway knows of rows that were on board of lost replicas; all gateways tell each other.
 
-    A conviction is proven where the row was the only suspect on board of the second replica. Else both may have died of
-    something else, with a popular row on both: it is refused for half a minute, and then may travel alone.
+    A conviction is proven where the row was the only suspect on board of the second replica; that explains both losses.
+    Else it may be any row that was on board of both, or none of them: all are refused as long, for to try one of them
+    could cost a third replica.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -60,16 +60,18 @@ class Suspects:
         return True
 
     def convict(self, print_: str, conviction: Conviction) -> None:
-        """Hold a row responsible for the loss of replicas; whoever else was on board of them is not suspected of it."""
-        self._convicts.put(print_, conviction, REMEMBERED_S if conviction.proven else DOUBTED_S)
+        """Hold a row responsible for the loss of replicas; what is proven clears whoever else was on board of them."""
+        self._strikes.drop(print_)
+        if not self.convicted(print_):  # else it is heard of again: that makes nothing of it later
+            self._convicts.put(print_, conviction, REMEMBERED_S)
+        if not conviction.proven:
+            return
         for replica in conviction.losses:
             self._explained.put(replica, print_, REMEMBERED_S)
         for other, strikes in self._strikes.items():
             self._strikes.drop(other)
-            if other != print_ and strikes - conviction.losses:
+            if strikes - conviction.losses:
                 self._strikes.put(other, strikes - conviction.losses, REMEMBERED_S)
-        if not conviction.proven:
-            self._strikes.put(print_, frozenset(["+".join(sorted(conviction.losses))]), REMEMBERED_S)
 
     def clear(self, print_: str) -> None:
         """The row was answered: it kills nobody."""
@@ -88,17 +90,16 @@ class Suspects:
         found = {print_: self._strikes.get(print_) for print_ in prints}
         return {print_: strikes for print_, strikes in found.items() if strikes}
 
-    def convictions(self, prints: Iterable[str]) -> dict[str, Conviction]:
-        """The convictions of these rows, where they have one."""
-        found = {print_: self._convicts.get(print_) for print_ in prints}
-        return {print_: conviction for print_, conviction in found.items() if conviction}
+    def convictions(self, prints: Iterable[str] | None = None) -> dict[str, Conviction]:
+        """The convictions of these rows, where they have one; of all rows, where none are named."""
+        held = dict(self._convicts.items())
+        return held if prints is None else {print_: held[print_] for print_ in prints if print_ in held}
 
     def check(self) -> None:
         """Assert that a conviction ends every suspicion: of the row, and of others for the same losses."""
         explained = {replica for replica, _ in self._explained.items()}
         for print_, strikes in self._strikes.items():
-            conviction = self._convicts.get(print_)
-            assert conviction is None or not conviction.proven, f"{print_} is convicted and still suspected"
+            assert not self.convicted(print_), f"{print_} is convicted and still suspected"
             assert 0 < len(strikes) < FATAL, f"{print_} has {len(strikes)} strikes"
             assert not strikes & explained, f"{print_} is suspected of losses that are explained"
 

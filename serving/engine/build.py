@@ -1,8 +1,9 @@
 """What an engine is made of, from the settings: backbone, tiers, loader, budget."""
 
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ from adapters.cache.disk import DiskTier
 from adapters.cache.host import HostTier
 from serving.config import BatchSettings, ServiceSettings
 from serving.engine.folder import Claim, claim
-from serving.engine.forward import BackboneForward, Forward
+from serving.engine.forward import BackboneForward, Forward, Work
 from serving.engine.loading import Loader
+from serving.engine.rehearsal import rows_of, tokens_per_s
 from serving.errors import BadRequest
 from serving.scheduler.batcher import Budget
 
@@ -37,6 +39,8 @@ class Parts:
     max_queued: int
     release: Callable[[], None]  # called last, at `close`
     step_s: float = BatchSettings.step_s  # how long a step should take
+    rehearsal: tuple[Work, ...] = ()  # the rows of `rehearsed`
+    rate: float = 0.0  # layers x tokens per second, before any step has been measured; 0 is not known
 
 
 def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
@@ -62,4 +66,10 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
         max_queued=settings.batch.max_queued,
         release=folder.release,
         step_s=settings.batch.step_s,
+        rehearsal=rows_of(backbone.profile.geometry),
     )
+
+
+def rehearsed(parts: Parts, clock: Callable[[], float] = time.perf_counter) -> Parts:
+    """The parts with the rate of their rehearsal, which is computed here: on a thread as urgent as those that answer."""
+    return replace(parts, rate=parts.layers * tokens_per_s(parts.forward, parts.rehearsal, clock))

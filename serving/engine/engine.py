@@ -19,27 +19,19 @@ from adapters.cache.tiered import Lease, TieredCache
 from adapters.errors import AdapterError
 from adapters.refs import AdapterRef
 from serving.config import ServiceSettings
-from serving.engine.build import BATCH_SHARE, Parts, parts_of
+from serving.engine.build import BATCH_SHARE, Parts, parts_of, rehearsed
 from serving.engine.forward import Work
 from serving.engine.pins import Pins
-from serving.engine.refusals import refusals
+from serving.engine.probing import computes
+from serving.engine.refusals import Refusals
 from serving.engine.telling import counts_of, entries_of, methods_of
+from serving.engine.yielding import yielding
 from serving.errors import EngineFailed, NotFound, ServiceError, from_library
 from serving.logs import log
 from serving.metrics import EngineMetrics, render
 from serving.readings import CacheCounts
 from serving.registry.records import PUBLIC
-from serving.request import (
-    Desired,
-    Reduced,
-    Refusal,
-    ReplicaReport,
-    Reply,
-    Result,
-    TenantLine,
-    Ticket,
-    Timing,
-)
+from serving.request import Desired, Reduced, Refusal, ReplicaReport, Reply, Result, TenantLine, Ticket, Timing
 from serving.scheduler.loop import Loop
 from serving.scheduler.pace import Pace
 from serving.scheduler.queue import FairQueue
@@ -69,8 +61,8 @@ class Engine:
             loose=BATCH_SHARE,
         )
         self._pins = Pins(self._pin, self._cache.unpin)
-        self._desired = Desired(-1)
-        queue, pace = FairQueue(parts.layers, parts.max_queued, clock), Pace(parts.layers, parts.step_s)
+        self._refusals, self._desired = Refusals(clock), Desired(-1)
+        queue, pace = FairQueue(parts.layers, parts.max_queued, clock), Pace(parts.layers, parts.step_s, parts.rate)
         self._loop = Loop(self, queue, parts.budget, pace, metrics=self.metrics, replica=replica, clock=clock)
         self._ending = ExitStack()  # the last one first
         self._ending.callback(parts.release)
@@ -79,8 +71,11 @@ class Engine:
 
     @classmethod
     def build(cls, settings: ServiceSettings, blob_source: Callable[[str], Path], replica: str = "engine") -> Self:
-        """Load the backbone, open the cache and start the forward thread; `blob_source` maps a digest to its file."""
-        engine = cls(parts_of(settings, blob_source), replica)
+        """Load the backbone, rehearse, and start the forward thread; `blob_source` maps a digest to its file.
+
+        Loading gives way to engines that answer on the same machine; the threads of this one, started later, do not.
+        """
+        engine = cls(rehearsed(yielding(lambda: parts_of(settings, blob_source))), replica)
         engine.start()
         return engine
 
@@ -121,6 +116,10 @@ class Engine:
                 replies.append(self._reply(row.waiting.ticket, next(outputs), lease, timing, ran))
             return replies
 
+    def sound(self) -> bool:
+        """Whether the backbone still computes what it did when the engine was built."""
+        return computes(self._parts.forward, self._parts.rehearsal[:1])
+
     def ready(self, refs: tuple[AdapterRef, ...]) -> Mapping[AdapterRef, int] | None:
         """Bytes on the device of each reference if all are resident now, else None."""
         return self._parts.loader.device_bytes(refs) if self._cache.ready(refs) else None
@@ -140,7 +139,7 @@ class Engine:
 
     def preload(self, ref: AdapterRef, timeout_s: float = LOAD_SECONDS) -> str:
         """Load a package and wait; the tier it is in then. Raises `ServiceError`."""
-        with refusals(ref):
+        with self._refusals.of(ref):
             self._cache.acquire((ref,), timeout_s).release()
         return self._cache.tier(ref)
 
@@ -158,7 +157,7 @@ class Engine:
 
         Pins may take what is left beside the room of one batch. Raises `ServiceError` as `pin` does.
         """
-        with refusals(*refs):
+        with self._refusals.of(*refs):
             return self._cache.room(refs, timeout_s)
 
     def desire(self, desired: Desired) -> None:
@@ -214,26 +213,26 @@ class Engine:
 
     def report(self) -> ReplicaReport:
         """What is here and what waits; cheap enough to be asked every second."""
-        queued, running = self._loop.load
-        alive = self._loop.alive
+        (queued, running), faults = self._loop.load, self._faults()
         _, tenants, lines = self.waiting(TOP_LINES)
         held = self._cache.held
         return ReplicaReport(
             replica=self.replica,
-            ready=alive,
+            ready=not faults,
             budgets=self._cache.budgets,
             used=self._cache.used,
             counters=self._cache.counters().flat(),
             entries=entries_of(self._cache.residency()),
             queued=queued,
             running=running,
-            faults=() if alive else ("the forward thread does not run",),
+            faults=faults,
             lines=tuple(replace(line, nbytes=held.get(line.tenant, 0)) for line in lines),
             waiting_tenants=tenants,
             cost_per_s=self._loop.rate,
             draining=self._loop.draining,
             floors_kept=self._cache.floors_kept,
             pins_refused=self._pins.refused,
+            bad=self._refusals.bad,
         )
 
     def waiting(self, limit: int) -> tuple[int, int, tuple[TenantLine, ...]]:
@@ -267,7 +266,7 @@ class Engine:
         self._ending.close()
 
     def _pin(self, ref: AdapterRef, timeout_s: float = LOAD_SECONDS) -> str:
-        with refusals(ref):
+        with self._refusals.of(ref):
             self._cache.pin(ref, timeout_s)
         return self._cache.tier(ref)
 
@@ -291,6 +290,10 @@ class Engine:
 
     def _changed(self) -> None:
         self._loop.poke()
+
+    def _faults(self) -> tuple[str, ...]:
+        threads = {"the forward thread does not run": self._loop.alive, "the loader does not run": self._cache.alive}
+        return tuple(fault for fault, alive in threads.items() if not alive)
 
     def _cache_counts(self) -> CacheCounts:
         return counts_of(self._cache, len(self._pins.refused))

@@ -10,13 +10,13 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from serving.errors import Conflict
+from serving.errors import Conflict, NotReady
 from serving.registry import dump
 from serving.registry.blobs.files import fsync_folder, storing
 from serving.registry.blobs.store import BlobLost, BlobRotten, Blobs, key_of
@@ -24,11 +24,12 @@ from serving.registry.database import Database
 
 FORMAT = "chorus-backup/1"
 ROWS, BLOBS, CONTENTS = "registry.jsonl", "blobs", "backup.json"
+_PATIENCE = 3  # refusals of the store in a row, after which it is away, and not one of its blobs unreadable
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a backup holds; `damaged` are digests that the store had lost or damaged when it was made."""
+    """What a backup holds; `damaged` are digests that the store could not give back when it was made."""
 
     schema: str
     revision: int
@@ -44,8 +45,8 @@ class Contents:
 def back_up(database: Database, blobs: Blobs, folder: Path, clock: Callable[[], float] = time.time) -> Contents:
     """Write a backup into a new or empty folder; a service may go on publishing meanwhile.
 
-    Bytes that the store lost or damaged are told in `damaged`, and everything else is there all the same. Raises
-    `Conflict` for a folder with something in it, and `NotReady` where the database, the store or the disk gives up.
+    Bytes that the store lost, damaged or can not read are told in `damaged`, and everything else is there all the same.
+    Raises `Conflict` for a folder with something in it, and `NotReady` where the database, the store or the disk gives up.
     """
     with storing():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def back_up(database: Database, blobs: Blobs, folder: Path, clock: Callable[[], 
                 sizes[row["digest"]] = row["nbytes"]
             elif table == "meta":
                 revision = row["revision"]
-    damaged = tuple(digest for digest in sorted(sizes) if not _copied(blobs, digest, folder / BLOBS))
+    damaged = _copied(blobs, sorted(sizes), folder / BLOBS)
     held = sizes.keys() - set(damaged)
     contents = Contents(
         schema,
@@ -78,13 +79,33 @@ def back_up(database: Database, blobs: Blobs, folder: Path, clock: Callable[[], 
     return contents
 
 
-def _copied(blobs: Blobs, digest: str, root: Path) -> bool:
-    target = root / key_of(digest)
-    with storing():
-        target.parent.mkdir(parents=True, exist_ok=True)
+def _copied(blobs: Blobs, digests: Sequence[str], root: Path) -> tuple[str, ...]:
+    """Copy everything; those that the store has not, or not right, or can not read while it reads others."""
+    damaged, refused, read = list[str](), 0, 0
+    for digest in digests:
+        target = root / key_of(digest)
+        with storing():
+            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            blobs.fetch(digest, target)
+            refused, read = 0, read + 1
+        except (BlobLost, BlobRotten):
+            damaged.append(digest)
+            refused, read = 0, read + 1
+        except NotReady:
+            if _readable(blobs, digest):
+                raise  # it is the disk of the backup
+            damaged.append(digest)
+            refused += 1
+            if refused == _PATIENCE or (refused == len(digests) and not read):
+                raise
+    return tuple(damaged)
+
+
+def _readable(blobs: Blobs, digest: str) -> bool:
     try:
-        blobs.fetch(digest, target)
-    except (BlobLost, BlobRotten):
+        blobs.state(digest)
+    except NotReady:
         return False
     return True
 

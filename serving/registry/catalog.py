@@ -4,7 +4,7 @@ Versions count from 1 per (tenant, space, name) and never change; aliases move b
 revision. All methods are synchronous: call them from a thread.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,7 +15,8 @@ from adapters.architectures.profile import BackboneProfile
 from serving.errors import Conflict
 from serving.registry import actives, aliases, quarantine, replays, tags, versions
 from serving.registry.absence import refuse_quarantined
-from serving.registry.change import Change, columns
+from serving.registry.change import SERVICE, Change, columns
+from serving.registry.doom import Still
 from serving.registry.lookup import name_is
 from serving.registry.members import taken
 from serving.registry.reading import Reading
@@ -32,7 +33,6 @@ from serving.registry.records import (
 )
 from serving.registry.tables import META, PINS
 
-_SERVICE = "chorus"  # whom the audit names where nobody asked
 T = TypeVar("T")
 
 
@@ -64,7 +64,7 @@ class Catalog(Reading):
 
     def bind(self, profile: BackboneProfile) -> None:
         """Remember the backbone, or raise `Conflict` where the registry was made for another one."""
-        with self._change(_SERVICE) as change:
+        with self._change(SERVICE) as change:
             held = change.execute(select(META.c.backbone_id, META.c.backbone_digest)).one()
             if held.backbone_digest is None:
                 bound = {"backbone_id": profile.id, "backbone_digest": profile.digest}
@@ -87,19 +87,20 @@ class Catalog(Reading):
         promote: bool,
         members: Sequence[Member] = (),
         once: Once | None = None,
-        still: Callable[[], None] | None = None,
+        still: Still | None = None,
     ) -> Committed[Published]:
         """A new version, or the existing one where the name holds the same bytes; `promote` moves `prod` to it.
 
-        `members` are what a target is made of; `still` raises where its bytes are gone (`blobs.keeping`). Raises `Conflict` where the name holds another kind or the quota is
-        used up, `NotFound` where a member is gone, and `Unprocessable` for a name or a key that is not the actor's.
+        `members` are what a target is made of; `still` raises where its bytes may be gone (`undoomed`). Raises
+        `Conflict` where the name holds another kind or the quota is used up, `NotFound` where a member is gone, and
+        `Unprocessable` for a name or a key that is not the actor's.
         """
         key = versions.nameable(actor.tenant, space, name)
         with self._change(actor.key_id) as change:
             if told := replays.recalled(change.write.connection, actor.tenant, once, change.at, self._parse):
                 return Committed(told, change.revision, replayed=True)
             if still is not None:
-                still()
+                still(change.write.connection, change.at)
             number, created = versions.publish(change, key, report, members)
             if promote:
                 aliases.point(change, key, DEFAULT_ALIAS, number)
@@ -116,7 +117,7 @@ class Catalog(Reading):
         *,
         activate: bool,
         once: Once | None = None,
-        still: Callable[[], None] | None = None,
+        still: Still | None = None,
     ) -> Committed[Published]:
         """The first version of a token embedding, active from the same moment on; raises `Conflict` for a taken name."""
         key = versions.nameable(actor.tenant, "embedding", name)
@@ -124,7 +125,7 @@ class Catalog(Reading):
             if told := replays.recalled(change.write.connection, actor.tenant, once, change.at, self._parse):
                 return Committed(told, change.revision, replayed=True)
             if still is not None:
-                still()
+                still(change.write.connection, change.at)
             if change.name(key) is not None:
                 raise taken(name)
             number, _ = versions.publish(change, key, report, ())
@@ -174,12 +175,23 @@ class Catalog(Reading):
             return Committed(change.present(record.key), change.revision)
 
     def set_tags(
-        self, actor: Actor, space: Space, name: str, version: int, wanted: Mapping[str, str]
+        self,
+        actor: Actor,
+        space: Space,
+        name: str,
+        version: int,
+        wanted: Mapping[str, str],
+        *,
+        if_match: int | None = None,
     ) -> Committed[NameRecord]:
-        """Replace the tags of a version; raises `NotFound`, or `Unprocessable` with every reason."""
+        """Replace the tags of a version.
+
+        Raises `NotFound`, `PreconditionFailed` where `if_match` is outdated, or `Unprocessable` with every reason.
+        """
         tags.refuse_bad_tags(wanted)
         with self._change(actor.key_id) as change:
             record = versions.owned(change, actor.tenant, space, name)
+            aliases.refuse_outdated(record, if_match)
             tags.replace_tags(change, record, versions.numbered(record, version), wanted)
             return Committed(change.present(record.key), change.revision)
 
@@ -209,12 +221,12 @@ class Catalog(Reading):
 
     def quarantine(self, digest: str, reason: str) -> Committed[bool]:
         """Serve no version with these bytes any more, whoever's; False where that is so already."""
-        with self._change(_SERVICE) as change:
+        with self._change(SERVICE) as change:
             return Committed(quarantine.confine(change, digest, reason), change.revision)
 
     def lift(self, digest: str) -> Committed[bool]:
         """End a quarantine, as a publish of the same bytes does; False where there is none."""
-        with self._change(_SERVICE) as change:
+        with self._change(SERVICE) as change:
             return Committed(quarantine.lift(change, digest), change.revision)
 
     def note(

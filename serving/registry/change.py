@@ -1,7 +1,7 @@
 """An open write of the registry: whoever changes a row says so in the audit, in the same transaction."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import CursorResult, Executable, insert, update
@@ -14,6 +14,8 @@ from serving.registry.lookup import NameKey, ParseManifest, name_is, read_name
 from serving.registry.records import NameRecord
 from serving.registry.tables import AUDIT, NAMES
 
+SERVICE = "chorus"  # whom the audit names where nobody asked, or where nobody may know who did
+
 
 @dataclass(frozen=True)
 class Change:
@@ -23,6 +25,11 @@ class Change:
     actor: str  # the id of a key, or whatever else the audit shall name
     at: float
     parse: ParseManifest = from_json
+    traced: bool = True  # whether the audit names the request
+
+    def impersonal(self) -> "Change":
+        """The same change, for those who may not know whose it is."""
+        return replace(self, actor=SERVICE, traced=False)
 
     @property
     def revision(self) -> int:
@@ -71,7 +78,7 @@ class Change:
             detail=detail,
             before=_told(before),
             after=_told(after),
-            request_id=request_id(),
+            request_id=request_id() if self.traced else "",
         )
         self.execute(row)
 

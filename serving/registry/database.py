@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, text, update
 
 from serving.errors import Conflict, NotReady
 from serving.logs import log
+from serving.registry import schema
+from serving.registry.addresses import address_of, place_of, reason_of
 from serving.registry.tables import META
 
 _BUSY_MS = 5_000  # how long a statement waits for another process's lock
@@ -45,17 +44,20 @@ class Database:
         self._engine = engine
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, *, upgrade: bool = True) -> Self:
         """Connect and migrate; safe when several processes start at once.
 
-        `url` is SQLAlchemy's (`sqlite:///path`, `postgresql://...`). Raises `NotReady` where the database does not
-        answer, and `Conflict` where a newer release has written it.
+        `url` is SQLAlchemy's (`sqlite:///path`, `postgresql://...`). Raises `BadRequest` for any other, `NotReady` with
+        host and reason where the database does not answer, and `Conflict` where a newer release has written it for
+        newer ones, or, unless `upgrade`, where this one would have to migrate what another one is using.
         """
         engine = _engine(url, statement_s=_MIGRATE_S)
         deadline = time.monotonic() + _OPEN_S
         try:
             # SQLite answers a contended switch to WAL with "locked" at once, whatever its busy timeout.
-            while not _migrated(engine, last=engine.dialect.name != "sqlite" or time.monotonic() > deadline):
+            while not _migrated(
+                engine, upgrade=upgrade, last=engine.dialect.name != "sqlite" or time.monotonic() > deadline
+            ):
                 time.sleep(0.02)
         finally:
             engine.dispose()
@@ -83,7 +85,7 @@ class Database:
 
 
 def _engine(url: str, statement_s: float = _STATEMENT_S) -> Engine:
-    parsed = make_url(url)
+    parsed = address_of(url)
     if parsed.get_backend_name() != "sqlite":
         return _postgres(parsed, statement_s)
     Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ def _postgres(url: URL, statement_s: float) -> Engine:
     except ModuleNotFoundError as error:
         told = f"the database {url.render_as_string()} needs psycopg: install 'chorus[postgres]'"
         raise Conflict(told, code="missing_extra") from error
-    return postgres.connect(url.set(drivername="postgresql+psycopg"), statement_s)
+    return postgres.connect(url, statement_s)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -112,29 +114,26 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("chorus_begin", "BEGIN IMMEDIATE"))
 
 
-def _migrated(engine: Engine, *, last: bool) -> bool:
+def _migrated(engine: Engine, *, upgrade: bool, last: bool) -> bool:
     """Bring the schema up to date; False where the database was busy and it is not the last try."""
     try:
         with _answering():
-            _migrate(engine)
-    except NotReady:
+            _migrate(engine, upgrade=upgrade)
+    except NotReady as error:
         if last:
-            raise
+            told = f"the registry's database {place_of(engine.url)} does not answer: {reason_of(error.__cause__)}"
+            raise NotReady(told, code=error.code, retry_after=error.retry_after) from error
         return False
     return True
 
 
-def _migrate(engine: Engine, to: str = "head") -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+def _migrate(engine: Engine, to: str = "head", *, upgrade: bool = True) -> None:
     with engine.begin() as connection:
         if engine.dialect.name != "sqlite":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, to)
-        except CommandError as error:
-            raise Conflict(f"this registry was written by a newer release: {error}", code="newer_registry") from error
+        if not upgrade:
+            schema.refuse_outdated(connection)
+        schema.upgrade(connection, to)
 
 
 @contextmanager

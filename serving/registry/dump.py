@@ -3,17 +3,16 @@
 import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from serving.errors import Conflict, Unprocessable
 from serving.registry.database import Write
-from serving.registry.tables import AUDIT, META, METADATA
+from serving.registry.schema import known
+from serving.registry.tables import AUDIT, LOCAL, META, METADATA
 
+_TABLES = tuple(table for table in METADATA.sorted_tables if table not in LOCAL)
 _AT_ONCE = 500  # rows per statement
 LEAP = 1_000_000_000
 """How far a restored registry's revision is ahead of its backup's: gateways that saw later ones read all of it anew."""
@@ -29,7 +28,7 @@ def schema_of(connection: Connection) -> str:
 
 def rows(connection: Connection) -> Iterator[tuple[str, Row]]:
     """(table, row) of everything, those first that others refer to. `connection` must be a read transaction."""
-    for table in METADATA.sorted_tables:
+    for table in _TABLES:
         query = select(table).order_by(*table.primary_key.columns)
         for row in connection.execution_options(yield_per=_AT_ONCE).execute(query).mappings():
             yield table.name, dict(row)
@@ -56,10 +55,7 @@ def parsed(lines: Iterable[str]) -> Iterator[tuple[str, Row]]:
 
 def refuse_unknown_schema(schema: str) -> None:
     """Raise `Conflict` for a migration that this release does not know; earlier ones are its own."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if schema not in known:
+    if schema not in known():
         raise Conflict(f"this backup was made by another release (schema {schema})", code="newer_registry")
 
 
@@ -76,7 +72,7 @@ def fill(write: Write, found: Iterable[tuple[str, Row]]) -> None:
             continue
         while batch := list(islice(batches, _AT_ONCE)):
             write.connection.execute(insert(table), batch)
-    for table in METADATA.sorted_tables:
+    for table in _TABLES:
         if "revision" in table.columns:
             write.connection.execute(update(table).values(revision=revision))
     if write.connection.dialect.name != "sqlite":  # rows that brought their number did not count for the next one

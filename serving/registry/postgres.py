@@ -52,7 +52,14 @@ def connect(url: URL, statement_s: float) -> Engine:
     }
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     arguments = {"connect_timeout": CONNECT_S, "options": options}
-    engine = create_engine(url, pool_pre_ping=True, pool_timeout=statement_s, connect_args=arguments)
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=statement_s,
+        connect_args=arguments,
+        # and not what the role or the database has by default: a writer that waited for another one goes on from there
+        isolation_level="READ COMMITTED",
+    )
 
     def connection(_dialect: object, _record: object, positional: Any, named: Any) -> BoundedConnection:
         made = BoundedConnection.connect(*positional, **named)

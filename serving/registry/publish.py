@@ -18,10 +18,11 @@ from serving.config import Limits
 from serving.errors import from_library
 from serving.logs import log
 from serving.registry.absence import missing_name
-from serving.registry.blobs.keeping import Still, keep_and_write
+from serving.registry.blobs.keeping import keep_and_write
 from serving.registry.blobs.store import Blobs, verified
 from serving.registry.blobs.uploads import Upload
 from serving.registry.catalog import Actor, Catalog, Committed
+from serving.registry.doom import Still
 from serving.registry.inspection import Inspection
 from serving.registry.intake import Checks, Intake, whole
 from serving.registry.members import taken
@@ -114,6 +115,8 @@ class Publisher:
         """
         _checked(parse_name, name)
         if any(record.name == name for record in self._directory.names(caller.tenant, "embedding")):
+            if told := await self.recall(caller, once):  # the same request took it, a moment ago
+                return told
             raise taken(name)  # before the work; the transaction looks again
         reference = None if extension.reference is None else await self.blob(extension.reference)
         async with self._intake.built(extension, reference) as upload:
@@ -162,10 +165,19 @@ class Publisher:
         )
 
     async def set_tags(
-        self, caller: Actor, space: Space, name: str, version: int, tags: Mapping[str, str]
+        self,
+        caller: Actor,
+        space: Space,
+        name: str,
+        version: int,
+        tags: Mapping[str, str],
+        *,
+        if_match: int | None = None,
     ) -> NameRecord:
         """Give a version these tags and no others."""
-        return await self._acknowledged(lambda: self._catalog.set_tags(caller, space, name, version, tags))
+        return await self._acknowledged(
+            lambda: self._catalog.set_tags(caller, space, name, version, tags, if_match=if_match)
+        )
 
     async def delete(self, caller: Actor, space: Space, name: str, version: int | None) -> None:
         """Retire a version, or a whole name; `Conflict` where an alias or pin holds it."""
@@ -197,7 +209,7 @@ class Publisher:
 
     async def _kept(self, upload: Upload, write: Callable[[Still], Committed[Published]]) -> Published:
         """Keep the bytes and write what refers to them: no collector comes between the two."""
-        committed = await asyncio.to_thread(keep_and_write, self._blobs, upload, write)
+        committed = await asyncio.to_thread(keep_and_write, self._catalog.undoomed, self._blobs, upload, write)
         await self._tell(committed.revision)
         return replace(committed.value, replayed=committed.replayed)
 

@@ -15,13 +15,13 @@ def confine(change: Change, digest: str, reason: str) -> bool:
     return True
 
 
-def lift(change: Change, digest: str) -> bool:
-    """Let a digest out of quarantine; False where it was not there."""
+def lift(change: Change, digest: str, tenant: str | None = None) -> bool:
+    """Let a digest out of quarantine; False where it was not there. Only `tenant` is told who did it."""
     reason = _reason(change, digest)
     if reason is None:
         return False
     change.execute(delete(QUARANTINE).where(QUARANTINE.c.digest == digest))
-    _tell(change, digest, "lift", reason, None)
+    _tell(change, digest, "lift", reason, None, tenant)
     return True
 
 
@@ -31,11 +31,14 @@ def _reason(change: Change, digest: str) -> str | None:
     return reason
 
 
-def _tell(change: Change, digest: str, action: str, before: str | None, after: str | None) -> None:
-    """Every name that has these bytes changes."""
+def _tell(
+    change: Change, digest: str, action: str, before: str | None, after: str | None, tenant: str | None = None
+) -> None:
+    """Every name that has these bytes changes; who else has them is nobody's business."""
     order = (VERSIONS.c.tenant, VERSIONS.c.space, VERSIONS.c.name, VERSIONS.c.version)
     for row in change.execute(select(*order).where(VERSIONS.c.digest == digest).order_by(*order)).all():
-        change.touch(
+        teller = change if row.tenant == tenant else change.impersonal()
+        teller.touch(
             (row.tenant, row.space, row.name),
             action,
             subject=f"{row.name}@{row.version}",

@@ -7,8 +7,9 @@ from functools import lru_cache
 from sqlalchemy import select
 
 from adapters.manifest import from_json
-from serving.registry import replays, trail
+from serving.registry import doom, replays, trail
 from serving.registry.database import Database
+from serving.registry.doom import Still
 from serving.registry.lookup import Delta, name_is, read_delta
 from serving.registry.records import AliasMove, AuditEntry, Once, Published, Space, Tombstone
 from serving.registry.tables import TOMBSTONES, VERSIONS
@@ -33,6 +34,14 @@ class Reading:
         """Every digest that some version leads to: what a collector of garbage has to keep."""
         with self._database.read() as connection:
             return frozenset(connection.execute(select(VERSIONS.c.digest).distinct()).scalars())
+
+    def undoomed(self, digest: str) -> Still:
+        """Asked before bytes are kept: a test, for the transaction that refers to them, that they are still there.
+
+        Raises `NotReady` while a collector removes them.
+        """
+        with self._database.read() as connection:
+            return doom.undoomed(connection, digest, self._clock())
 
     def history(self, tenant: str, space: Space, name: str) -> tuple[AuditEntry, ...]:
         """Audit rows of one name, newest first."""

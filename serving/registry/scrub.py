@@ -1,6 +1,5 @@
 """Every byte that a version refers to is read again; what was lost or rotted goes into quarantine, what is well comes out."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,12 +7,11 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from serving.errors import NotReady
-from serving.logs import log
 from serving.registry.blobs.store import Blobs
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
 from serving.registry.garbage import referred
-from serving.registry.suspicion import REASONS, examine
+from serving.registry.suspicion import REASONS, confine, examine
 from serving.registry.tables import QUARANTINE, VERSIONS
 
 _PATIENCE = 3  # refusals of the store in a row, after which it is away, and not one of its blobs unreadable
@@ -99,6 +97,4 @@ class Scrubber:
         with self._database.read() as connection:
             if not referred(connection, [digest], float("inf")):
                 return "sound"  # retired and collected while the others were read: nobody misses it
-        self._catalog.quarantine(digest, REASONS[state])
-        log("registry", "stored bytes are bad", level=logging.ERROR, digest=digest, state=state)
-        return state
+        return confine(self._catalog, self._blobs, digest, state).state

@@ -175,6 +175,9 @@ class Directory:
         self._begun += 1
         try:
             delta = await asyncio.to_thread(self._catalog.since, before.revision)
+            if delta.revision < before.revision:  # a standby took over, and had not heard of the last writes
+                log("registry", "the registry went back", level=logging.ERROR, seen=before.revision, now=delta.revision)
+                before, delta = Snapshot(), await asyncio.to_thread(self._catalog.since, 0)
         except NotReady as error:
             self._failure = error
             raise

@@ -8,10 +8,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
+from serving.errors import NotReady
 from serving.logs import log
 from serving.registry.blobs.store import Blobs, State
-from serving.registry.catalog import Catalog, Committed
+from serving.registry.catalog import Catalog
 
 REASONS: dict[State, str] = {
     "lost": "the blob store lost the bytes: publish them again",
@@ -25,6 +27,31 @@ def examine(blobs: Blobs, digest: str) -> State:
     """What the store holds of a digest; what looks wrong is read a second time."""
     state = blobs.state(digest)
     return state if state == "sound" else blobs.state(digest)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the store holds of a digest, and the revision at which a quarantine of it began or ended, if one did."""
+
+    state: State
+    revision: int | None
+
+
+def confine(catalog: Catalog, blobs: Blobs, digest: str, state: State) -> Verdict:
+    """Put in quarantine what was found lost or damaged, and look again: it may have been published anew meanwhile.
+
+    Whoever publishes it later than that finds the quarantine and lifts it. Raises `NotReady` where the registry is away.
+    """
+    committed = catalog.quarantine(digest, REASONS[state])
+    if not committed.value:
+        return Verdict(state, None)
+    try:
+        if blobs.state(digest) == "sound":
+            return Verdict("sound", catalog.lift(digest).revision)
+    except NotReady as error:
+        log("registry", "a quarantine could not be looked into again", level=logging.WARNING, why=error.detail)
+    log("registry", "stored bytes are bad", level=logging.ERROR, digest=digest, state=state)
+    return Verdict(state, committed.revision)
 
 
 class Suspicions:
@@ -72,8 +99,7 @@ class Suspicions:
             if len(self._sound) > _REMEMBERED:
                 del self._sound[next(iter(self._sound))]
             return state
-        committed: Committed[bool] = await asyncio.to_thread(self._catalog.quarantine, digest, REASONS[state])
-        if committed.value:
-            log("registry", "stored bytes are bad", level=logging.ERROR, digest=digest, state=state)
-            await self._tell(committed.revision)
-        return state
+        verdict = await asyncio.to_thread(confine, self._catalog, self._blobs, digest, state)
+        if verdict.revision is not None:
+            await self._tell(verdict.revision)
+        return verdict.state

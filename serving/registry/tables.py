@@ -45,6 +45,28 @@ META = Table(  # one row
     CheckConstraint("id = 1", name="one_row"),
 )
 
+ORIGIN = Table(  # one row: what is so of this database, and not of the registry that a backup of it becomes
+    "origin",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("registry", String(32), nullable=False),  # its id, by which a blob store names whom it belongs to
+    Column(
+        "since", Float(53), nullable=False
+    ),  # when releases that know of `doomed` took over; 0 is from the beginning
+    Column("oldest", String(32), nullable=False),  # the first schema whose releases can work with the present one
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+DOOMED = Table(  # bytes that a collector removes: see `doom`
+    "doomed",
+    METADATA,
+    Column("digest", String(71), primary_key=True),
+    Column("until", Float(53), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+)
+
+LOCAL = (ORIGIN, DOOMED)  # no part of what a backup holds
+
 NAMES = Table(
     "names",
     METADATA,

@@ -52,7 +52,11 @@ def owned(change: Change, tenant: str, space: Space, name: str) -> NameRecord:
 
 def _refuse_foreign(tenant: str, name: str) -> None:
     if is_public(name) != (tenant == PUBLIC):
-        told = f"{name!r}: names that begin with {PUBLIC!r} belong to the tenant {PUBLIC!r}, and it has no others"
+        told = f"{name!r}: names that begin with {PUBLIC!r} belong to the tenant {PUBLIC!r}"
+        if tenant == PUBLIC:
+            told += f", whose names are all of these: write '{PUBLIC}/{name}'"
+        else:
+            told += ": take another name, or a key of that tenant"
         raise Unprocessable(told, code="public_name")
 
 
@@ -63,7 +67,7 @@ def publish(change: Change, key: NameKey, report: CheckReport, members: Sequence
     """
     held = _held(change, key)
     refuse_other_kind(key[2], held, report.manifest.kind)
-    lift(change, report.digest)  # checked and stored anew, just before
+    lift(change, report.digest, key[0])  # checked and stored anew, just before
     if (known := _known(change, key, report.digest)) is not None:
         return known, False
     refuse_over_quota(change, key[0], report, new_name=held is None)

@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
 from adapters.refs import AdapterRef
 from serving.config import ServiceSettings
+from serving.engine.yielding import yielding
 from serving.errors import ServiceError
 from serving.registry.blobs.opening import open_blobs
 from serving.registry.blobs.source import source_of
 from serving.replicas.surroundings import ENGINE, reported, settle
 from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
+
+if TYPE_CHECKING:
+    from serving.engine.engine import Engine
 
 HOLDING_LINES = 64  # tenants whose queue is told to the gateways
 
@@ -18,12 +23,9 @@ class EngineReplica:
     """A thin shell over `serving.engine.engine.Engine`, whose replies leave in the groups in which they finish."""
 
     def __init__(self, settings: ServiceSettings) -> None:
-        # Imported here: the process that starts the service pickles this class, and needs no torch for it.
-        from serving.engine.engine import Engine  # noqa: PLC0415
-
         self._replica = settle(settings, ENGINE)
         with reported(settings):
-            self._engine = Engine.build(settings, source_of(open_blobs(settings)), self._replica)
+            self._engine = yielding(_engine).build(settings, source_of(open_blobs(settings)), self._replica)
         self._keeping: asyncio.Task[None] | None = None
 
     async def predict(self, tickets: Sequence[Ticket], *, replica: str) -> AsyncIterator[tuple[Reply, ...]]:
@@ -50,8 +52,8 @@ class EngineReplica:
         """Nobody waits for these tickets any more."""
         self._engine.cancel(ids)
 
-    async def report(self) -> ReplicaReport:
-        """What this engine says of itself."""
+    async def report(self, *, replica: str = "") -> ReplicaReport:
+        """What this engine says of itself; `replica` is the router's hint, here and below."""
         return self._engine.report()
 
     async def holdings(self, desired: Desired) -> Holding:
@@ -71,29 +73,36 @@ class EngineReplica:
             warm=self._engine.warm,
             lines=tuple((line.tenant, line.cost) for line in lines),
             free_rows=max(0, self._engine.max_queued - report.queued),
+            bad=report.bad,
         )
 
-    async def preload(self, ref: AdapterRef, pinned: bool) -> tuple[str, str]:
+    async def preload(self, ref: AdapterRef, pinned: bool, *, replica: str = "") -> tuple[str, str]:
         """Load a version, and pin it where that is asked; the engine's id and the tier, or the error."""
         try:
             return self._replica, await asyncio.to_thread(self._engine.pin if pinned else self._engine.preload, ref)
         except ServiceError as error:
             return self._replica, f"error: {error.detail}"
 
-    async def room(self, refs: Sequence[AdapterRef]) -> tuple[str, int, int]:
+    async def room(self, refs: Sequence[AdapterRef], *, replica: str = "") -> tuple[str, int, int]:
         """The engine's id, the bytes that pinning these needs here, and the bytes that may still be pinned.
 
         Raises `ServiceError` where one of them can not be loaded: this engine then has no numbers to give.
         """
         return self._replica, *await asyncio.to_thread(self._engine.room, refs)
 
-    async def unload(self, ref: AdapterRef) -> tuple[str, str]:
+    async def unload(self, ref: AdapterRef, *, replica: str = "") -> tuple[str, str]:
         """Evict and unpin a version; the engine's id and the outcome."""
         return self._replica, await asyncio.to_thread(self._engine.unload, ref)
 
     async def drain(self, timeout_s: float) -> tuple[str, bool]:
-        """Take no new tickets and finish those that are here; the engine's id, and whether all were answered in time."""
-        return self._replica, await asyncio.to_thread(self._engine.drain, timeout_s)
+        """Take no new tickets and finish those that are here; the engine's id, and whether all were answered in time.
+
+        What was not is refused, as by any replica on its way out: nothing is on board when the process ends.
+        """
+        done = await asyncio.to_thread(self._engine.drain, timeout_s)
+        if not done:
+            await asyncio.to_thread(self._engine.close)
+        return self._replica, done
 
     async def retire(self, refs: Sequence[AdapterRef]) -> None:
         """Have packages leave every tier, each once its last lease ends."""
@@ -106,5 +115,13 @@ class EngineReplica:
 
     async def check_health(self) -> None:
         """Asked by Ray Serve every two seconds; raising has this replica replaced."""
-        if not self._engine.report().ready:
-            raise RuntimeError("the forward thread has ended")
+        report = self._engine.report()
+        if not report.ready:
+            raise RuntimeError("; ".join(report.faults))
+
+
+def _engine() -> "type[Engine]":
+    """Imported late: the process that starts the service pickles the replica's class, and needs no torch for it."""
+    from serving.engine.engine import Engine  # noqa: PLC0415
+
+    return Engine

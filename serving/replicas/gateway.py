@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from serving.registry.suspicion import Suspicions
 from serving.replicas.accusing import Accusing
 from serving.replicas.draining import Draining
 from serving.replicas.surroundings import APPLICATION, GATEWAY, reported, settle
+from serving.request import Holding
 from serving.routing import EngineCalls, Fleet, GatewayCalls, RemoteChecker, gateway_handle
 from serving.tenancy.keys import Keyring
 from serving.tenancy.tenants import TenantStore
@@ -45,6 +47,8 @@ class Gateway:
         self._metrics = GatewayMetrics()
         self._directory: Directory | None = None  # these until the application is built
         self._dispatcher: Dispatcher | None = None
+        self._accusing: Accusing | None = None
+        self._fleet: Fleet | None = None
         self._door: Draining | None = None
         self._tracing = Tracing()
 
@@ -69,11 +73,11 @@ class Gateway:
             name=self._replica,
             max_flights=2 * settings.batch.max_queued * settings.engines,
         )
-        fleet = Fleet(
+        self._fleet = fleet = Fleet(
             self._engines,
             gateways,
             own=self._replica,
-            observe=dispatcher.observe,
+            observe=self._observe,
             desired=directory.desired,
             gone=self._metrics.replicas_lost.inc,
         )
@@ -88,7 +92,8 @@ class Gateway:
             nudge=fleet.nudge,
             limits=settings.limits,
         )
-        await asyncio.gather(directory.start(), keyring.start(), fleet.start())
+        self._accusing = accusing = Accusing(dispatcher, Suspicions(catalog, blobs, fleet.nudge).report)
+        await asyncio.gather(directory.start(), keyring.start(), fleet.start(), dispatcher.greet())
         return Services(
             profile=self._profile,
             limits=settings.limits,
@@ -98,13 +103,19 @@ class Gateway:
             keyring=keyring,
             tenants=TenantStore(database),
             trail=catalog,
-            submit=Accusing(dispatcher, Suspicions(catalog, blobs, fleet.nudge).report),
+            submit=accusing,
             fleet=fleet,
             metrics=self._metrics,
             replica=self._replica,
             tracing=self._tracing,
             watched=None if settings.watch is None else settings.data,
         )
+
+    def _observe(self, holdings: Mapping[str, Holding]) -> None:
+        """What all engines hold, and which bytes they found bad."""
+        if self._dispatcher is not None and self._accusing is not None:  # both are there before the fleet is watched
+            self._dispatcher.observe(holdings)
+            self._accusing.hear(holdings)
 
     async def refresh(self, revision: int) -> str:
         """Read the registry up to `revision` at least: what a nudge asks of every gateway."""
@@ -120,15 +131,20 @@ class Gateway:
         """Another gateway's claim to question its suspects; returns when it may: which of them are on board here."""
         return await self._dispatcher.consent(claim) if self._dispatcher is not None else frozenset()
 
-    async def hear(self, news: News) -> str:
-        """What another gateway found out about suspects."""
-        if self._dispatcher is not None:
-            self._dispatcher.hear(news)
-        return self._replica
+    async def hear(self, news: News) -> News:
+        """What another gateway found out about suspects; answers with what this one knows."""
+        return News(self._replica) if self._dispatcher is None else self._dispatcher.hear(news)
 
     async def drain(self, seconds: float) -> tuple[str, int]:
-        """Take no new requests and finish those that run; this gateway's id, and how many were left after `seconds`."""
+        """Take no new requests and finish those that run; this gateway's id, and how many were left after `seconds`.
+
+        What runs has the registry as it is now, and asks for more by itself; the engines are watched until it is done.
+        """
+        if self._directory is not None:
+            await self._directory.stop()
         left = await self._door.drain(seconds) if self._door is not None else 0
+        if self._fleet is not None:
+            await self._fleet.stop()
         await asyncio.to_thread(self._tracing.flush, FLUSH_S)
         return self._replica, left
 

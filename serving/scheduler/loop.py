@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from serving.errors import Conflict, DeadlineExceeded, NotReady, Overloaded, ServiceError
+from serving.errors import BROKEN, Conflict, DeadlineExceeded, NotReady, Overloaded, ServiceError
 from serving.metrics import EngineMetrics
 from serving.request import Refusal, TenantLine, Ticket
 from serving.scheduler.batcher import Budget
@@ -47,6 +47,7 @@ class Loop:
         self._budget = budget
         self._pace = pace
         self._metrics = metrics
+        metrics.cost_rate.set(pace.rate)
         self._replica = replica
         self._clock = clock
         self._prefetcher = Prefetcher(machine, LOOK_AHEAD_LOADS)
@@ -56,7 +57,8 @@ class Loop:
         self._dirty = False
         self._closing = False
         self._draining = False
-        self._running: frozenset[str] = frozenset()
+        self._running: dict[str, Picked] = {}  # by ticket: not answered yet, and in no queue
+        self._cancelled: set[str] = set()  # of those that run
         self._empty = threading.Event()  # nothing waits, nothing runs, everything is answered
         self._empty.set()
         self._thread: threading.Thread | None = None
@@ -73,8 +75,8 @@ class Loop:
 
     @property
     def draining(self) -> bool:
-        """Whether new tickets are refused, and those that are here finished."""
-        return self._draining
+        """Whether new tickets are refused: those that are here are finished first, or nothing runs any more."""
+        return self._draining or self._closing
 
     @property
     def rate(self) -> float:
@@ -102,7 +104,8 @@ class Loop:
         now = self._clock()
         answers: list[Answer] = []
         with self._guard:
-            self._empty.clear()
+            if not self._closing:
+                self._empty.clear()
             for ticket in tickets:
                 row = Waiting(ticket, ticket.refs, sink, now, now + ticket.deadline_ms / 1000)
                 try:
@@ -118,11 +121,12 @@ class Loop:
         self._send(answers)
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """Refuse tickets that still wait; a row that runs already is answered as usual."""
+        """Refuse tickets that wait; one that runs is answered as usual, or refused where it would have to wait again."""
+        tickets = tuple(ids)
         with self._guard:
-            rows = self._queue.remove(ids)
-        gone = DeadlineExceeded("the caller cancelled this row")
-        self._send([refused(row, gone, self._replica) for row in rows])
+            rows = self._queue.remove(tickets)
+            self._cancelled |= self._running.keys() & tickets
+        self._send([self._gone(row) for row in rows])
         self.poke()
 
     def poke(self) -> None:
@@ -135,21 +139,19 @@ class Loop:
         """One round: expire, take, prefetch, step, reply. False where there was nothing to do."""
         with self._guard:
             answers = self._expire()
-            for tenant, nbytes in self._prefetcher.arrived().items():
-                self._queue.charge(tenant, nbytes)
+            for tenant, moved in self._prefetcher.arrived().items():
+                self._queue.charge(tenant, moved)
             step = min(self._budget.tokens, self._pace.tokens)
             beside = min(self._budget.tokens, int(self._pace.tokens * BESIDE))
             rows = self._queue.take(replace(self._budget, tokens=step), self._machine.ready, beside)
-            self._running = frozenset(picked.waiting.ticket.id for picked in rows)
+            self._running = {picked.waiting.ticket.id: picked for picked in rows}
             self._gauge()
         self._send(answers)
         if rows:
             self._finish(self._stepper.run(rows, self._look_ahead))
         else:
             self._look_ahead()
-        with self._guard:
-            if not len(self._queue):
-                self._empty.set()
+        self._rest()
         return bool(answers or rows)
 
     def drain(self, timeout_s: float) -> bool:
@@ -177,13 +179,19 @@ class Loop:
     def _run(self) -> None:
         try:
             while True:
-                if self._closing:
+                if self._closing or self._stepper.broken:
                     return
                 if not self.turn():
                     self._sleep()
         finally:  # also when the thread dies of a bug: nobody may wait for an answer that can not come
             self._closing = True
+            self._give_back()
             self._refuse_all()
+
+    def _rest(self) -> None:
+        with self._guard:
+            if not len(self._queue) and not self._running:
+                self._empty.set()
 
     def _sleep(self) -> None:
         with self._guard:
@@ -227,27 +235,42 @@ class Loop:
         self._send(answers)
 
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
-        again = [outcome.picked for outcome in outcomes if outcome.answer is None]
+        again = {outcome.picked.waiting.ticket.id: outcome.picked for outcome in outcomes if outcome.answer is None}
         with self._guard:
-            self._running = frozenset()
-            self._queue.restore(again)
-            for outcome in outcomes:
-                if outcome.dropped:
-                    self._queue.refund(outcome.picked)
+            gone = [again.pop(ticket) for ticket in self._cancelled & again.keys()]
+            self._queue.restore(list(again.values()))
+            for picked in (*gone, *(outcome.picked for outcome in outcomes if outcome.dropped)):
+                self._queue.refund(picked)
+            self._running, self._cancelled = {}, set()
             self._gauge()
-        self._send([outcome.answer for outcome in outcomes if outcome.answer is not None])
+        answers = [outcome.answer for outcome in outcomes if outcome.answer is not None]
+        self._send([*answers, *(self._gone(picked.waiting) for picked in gone)])
+
+    def _give_back(self) -> None:
+        """The rows of a step that the thread did not survive go elsewhere, as those of any engine that died."""
+        with self._guard:
+            rows = [picked.waiting for ticket, picked in self._running.items() if ticket not in self._queue]
+            self._running = {}
+        broken = NotReady("the engine broke in the step of this row", code=BROKEN)
+        self._send([refused(row, broken, self._replica) for row in rows])
 
     def _refuse_all(self) -> None:
         with self._guard:
             rows = self._queue.clear()
         down = NotReady("this replica is shutting down", retry_after=1.0)
         self._send([refused(row, down, self._replica) for row in rows])
+        self._rest()
+
+    def _gone(self, row: Waiting) -> Answer:
+        return refused(row, DeadlineExceeded("the caller cancelled this row"), self._replica)
 
     def _send(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
-            if isinstance(answer.reply, Refusal):
-                self._metrics.refusals.labels(answer.reply.code).inc()
-        send(answers)
+        try:
+            for answer in answers:
+                if isinstance(answer.reply, Refusal):
+                    self._metrics.refusals.labels(answer.reply.code).inc()
+        finally:
+            send(answers)
 
     def _gauge(self) -> None:
         self._metrics.queued.set(len(self._queue))

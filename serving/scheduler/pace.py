@@ -10,12 +10,15 @@ _WEIGHT = 0.3  # of a new measurement
 
 
 class Pace:
-    """Cost units (layers x tokens) per second, and what fits in a step; `target_s` is its wanted length in seconds."""
+    """Cost units (layers x tokens) per second, and what fits in a step; `target_s` is its wanted length in seconds.
 
-    def __init__(self, layers: int, target_s: float) -> None:
+    `rate` is what is known before the first step: the first ones correct it as all others do.
+    """
+
+    def __init__(self, layers: int, target_s: float, rate: float = 0.0) -> None:
         self._layers = layers
         self._target = target_s
-        self.rate = 0.0  # cost per second; 0 while it is not known
+        self.rate = rate  # cost per second; 0 while it is not known
 
     @property
     def tokens(self) -> int:

@@ -51,9 +51,8 @@ class Prefetcher:
         for tenant, sets in missing.items():
             asked = self._asked.setdefault(tenant, set())
             for refs in sets:
-                if refs and refs not in asked and len(asked) >= max(1, self._ahead // len(missing)):
-                    break
-                self._start(refs, tenant)
+                if refs in asked or len(asked) < max(1, self._ahead // len(missing)):
+                    self._start(refs, tenant)  # also behind a set that finds no place: those that have one are kept
         for ref in tuple(self._moving)[: -16 * self._ahead]:
             del self._moving[ref]  # came and was evicted within one step, unseen: rare, and must not pile up
 
@@ -65,14 +64,14 @@ class Prefetcher:
         if refs and refs not in asked and len(asked) < places and self._store.ready(refs) is None:
             self._start(refs, tenant)
 
-    def arrived(self) -> dict[str, int]:
-        """Bytes that came in since the last call, by the tenant they were moved for; each arrival is told once."""
-        paid: dict[str, int] = {}
+    def arrived(self) -> dict[str, dict[AdapterRef, int]]:
+        """Adapters (bytes) that came in since the last call, by the tenant they were moved for; each is told once."""
+        came: dict[str, dict[AdapterRef, int]] = {}
         for ref, tenant in tuple(self._moving.items()):
             if self._store.ready((ref,)) is not None:
                 del self._moving[ref]
-                paid[tenant] = paid.get(tenant, 0) + self._store.moved(ref)
-        return paid
+                came.setdefault(tenant, {})[ref] = self._store.moved(ref)
+        return came
 
     def forget(self, refs: Iterable[AdapterRef]) -> None:
         """These failed, or nobody waits for them any more."""

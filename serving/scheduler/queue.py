@@ -15,6 +15,7 @@ from adapters.refs import AdapterRef
 from serving.errors import Conflict, Overloaded
 from serving.request import TenantLine
 from serving.scheduler.batcher import Batcher, Budget, Fit
+from serving.scheduler.debts import Debts
 from serving.scheduler.lines import Lines
 from serving.scheduler.waiting import Picked, Ready, Waiting
 
@@ -36,6 +37,7 @@ class FairQueue:
         self._clock = clock
         self._weights = dict(shares or {})
         self._lines = Lines(layers)
+        self._debts = Debts()  # of those who wait
         self._virtual: dict[str, float] = {}
         self._now = 0.0  # the counter at which the last row was picked; the furthest one once nothing waits
         self._furthest = 0.0  # of the tenants that were served
@@ -101,6 +103,7 @@ class FairQueue:
         """Give the cost of a picked row back that never ran."""
         tenant = picked.waiting.ticket.tenant
         self._virtual[tenant] = self._virtual.get(tenant, self._now) - picked.paid
+        self._owe(tenant, picked.loads)
 
     def remove(self, ids: Iterable[str]) -> list[Waiting]:
         """Take rows out by ticket id; ids that do not wait are passed over."""
@@ -132,6 +135,7 @@ class FairQueue:
         lines = {tenant: self._lines.line(tenant) for _, _, tenant in turns}
         heavy = {t for t in lines if self._lines.cost_of(t) > self._lines.layers * budget.tokens}
         guests, idle, short, now, fit = False, list[str](), set[str](), self._clock(), Fit.IN
+        loads: list[Mapping[AdapterRef, float]] = []  # of the rows of the batch: their adapters that are not paid yet
         while turns and not batch.full and fit is not Fit.FULL:
             virtual, age, tenant = heapq.heappop(turns)
             for row in lines[tenant]:
@@ -148,7 +152,8 @@ class FairQueue:
                 if fit is Fit.IN:
                     guests = guests or tenant not in heavy
                     self._now = max(self._now, virtual)
-                    heapq.heappush(turns, (virtual + self._price(row), age, tenant))
+                    loads.append(self._debts.settle(row))
+                    heapq.heappush(turns, (virtual + self._price(row, loads[-1]), age, tenant))
                 if fit is not Fit.SHORT:
                     break
                 short.add(tenant)
@@ -156,7 +161,7 @@ class FairQueue:
                     break
             else:
                 idle.append(tenant)
-        picked = [self._pick(row, now) for row in batch.rows]
+        picked = [self._pick(row, now, moved) for row, moved in zip(batch.rows, loads, strict=True)]
         for tenant in set(idle) - short:
             self._lift(tenant)
         return picked
@@ -173,10 +178,11 @@ class FairQueue:
                 heapq.heappush(turns, (virtual + self._price(row), age, tenant))
         return rows
 
-    def charge(self, tenant: str, nbytes: int) -> None:
-        """Make a tenant pay for bytes of adapters that were moved for it."""
-        self._lift(tenant)
-        self._virtual[tenant] += nbytes / BYTES_PER_COST / self._weight(tenant)
+    def charge(self, tenant: str, moved: Mapping[AdapterRef, int]) -> None:
+        """Make a tenant pay for adapters (bytes) that were moved for it: with the row that uses them, if one waits."""
+        if not self._lines.rows(tenant):
+            self._lift(tenant)
+        self._owe(tenant, {ref: nbytes / BYTES_PER_COST for ref, nbytes in moved.items()})
 
     def told(self, limit: int) -> tuple[TenantLine, ...]:
         """What waits by tenant, the costliest lines first, at most `limit` of them."""
@@ -188,6 +194,7 @@ class FairQueue:
         """Every breach of the books; empty when sound."""
         breaches = {
             "a tenant waits without a counter": not set(self._lines.tenants) <= set(self._virtual),
+            "a tenant owes and does not wait": not self._debts.tenants <= set(self._lines.tenants),
             "a row that left is still counted as missing": not all(ticket in self._lines for ticket in self._missed),
             "a row that left is still counted as passed over": not all(t in self._lines for t in self._passed),
         }
@@ -202,8 +209,14 @@ class FairQueue:
     def _weight(self, tenant: str) -> float:
         return self._weights.get(tenant, 1.0)
 
-    def _price(self, row: Waiting) -> float:
-        return self._lines.price(row) / self._weight(row.ticket.tenant)
+    def _price(self, row: Waiting, loads: Mapping[AdapterRef, float] | None = None) -> float:
+        return (self._lines.price(row) + sum((loads or {}).values())) / self._weight(row.ticket.tenant)
+
+    def _owe(self, tenant: str, loads: Mapping[AdapterRef, float]) -> None:
+        cost = self._debts.owe(tenant, loads)
+        if not self._lines.rows(tenant):
+            cost += self._debts.close(tenant)
+        self._virtual[tenant] += cost / self._weight(tenant)
 
     def _lift(self, tenant: str) -> None:
         """A tenant that had nothing to run starts at the clock, or where it was if it is ahead of that."""
@@ -214,18 +227,20 @@ class FairQueue:
         self._passed[row.ticket.id] = self._passed.get(row.ticket.id, 0) + 1
         return self._passed[row.ticket.id] > PASSES
 
-    def _pick(self, row: Waiting, now: float) -> Picked:
+    def _pick(self, row: Waiting, now: float, loads: Mapping[AdapterRef, float]) -> Picked:
         missed = self._missed.get(row.ticket.id, now)
-        paid = self._price(row)
+        paid = self._price(row, loads)
         self._virtual[row.ticket.tenant] += paid
         self._furthest = max(self._furthest, self._virtual[row.ticket.tenant])
         self._remove(row.ticket.id)
-        return Picked(row, missed - row.arrived, now - missed, paid)
+        return Picked(row, missed - row.arrived, now - missed, paid, loads)
 
     def _remove(self, ticket: str) -> Waiting:
         self._missed.pop(ticket, None)
         self._passed.pop(ticket, None)
         row = self._lines.remove(ticket)
+        if not self._lines.rows(row.ticket.tenant):
+            self._owe(row.ticket.tenant, {})
         if not len(self):
             self._now = max(self._now, self._furthest)
         if len(self._virtual) > 2 * len(self._lines) + 64:  # a counter behind the clock says nothing any more

@@ -1,15 +1,20 @@
 """One batch through the machine: late rows are dropped before it, and a batch that raises is run again in halves.
 
 A step refuses the rows that can not run and answers the others. One that raises all the same is halved until the row at
-fault fails alone. Whatever happens, every row of the batch has one outcome: an answer, or None to wait again.
+fault fails alone. Where the machine can compute nothing at all after it, nobody can tell which row it was: all of them
+are given back as those of an engine that died. Whatever happens, every row of the batch has one outcome: an answer, or
+None to wait again.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from adapters.errors import AdapterError
 from adapters.refs import AdapterRef
-from serving.errors import DeadlineExceeded, ServiceError
+from serving.errors import BROKEN, DeadlineExceeded, ServiceError
+from serving.logs import log
 from serving.request import Refusal, Reply, Result
 from serving.scheduler.complaints import Complaints
 from serving.scheduler.prefetch import Store
@@ -43,6 +48,10 @@ class Machine(Store, Protocol):
         """
         ...
 
+    def sound(self) -> bool:
+        """Whether it can still compute; asked after a step that raised, for an accelerator's errors may be there to stay."""
+        ...
+
 
 class Stepper:
     """Runs batches; on the forward thread only."""
@@ -53,6 +62,12 @@ class Stepper:
         self._replica = replica
         self._measure = measure
         self._complaints = Complaints(clock)
+        self._broken = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether the machine can compute nothing more: no batch may follow."""
+        return self._broken
 
     def run(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> list[Outcome]:
         """The outcome of every row, those that were dropped first."""
@@ -61,10 +76,14 @@ class Stepper:
         rows = [picked for picked in rows if not _is_late(picked, began)]
         if not rows:
             return dropped
+        if self._broken:  # by the other half of this batch
+            return dropped + self._given_back(rows)
         try:
             replies = self._machine.step(rows, meanwhile)
             assert len(replies) == len(rows), "a step must answer every row"
         except Exception as error:  # a row's weights, or a bug: either way the other rows must be answered
+            if self._breaks(error):
+                return dropped + self._given_back(rows)
             if len(rows) == 1:
                 return [*dropped, Outcome(rows[0], failed(rows[0].waiting, error, self._replica))]
             self._complaints.step_failed(error, len(rows))
@@ -77,6 +96,21 @@ class Stepper:
         return dropped + [
             Outcome(picked, None if reply is None else Answer(picked.waiting, reply))
             for picked, reply in zip(rows, replies, strict=True)
+        ]
+
+    def _breaks(self, error: Exception) -> bool:
+        """Whether the machine is lost with the step that raised this, in an `except` clause."""
+        if isinstance(error, ServiceError | AdapterError) or self._machine.sound():
+            return False
+        self._broken = True
+        log("scheduler", "the engine can compute nothing more, and ends", level=logging.ERROR, error=True)
+        return True
+
+    def _given_back(self, rows: Sequence[Picked]) -> list[Outcome]:
+        detail = "the engine broke in the step of this row"
+        return [
+            Outcome(picked, Answer(picked.waiting, Refusal(picked.waiting.ticket.id, BROKEN, detail, self._replica)))
+            for picked in rows
         ]
 
     def _late(self, picked: Picked) -> Answer:

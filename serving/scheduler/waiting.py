@@ -1,7 +1,7 @@
 """A ticket on its way through the scheduler: as it waits, and as it was picked for a batch."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapters.refs import AdapterRef
 from serving.request import Reply, Ticket
@@ -33,10 +33,12 @@ class Waiting:
 class Picked:
     """A row of the next batch; what it waited (seconds) for its turn, and from the first miss of its adapters on.
 
-    `paid` is the virtual time that its tenant was charged, to be given back where the row does not run.
+    `paid` is the virtual time that its tenant was charged, to be given back where the row does not run; `loads` is what
+    of that was for adapters (layers x tokens), which is owed again then.
     """
 
     waiting: Waiting
     queue_s: float
     load_s: float
     paid: float = 0.0
+    loads: Mapping[AdapterRef, float] = field(default_factory=dict)

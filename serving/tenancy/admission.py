@@ -23,6 +23,7 @@ SAFETY = 0.8  # of the time that is left may be predicted as wait: what comes in
 RETRY_S = (0.25, 10.0)
 CHARACTERS_PER_TOKEN = 4.0  # until requests have shown another figure
 LEARNING = 0.05  # weight of the latest of them
+METERS = 1000  # of tenants without a request that are kept at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Admission:
         self._jitter = jitter
         self._forecast = Forecast(holdings, self._live, lambda tenant: quota(tenant).weight)
         self._meters: dict[str, Meter] = {}
+        self._most_meters = METERS  # until those of tenants that ask for nothing any more are forgotten
         self._cost_per_character = scale.layers / CHARACTERS_PER_TOKEN
 
     def enter(self, tenant: str, size: Size, left_s: float) -> Grant:
@@ -126,6 +128,9 @@ class Admission:
     def _meter(self, tenant: str, now: float) -> Meter:
         meter = self._meters.get(tenant)
         if meter is None:
+            if len(self._meters) >= self._most_meters:
+                self._meters = {other: held for other, held in self._meters.items() if not held.fresh(now)}
+                self._most_meters = 2 * len(self._meters) + METERS
             meter = self._meters[tenant] = Meter(float(self._scale.layers * self._scale.max_tokens))
         meter.follow(self._quota(tenant), self._live(), now)
         return meter

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from serving.errors import DeadlineExceeded, NotReady, Overloaded
+from serving.errors import DeadlineExceeded, NotReady, Overloaded, ServiceError
 from serving.request import Refusal, Reply, Result
 from serving.tenancy.forecast import Forecast, Outlook, Work
 from serving.tenancy.meters import Meter
@@ -64,13 +64,17 @@ class Grant:
         self._forecast.remove(self._tenant, self._expected)
 
     def pay(self, work: Work, left_s: float) -> None:
-        """Pay the exact cost; the rows are sent next. Raises as `Admission.enter` does."""
+        """Pay the exact cost; the rows are sent next. Raises as `Admission.enter` does, and like it spends nothing then."""
         now = self._clock()
         self._meter.refund(self._paid, now)
         self._paid = 0.0
         self._expect(NOTHING)
-        self._meter.check_cost(work.cost, now)
-        self._outlook = self._house.expect(self._tenant, work, left_s)
+        try:
+            self._meter.check_cost(work.cost, now)
+            self._outlook = self._house.expect(self._tenant, work, left_s)
+        except ServiceError:
+            self._meter.refund(0.0, now, requests=1.0)
+            raise
         self._meter.spend(work.cost, now)
         self._paid = work.cost
         self._expect(work)

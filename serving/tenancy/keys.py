@@ -1,7 +1,9 @@
 """Keys, callers and scopes: who asks, and what the key may do.
 
 A key is `ck_<id>_<secret>`. All keys are held in memory (hashes only) and followed by deltas, so that a request makes
-no SQL call of its own, a flood of wrong keys makes few, and a revocation is seen within a second.
+no SQL call of its own, a flood of wrong keys makes few, and a revocation is seen within a second. Where SQL does not
+answer, one look has to wait for that: from then on known keys are good at once, and SQL is asked in the background
+until it answers.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
 from adapters.errors import InvalidName
@@ -23,13 +26,13 @@ from serving.registry.database import Database
 from serving.tenancy.store import KeyStore, StoredKey
 
 # admin: tenants, quotas, everybody's keys and audit; it reads no tenant's packages
-SCOPES = frozenset({"predict", "publish", "operate", "admin"})
+SCOPES = frozenset({"predict", "publish", "operate", "admin", "metrics"})
 DEFAULT_TENANT = "default"
 
 _TOKEN = re.compile(r"ck_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _FRESH_S = 0.5  # how long what is held is taken for the present
 _UNKNOWN_S = 0.05  # the same for a key that is not held: a key made elsewhere works soon, a flood costs 20 reads/s
-_PATIENCE_S = 0.25  # how long a request with a known key waits for SQL that does not answer
+_PATIENCE_S = 0.25  # how long requests wait for a reading, from its begin; then SQL does not answer
 _STALE_S = 600.0  # how long known keys are good while SQL is away
 _MAX_LABEL = 200
 _MAX_GRACE_S = 90 * 86_400.0
@@ -92,6 +95,7 @@ class Keyring:
         self._as_of = float("-inf")  # when what is held was read
         self._asked = float("-inf")  # when SQL was last asked, answered or not
         self._reading: asyncio.Task[None] | None = None
+        self._calling: asyncio.Task[None] | None = None  # asks SQL, which does not answer, until it does
 
     async def start(self) -> None:
         """Read the keys ahead of the first request, where SQL answers."""
@@ -116,7 +120,7 @@ class Keyring:
         if match[1] not in self._held:
             await self._follow(_UNKNOWN_S)
         key = self._held.get(match[1])
-        if key is None and self._as_of < self._asked:
+        if key is None and (self._calling is not None or self._as_of < self._asked):
             raise _unreadable()  # it may be a new key: nobody can tell now
         # An unknown id costs the same work as a wrong secret.
         good = hmac.compare_digest(_hash(match[2]), key.secret_sha256 if key else _hash(""))
@@ -135,12 +139,15 @@ class Keyring:
         await self._reread()
         return made
 
-    async def rotate(self, tenant: str, key_id: str, grace_s: float, *, by: str = "api") -> NewKey:
+    async def rotate(
+        self, tenant: str, key_id: str, grace_s: float, *, by: str = "api", within: frozenset[str] | None = None
+    ) -> NewKey:
         """Make a key with the scopes and label of another one, which ends after `grace_s` seconds.
 
-        Raises `NotFound`, `Unprocessable`, and `Conflict` for a key that is not good or was rotated before.
+        Raises `NotFound`, `Unprocessable`, `Forbidden` for a key that may do more than `within` (None: whatever it
+        may), and `Conflict` for one that is not good or was rotated before.
         """
-        made = await asyncio.to_thread(rotate_key, self._store, tenant, key_id, grace_s, by=by)
+        made = await asyncio.to_thread(rotate_key, self._store, tenant, key_id, grace_s, by=by, within=within)
         await self._reread()
         return made
 
@@ -148,9 +155,9 @@ class Keyring:
         """The tenant's keys, oldest first, without secrets."""
         return [record_of(key) for key in await asyncio.to_thread(self._store.of, tenant)]
 
-    async def revoke(self, tenant: str, key_id: str, *, by: str = "api") -> None:
-        """Revoke a key; raises `NotFound`. Every gateway refuses it within a second."""
-        await asyncio.to_thread(self._store.revoke, tenant, key_id, by)
+    async def revoke(self, tenant: str, key_id: str, *, by: str = "api", within: frozenset[str] | None = None) -> None:
+        """Revoke a key; raises as `rotate` does. Every gateway refuses it within a second."""
+        await asyncio.to_thread(self._store.revoke, tenant, key_id, by, within)
         await self._reread()
 
     async def _follow(self, max_age_s: float) -> None:
@@ -158,12 +165,20 @@ class Keyring:
         now = self._clock()
         if now - self._as_of <= max_age_s:
             return
-        if self._reading is None and now - self._asked > max_age_s:
-            self._begin_read()
-        if self._reading is not None:
-            await asyncio.wait({self._reading}, timeout=_PATIENCE_S if self._revision >= 0 else None)
+        if self._calling is None:  # else nobody waits for SQL
+            if self._reading is None and now - self._asked > max_age_s:
+                self._begin_read()
+            await self._wait()
         if self._clock() - self._as_of > _STALE_S:
             raise _unreadable()
+
+    async def _wait(self) -> None:
+        """Until the reading that runs, if one does, has ended or has taken too long."""
+        if self._reading is not None:
+            left = max(0.0, _PATIENCE_S - (self._clock() - self._asked)) if self._revision >= 0 else None
+            done, _ = await asyncio.wait({self._reading}, timeout=left)
+            if not done:
+                self._unanswered("it takes too long")
 
     async def _reread(self) -> None:
         """Read what was just written: a read that began before may have missed it."""
@@ -173,19 +188,36 @@ class Keyring:
 
     def _begin_read(self) -> asyncio.Task[None]:
         self._asked = self._clock()
-        self._reading = asyncio.create_task(self._read(self._asked))
+        self._reading = asyncio.create_task(self._read(self._asked), context=Context())  # it is no one request's
         return self._reading
 
     async def _read(self, began: float) -> None:
         try:
             revision, changed = await asyncio.to_thread(self._store.since, self._revision)
         except NotReady as error:
-            log("tenancy", error.detail, level=logging.WARNING, serving_revision=self._revision)
+            self._unanswered(error.detail)
         else:
             self._held.update((key.key_id, key) for key in changed)
             self._revision, self._as_of = revision, began
         finally:
             self._reading = None
+
+    def _unanswered(self, why: str) -> None:
+        """SQL does not answer: no request waits for it from here on, and it is asked until it does."""
+        if self._calling is None:
+            log("tenancy", f"the keys can not be read: {why}", level=logging.WARNING, serving_revision=self._revision)
+            self._calling = asyncio.create_task(self._call(), context=Context())
+
+    async def _call(self) -> None:
+        """Ask until the keys are fresh: whoever comes after that is answered by what SQL says."""
+        try:
+            while self._clock() - self._as_of > _FRESH_S:
+                if self._reading is None:
+                    await asyncio.sleep(_FRESH_S)
+                await asyncio.wait({self._reading or self._begin_read()})
+        finally:
+            self._calling = None
+        log("tenancy", "the keys are read again", serving_revision=self._revision)
 
 
 def create_key(
@@ -204,13 +236,15 @@ def create_key(
     return NewKey(record_of(stored), f"ck_{key_id}_{secret}")
 
 
-def rotate_key(store: KeyStore, tenant: str, key_id: str, grace_s: float, *, by: str) -> NewKey:
+def rotate_key(
+    store: KeyStore, tenant: str, key_id: str, grace_s: float, *, by: str, within: frozenset[str] | None = None
+) -> NewKey:
     """Put a new key in another one's place; see `Keyring.rotate`."""
     if not 0.0 <= grace_s <= _MAX_GRACE_S:
         raise Unprocessable(f"the grace is 0 to {_MAX_GRACE_S:.0f} seconds", code="invalid_grace", pointer="/grace_s")
     new_id, secret = _drawn()
     hashed = _hash(secret)
-    stored = store.rotate(tenant, key_id, new_id=new_id, secret_sha256=hashed, grace_s=grace_s, by=by)
+    stored = store.rotate(tenant, key_id, new_id=new_id, secret_sha256=hashed, grace_s=grace_s, by=by, within=within)
     return NewKey(record_of(stored), f"ck_{new_id}_{secret}")
 
 

@@ -57,6 +57,10 @@ class Meter:
         quota = self._quota
         return any(limit is not None for limit in (quota.requests_per_s, quota.cost_per_s, quota.concurrency))
 
+    def fresh(self, now: float) -> bool:
+        """Whether a new meter of this quota would say the same: nothing runs, and nothing that was spent is missing."""
+        return not self.running and all(b is None or b.full_in(now) <= 0 for b in (self._requests, self._cost))
+
     def check_enter(self, least: float, likely: float, now: float) -> None:
         """Raise `Overloaded` where another request has to wait, `Unprocessable` where it may never run.
 
@@ -104,8 +108,10 @@ class Meter:
         if self._cost is not None:
             self._cost.take(cost, now)
 
-    def refund(self, cost: float, now: float) -> None:
-        """Give back cost that was not used."""
+    def refund(self, cost: float, now: float, *, requests: float = 0.0) -> None:
+        """Give back what was spent and not used."""
+        if self._requests is not None:
+            self._requests.refund(requests, now)
         if self._cost is not None:
             self._cost.refund(cost, now)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, Update, insert, select, update
 
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict, Forbidden, NotFound
 from serving.registry.change import Change
 from serving.registry.database import Database
 from serving.registry.lookup import read_revision
@@ -79,15 +79,24 @@ class KeyStore:
             return _in_order(connection.execute(select(KEYS).where(KEYS.c.tenant == tenant)).all())
 
     def rotate(
-        self, tenant: str, key_id: str, *, new_id: str, secret_sha256: str, grace_s: float, by: str
+        self,
+        tenant: str,
+        key_id: str,
+        *,
+        new_id: str,
+        secret_sha256: str,
+        grace_s: float,
+        by: str,
+        within: frozenset[str] | None = None,
     ) -> StoredKey:
         """Store a key that takes another one's place, which ends after `grace_s` seconds; both or nothing.
 
-        It has the same scopes, label and length of life. Raises `NotFound`, and `Conflict` for a key that is not good
-        any more or that was rotated before.
+        It has the same scopes, label and length of life. `within` are the scopes of whoever asks, None for one who may
+        do all. Raises `NotFound`, `Forbidden` for a key that may do more than these, and `Conflict` for a key that is
+        not good any more or that was rotated before.
         """
         with self._change(by) as change:
-            old = self._mine(change, tenant, key_id)
+            old = self._mine(change, tenant, key_id, within)
             if not old.live(change.at):
                 raise Conflict(f"the key {key_id!r} was revoked or has expired: make a new one", code="key_not_live")
             heirs = [key for key in _held(change, tenant) if key.rotated_from == key_id]
@@ -110,21 +119,29 @@ class KeyStore:
             change.note((tenant, "key", key_id), "rotate_key", subject=key_id, **told_of)
         return new
 
-    def revoke(self, tenant: str, key_id: str, by: str) -> None:
-        """Revoke a key of the tenant; another tenant's is as absent as an unknown one. Twice is once."""
+    def revoke(self, tenant: str, key_id: str, by: str, within: frozenset[str] | None = None) -> None:
+        """Revoke a key of the tenant; another tenant's is as absent as an unknown one. Twice is once.
+
+        Raises `NotFound`, and `Forbidden` for a key that may do more than `within`, the scopes of whoever asks (None for
+        one who may do all).
+        """
         with self._change(by) as change:
-            key = self._mine(change, tenant, key_id)
+            key = self._mine(change, tenant, key_id, within)
             if not key.revoked:
                 change.execute(_of(key).values(revoked=True, revision=change.revision))
                 told: dict[str, Any] = {"before": {"revoked": False}, "after": {"revoked": True}}
                 change.note((tenant, "key", key_id), "revoke_key", subject=key_id, **told)
 
-    def _mine(self, change: Change, tenant: str, key_id: str) -> StoredKey:
+    def _mine(self, change: Change, tenant: str, key_id: str, within: frozenset[str] | None) -> StoredKey:
         query = select(KEYS).where(KEYS.c.tenant == tenant, KEYS.c.key_id == key_id)
         row = change.execute(query).one_or_none()
         if row is None:
             raise NotFound(f"no key {key_id!r}", code="key_not_found")
-        return _stored(row)
+        key = _stored(row)
+        if beyond := key.scopes - (key.scopes if within is None else within):
+            told = f"the key {key_id!r} may do more than the one that asks: {', '.join(sorted(beyond))}"
+            raise Forbidden(f"{told}; ask with a key that may do so too, or with the scope admin")
+        return key
 
     def _insert(self, change: Change, key: StoredKey) -> None:
         live = [

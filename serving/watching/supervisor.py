@@ -51,7 +51,12 @@ class Watcher:
             self._close()
         self._started = self._clock()
         process = subprocess.Popen(  # noqa: S603 - our own module, settings as data
-            self._command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self._command,
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a signal to the service's group is the service's: `stop` lets a publish end
         )
         assert process.stdin is not None
         self._process = process

@@ -50,6 +50,7 @@ def exposed() -> Mapping[str, set[str]]:
     """Every series name of `GET /metrics`, with the names of its labels; each metric has been used once."""
     gateway, engine = GatewayMetrics(), EngineMetrics(counts)
     gateway.see(seen)
+    gateway.watch(lambda: {"published": 1})
     gateway.answered("POST", "/v1/predict", 200, 0.01, "acme")
     gateway.refused("rate_limited", "acme")
     gateway.sent("acme", 1, 1)

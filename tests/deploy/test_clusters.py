@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray.serve._private import constants
 from ray.serve.schema import ServeDeploySchema
 
 from serving import cluster
 from serving.api.auth import OPEN_PATHS
 from serving.config import ServiceSettings
-from serving.premises import environment
+from serving.premises import everywhere
 from tests.deploy.test_containers import words_of
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -37,6 +38,10 @@ def test_the_configuration_is_one_of_ray_serve():
     assert read.logging_config.enable_access_log is False
 
 
+def test_nothing_is_set_that_kuberay_does_not_read_any_more():
+    assert not {"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & SERVICE["spec"].keys()
+
+
 def test_kubernetes_deploys_the_same_as_serve_deploy():
     assert yaml.safe_load(SERVICE["spec"]["serveConfigV2"]) == CONFIG
 
@@ -60,20 +65,15 @@ def test_the_application_is_called_as_the_code_calls_it():
 
 
 @pytest.mark.parametrize("container", containers(), ids=lambda container: str(len(container)))
-def test_every_node_has_the_environment_that_a_service_of_one_node_gives_itself(container, tmp_path):
-    class Premises:
-        run = tmp_path
+def test_every_node_has_the_part_of_the_environment_that_it_can_have_and_no_more(container, tmp_path):
+    threads = int(container["resources"]["requests"]["cpu"]) // 2  # two engines on a node
+    assert variables(container) == everywhere(ServiceSettings(backbone=tmp_path, data=tmp_path), threads)
 
-    settings = ServiceSettings(backbone=tmp_path, data=tmp_path)
-    own = environment(settings, Premises(), haproxy=tmp_path / "haproxy", threads=4)
-    given = variables(container)
-    assert given.items() <= own.items()
-    needed = {
-        "RAY_SERVE_ENABLE_HA_PROXY",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED",
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH",
-    }
-    assert needed <= given.keys()
+
+def test_the_readme_names_every_port_that_only_the_policy_closes():
+    ports = {str(constants.RAY_SERVE_HAPROXY_STATS_PORT), str(constants.RAY_SERVE_HAPROXY_METRICS_PORT)}
+    ports |= {str(constants.RAY_SERVE_FALLBACK_PROXY_HTTP_PORT), str(constants.RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT)}
+    assert ports <= set(re.findall(r"\d{4,5}", (DEPLOY / "README.md").read_text()))
 
 
 def test_ray_asks_everybody_for_a_token():
@@ -152,7 +152,7 @@ def test_the_policy_holds_for_every_pod_and_lets_strangers_in_at_one_port_alone(
     assert all("ports" in rule for rule in (clients, operator))
     assert operator["from"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "kuberay-operator"}
     reached = {entry["port"] for rule in spec["egress"] for entry in rule.get("ports", ())}
-    assert reached == {53, 5432, 443}
+    assert reached == {53, 5432, 443, 4318}
 
 
 def test_a_pod_is_given_longer_to_end_than_the_service_drains():

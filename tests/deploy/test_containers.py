@@ -239,10 +239,11 @@ def test_prometheus_scrapes_the_service_with_the_key_that_it_is_given():
 def test_what_the_readme_says_to_type_exists():
     known = typer.main.get_command(app).commands
     lines = re.findall(
-        r"^ {4}(?:docker compose .*?chorus |kubectl .*? -- )?chorus (.*)$",
+        r"^ {4}(?:docker compose .*? |kubectl .*? -- )?chorus (.*)$",
         (DEPLOY / "README.md").read_text(),
         re.MULTILINE,
     )
+    assert any(line.startswith("key create") for line in lines)
     for line in lines:
         group, found = shlex.split(line, comments=True), known
         command = None

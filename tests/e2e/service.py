@@ -1,5 +1,6 @@
 """A real service in processes of its own, started as an operator starts it, and what the kernel says of it."""
 
+import ctypes
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from tests.serving.samples import tokenizer_json
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 300.0  # a loaded machine may take long; a test never waits for less than the event itself
 TCP_LISTEN = "0A"
+PR_SET_PDEATHSIG = 1
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def make_backbone(folder: Path, seed: int = 7) -> Path:
@@ -80,7 +84,15 @@ class Service:
         self.data.mkdir(exist_ok=True)
         with (self.data / "service.log").open("a") as log:
             words, environ = [str(word) for word in command], {**os.environ, "PYTHONPATH": str(self.root)}
-            self.process = subprocess.Popen(words, cwd=self.root, env=environ, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                words,
+                cwd=self.root,
+                env=environ,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+                preexec_fn=_stopped_with_us,  # noqa: PLW1509 - one call of the kernel, no lock
+            )
         deadline = time.monotonic() + START_S
         while not self._ready():
             told = (self.data / "service.log").read_text()
@@ -89,9 +101,10 @@ class Service:
             time.sleep(0.1)
 
     def stop(self) -> int:
-        """SIGTERM, as a supervisor does it; the exit code."""
+        """SIGTERM as `timeout` sends it, to the process and then to its whole group; the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
+        os.killpg(self.process.pid, signal.SIGTERM)
         return self.process.wait(60)
 
     def kill(self) -> None:
@@ -107,6 +120,22 @@ class Service:
         mark = f"{MARK}={run_folder(self.data)}".encode()
         found = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
         return sorted(pid for pid in found if _belongs(pid, mark, title))
+
+    def places(self) -> set[Path]:
+        """Files outside of the data folder that processes of this run have open for writing, or listen on."""
+        pids = [*self.pids(), self.process.pid]
+        found = {place for pid in pids for place in _written(pid)} | _unix_sockets(pids)
+        return {place for place in found if not place.is_relative_to(self.data)}
+
+    def logged(self) -> dict[Path, int]:
+        """How long each log is now."""
+        files = [self.data / "service.log", *(self.data / "logs").glob("*.log")]
+        return {path: path.stat().st_size for path in files}
+
+    def complaints(self, since: dict[Path, int]) -> list[str]:
+        """What the logs tell since then of errors, and whatever is no line of ours: a traceback, say."""
+        lines = [line for path in self.logged() for line in path.read_bytes()[since.get(path, 0) :].splitlines()]
+        return [line.decode() for line in lines if line and not _calm(line)]
 
     def replicas(self) -> list[str]:
         """Ids of the engines that answer."""
@@ -151,16 +180,52 @@ def _belongs(pid: int, mark: bytes, title: str) -> bool:
         return False
 
 
+def _calm(line: bytes) -> bool:
+    return line.startswith(b"{") and json.loads(line)["level"] in ("info", "warning") and b"traceback" not in line
+
+
+def _stopped_with_us() -> None:
+    """A group of its own outlives a test run that is killed; the service stops cleanly then."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _written(pid: int) -> set[Path]:
+    """Regular files that the process maps to write or has open to write."""
+    found = set()
+    with suppress(OSError):  # it ended meanwhile
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[1][1] == "w" and fields[1][3] == "s" and fields[5].startswith("/"):
+                found.add(Path(fields[5]))
+    for number, place in _descriptors(pid).items():
+        with suppress(OSError):  # closed meanwhile
+            flags = Path(f"/proc/{pid}/fdinfo/{number}").read_text().split("flags:")[1].split()[0]
+            outside = place.is_absolute() and place.parts[1] not in ("dev", "proc")
+            if int(flags, 8) & (os.O_WRONLY | os.O_RDWR) and (outside or place.parent == SHARED_MEMORY):
+                found.add(place)
+    return found
+
+
+def _unix_sockets(pids: list[int]) -> set[Path]:
+    """Places of the Unix sockets that these processes hold."""
+    inodes = {inode for pid in pids for inode in _sockets(pid)}
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return {Path(line[7]) for line in lines if len(line) == 8 and line[6] in inodes and line[7].startswith("/")}
+
+
 def _sockets(pid: int) -> set[str]:
-    held = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = str(descriptor.readlink())
-        except OSError:  # closed meanwhile
-            continue
-        if target.startswith("socket:["):
-            held.add(target[8:-1])
-    return held
+    targets = map(str, _descriptors(pid).values())
+    return {target[8:-1] for target in targets if target.startswith("socket:[")}
+
+
+def _descriptors(pid: int) -> dict[str, Path]:
+    """What each open descriptor of the process leads to."""
+    found = {}
+    with suppress(OSError):  # it ended meanwhile
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                found[descriptor.name] = descriptor.readlink()
+    return found
 
 
 def _address(text: str) -> str:

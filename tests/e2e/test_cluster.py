@@ -7,15 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from adapters.architectures.profile import read_profile
 from loadtests.synthetic import make_adapters
-from serving.premises import run_folder
+from serving.premises import refuse_taken, run_folder
 from tests.e2e.kills import kill_engines
 from tests.e2e.service import ROOT, START_S, Service, free_port, listeners, make_backbone, maps_torch
 
@@ -26,7 +28,17 @@ NATIVE = {"content-type": "application/octet-stream"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def temporary(tmp_path_factory):
+    """A folder for what the service calls temporary, with a short name: Unix sockets are in it."""
+    tmp_path_factory.getbasetemp()  # pytest's own is made at its first use, and not in here
+    with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", place)
+        patch.setattr("tempfile.tempdir", place)
+        yield Path(place)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, temporary):
     folder = tmp_path_factory.mktemp("cluster")
     backbone, data = make_backbone(folder / "tiny-bert"), folder / "data"
     running = Service(backbone, data, engines=2, gateways=2, port=free_port(), host="127.0.0.2")
@@ -95,6 +107,12 @@ def test_only_engines_hold_torch(service):
     assert not any(maps_torch(pid) for pid in (service.process.pid, *service.pids("Checker")))
 
 
+def test_replicas_give_way_to_nobody(service):
+    """Ray would run them at its own low priority, behind whatever else the machine has to do."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in service.pids("ServeReplica")} == {own}
+
+
 def test_metrics_of_all_processes_are_one_page(service, adapters):
     with service.client() as client:
         page = client.get("/metrics").text
@@ -159,6 +177,7 @@ def test_without_a_gateway_requests_wait_or_are_refused_in_json(service):
                     continue
                 kind = answer.headers["content-type"]
                 assert answer.status_code == 200 or kind == "application/problem+json", answer.text
+                assert answer.status_code in (200, 502) or answer.headers["retry-after"], answer.text
                 answered[answer.status_code] += 1
 
     async def scenario():
@@ -177,7 +196,25 @@ def test_without_a_gateway_requests_wait_or_are_refused_in_json(service):
 
     asyncio.run(scenario())
     assert answered["cut off"] <= 8, answered
+    assert answered.keys() <= {200, 502, 503, "cut off"}, "neither a 404 for what is there, nor a 500"
     assert not set(old) & set(service.pids("Gateway"))
+
+
+def test_a_front_whose_starter_died_answers_until_another_takes_over(service):
+    old, (starter,) = set(service.pids("haproxy.cfg")), service.pids("HAProxyManager")
+    answered, deadline = Counter(), time.monotonic() + START_S
+    os.kill(starter, signal.SIGKILL)
+    last, fronts = None, old
+    while last != 200 or not fronts or fronts & old:
+        assert time.monotonic() < deadline, f"{answered} by {fronts} after {old}"
+        fronts = set(service.pids("haproxy.cfg"))
+        try:
+            last = httpx2.get(f"{service.url}/livez").status_code  # 503: the new one has not been told of the gateways
+        except httpx2.TransportError:  # accepted by nobody before the old one closed
+            last = "cut off"
+        answered[last] += 1
+    assert answered.keys() <= {200, 503, "cut off"}, answered
+    assert answered["cut off"] + answered[503] < answered[200], answered
 
 
 def test_clients_that_hang_up_cancel_their_rows(service, adapters):
@@ -205,6 +242,12 @@ def test_clients_that_hang_up_cancel_their_rows(service, adapters):
     pytest.fail("no row was ever cancelled")
 
 
+def test_what_the_service_starts_is_not_in_its_group(service):
+    groups = {os.getpgid(pid) for pid in service.pids() if pid != service.process.pid}
+    assert groups
+    assert service.process.pid not in groups, "a signal to its group would end what it has to drain"
+
+
 def test_a_data_folder_in_use_is_refused(service):
     command = [sys.executable, "-m", "serving.cli", "serve", "--backbone", service.backbone, "--data", service.data]
     done = subprocess.run(
@@ -216,19 +259,30 @@ def test_a_data_folder_in_use_is_refused(service):
         assert client.get("/readyz").status_code == 200
 
 
-def test_after_kill_9_the_same_command_serves_the_same_data_and_stops_cleanly(service, adapters):
-    old = set(service.pids())
+def test_after_kill_9_nothing_runs_and_the_same_command_serves_the_same_data(service, adapters, temporary):
+    places, run = service.places(), run_folder(service.data)
+    session = (run / "ray" / "session_latest").resolve(strict=True)
+    assert len(places) > 10, "Ray, HAProxy and the replicas have logs, sockets and shared memory"
     with service.client() as client:
         before = scores(ask(client, adapters[0].name))
     service.kill()
+    deadline = time.monotonic() + START_S
+    while left := service.pids():
+        assert time.monotonic() < deadline, [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
+        time.sleep(0.05)
+    refuse_taken(service.host, service.port)
+    logged = service.logged()
     service.start()
-    assert not old & set(service.pids()), "leftovers of the killed run"
+    assert not session.exists(), "leftovers of the killed run"
+    assert [place for place in places if place.exists() and not place.is_relative_to(run)] == []
+    assert list(temporary.iterdir()) == [run]
     with service.client() as client:
         assert scores(ask(client, adapters[0].name)) == pytest.approx(before, abs=1e-6)
+    assert service.complaints(logged) == []
 
 
-def test_told_to_stop_it_finishes_what_runs_and_refuses_the_rest_with_a_time(service, adapters):
-    seen = Counter()
+def test_told_to_stop_it_finishes_what_runs_and_refuses_the_rest_with_a_time(service, adapters, temporary):
+    seen, logged, places = Counter(), {}, service.places()
 
     async def client(number):
         body = {"inputs": [f"{TEXTS[number % 4]} " * 5] * 64, "adapters": adapters[number % len(adapters)].name}
@@ -245,11 +299,15 @@ def test_told_to_stop_it_finishes_what_runs_and_refuses_the_rest_with_a_time(ser
         clients = [asyncio.create_task(client(number)) for number in range(6)]
         while seen.total() < 12:  # noqa: ASYNC110 - it counts what others see
             await asyncio.sleep(0.01)
+        logged.update(service.logged())
         code = await asyncio.to_thread(service.stop)
         await asyncio.gather(*clients)
         return code
 
     assert asyncio.run(scenario()) == 0
     assert seen.keys() <= {(200, None, None), (503, "draining", "5")}, seen
+    assert service.complaints(logged) == []
     assert service.pids() == []
-    assert not run_folder(service.data).exists()
+    assert list(temporary.iterdir()) == []
+    assert [place for place in places if place.exists()] == []
+    refuse_taken(service.host, service.port)

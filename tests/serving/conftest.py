@@ -1,6 +1,6 @@
 import pytest
 
-from tests.serving.registry.cluster import AVAILABLE, Cluster
+from tests.serving.registry.cluster import Cluster
 from tests.serving.registry.given import url_of
 
 
@@ -11,16 +11,16 @@ def cluster():
     server.remove()
 
 
-KINDS = ["sqlite", *(["postgresql"] if AVAILABLE else [])]
+KINDS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(params=KINDS)
 def url(request, tmp_path):
-    """A registry without rows, in every kind of database that this machine has."""
+    """A registry without rows, in every kind of database that there is."""
     return url_of(tmp_path) if request.param == "sqlite" else request.getfixturevalue("cluster").emptied()
 
 
 @pytest.fixture(params=KINDS)
 def bare_url(request, tmp_path):
-    """A database without a schema, of every kind that this machine has."""
+    """A database without a schema, of every kind that there is."""
     return url_of(tmp_path) if request.param == "sqlite" else request.getfixturevalue("cluster").create()

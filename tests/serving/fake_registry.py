@@ -203,9 +203,10 @@ class FakeControl:
         self._audit(caller, space, name, "gate", reason)
 
     async def set_tags(
-        self, caller: Caller, space: Space, name: str, version: int, tags: Mapping[str, str]
+        self, caller: Caller, space: Space, name: str, version: int, tags: Mapping[str, str], *, if_match: int | None
     ) -> NameRecord:
         record = self._record(caller, space, name, version)
+        _refuse_outdated(record, if_match)
         tagged = tuple(replace(v, tags=dict(tags)) if v.ref.version == version else v for v in record.versions)
         return self._store(caller, replace(record, versions=tagged), "tag", str(version))
 

@@ -16,7 +16,7 @@ from adapters.refs import AdapterRef
 from serving.api.services import Services
 from serving.config import Limits
 from serving.engine.reduce import reduce
-from serving.errors import NotFound, Unauthenticated
+from serving.errors import Forbidden, NotFound, Unauthenticated
 from serving.metrics import GatewayMetrics
 from serving.registry.records import Published, Resolved, Space
 from serving.request import Holding, Reduced, Refusal, ReplicaReport, Reply, Result, Ticket, Timing
@@ -49,21 +49,25 @@ class FakeKeyring:
     ) -> NewKey:
         return self.add(tenant, *scopes, label=label, expires=expires)
 
-    async def rotate(self, tenant: str, key_id: str, grace_s: float, *, by: str = "api") -> NewKey:
-        secret, record = self._find(tenant, key_id)
+    async def rotate(
+        self, tenant: str, key_id: str, grace_s: float, *, by: str = "api", within: frozenset[str] | None = None
+    ) -> NewKey:
+        secret, record = self._find(tenant, key_id, within)
         self.held[secret] = replace(record, expires=NOW + grace_s)
         return self.add(tenant, *record.scopes, label=record.label)
 
     async def keys(self, tenant: str) -> Sequence[KeyRecord]:
         return [record for record in self.held.values() if record.tenant == tenant]
 
-    async def revoke(self, tenant: str, key_id: str, *, by: str = "api") -> None:
-        secret, record = self._find(tenant, key_id)
+    async def revoke(self, tenant: str, key_id: str, *, by: str = "api", within: frozenset[str] | None = None) -> None:
+        secret, record = self._find(tenant, key_id, within)
         self.held[secret] = replace(record, revoked=True)
 
-    def _find(self, tenant: str, key_id: str) -> tuple[str, KeyRecord]:
+    def _find(self, tenant: str, key_id: str, within: frozenset[str] | None) -> tuple[str, KeyRecord]:
         for secret, record in self.held.items():
             if (record.tenant, record.key_id) == (tenant, key_id):
+                if within is not None and not record.scopes <= within:
+                    raise Forbidden(f"the key {key_id!r} may do more than the one that asks")
                 return secret, record
         raise NotFound(f"no key {key_id!r}", code="key_not_found")
 

@@ -1,5 +1,6 @@
 import httpx2
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from serving.calls import Calls, refusal_of
 from serving.errors import (
@@ -14,6 +15,7 @@ from serving.errors import (
 )
 
 OK = httpx2.Response(200, json={"done": True})
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Script:
@@ -48,6 +50,22 @@ def test_a_call_carries_the_key_and_its_body():
     (request,) = script.requests
     assert request.headers["authorization"] == "Bearer ck_x"
     assert request.content == b'{"a":1}'
+
+
+def test_a_call_belongs_to_the_callers_span_every_time_it_is_sent():
+    script = Script(httpx2.Response(503, headers={"retry-after": "1"}), OK, OK, OK, OK)
+    calls = script.calls()
+    calls.json("GET", "/v1/x", headers={"a": "b"})
+    with TracerProvider().get_tracer("shop").start_as_current_span("buy") as live:
+        found = live.get_span_context()
+        inside = f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+        calls.json("GET", "/v1/x", headers={"a": "b"})
+        with calls.download("/v1/x"):
+            pass
+        calls.json("GET", "/v1/x", headers={"traceparent": PARENT})
+    told = [request.headers.get("traceparent") for request in script.requests]
+    assert told == [None, None, inside, inside, PARENT]
+    assert [request.headers.get("a") for request in script.requests] == ["b", "b", "b", None, None]
 
 
 def test_an_empty_answer_is_none():

@@ -3,11 +3,12 @@ import subprocess
 import sys
 
 import pytest
+import typer.main
 
 from adapters.errors import InvalidName, Misfit
 from serving import errors
 from serving.api.app import build_app
-from serving.cli import exit_code
+from serving.cli import app, exit_code
 from tests.serving import fakes
 from tests.serving.hand import Hand
 from tests.serving.server import serve
@@ -71,8 +72,35 @@ def test_the_url_of_the_command_line_comes_first(hand):
     assert NOWHERE.run("--url", hand.url, "ls").stdout.startswith("NAME")
 
 
+def commands(group, path=()):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def test_every_command_has_json_but_those_that_only_change_something():
+    changing = {"serve", "demo", "convert", "pull", "rm", "activate", "alias", "promote", "rollback"}
+    changing |= {"key revoke", "tenant rm", "target rm", "embedding rm"}
+    found = dict(commands(typer.main.get_command(app)))
+    without = {name for name, command in found.items() if not any("--json" in option.opts for option in command.params)}
+    assert without == changing
+    assert len(found) > 40
+
+
+def test_every_option_says_what_it_is():
+    silent = {
+        (name, option.opts[-1])
+        for name, command in commands(typer.main.get_command(app))
+        for option in command.params
+        if option.param_type_name == "option" and not option.help
+    }
+    assert silent == set()
+
+
 def test_every_read_has_json(hand):
-    for command in (("ls",), ("ls", "--embedding"), ("ps",), ("key", "ls"), ("doctor",)):
+    for command in (("ls",), ("ls", "--embedding"), ("ps",), ("key", "ls"), ("doctor",), ("embedding", "active")):
         assert json.loads(hand.run(*command, "--json").stdout) is not None
 
 

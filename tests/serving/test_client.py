@@ -1,6 +1,7 @@
 import asyncio
 from contextlib import contextmanager
 
+import httpx2
 import pytest
 
 from adapters.errors import InvalidName
@@ -46,6 +47,20 @@ def test_a_prediction_names_what_answered(client):
     assert [len(output) for output in answer["outputs"]] == [1, 1]
     assert answer["target"]["adapters"][0]["name"] == "tone"
     assert client.predict("i love it", [], task="feature-extraction")["task"] == "feature-extraction"
+
+
+def test_a_prediction_belongs_to_the_trace_that_is_named():
+    told = []
+
+    def answer(request):
+        told.append(request.headers.get("traceparent"))
+        return httpx2.Response(200, json={"id": "req_1"})
+
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with Client(transport=httpx2.MockTransport(answer)) as client:
+        client.predict("i", "tone", traceparent=parent)
+        client.predict("i", "tone")
+    assert told == [parent, None]
 
 
 def test_every_form_of_input_travels(client):

@@ -1,5 +1,8 @@
 """What is refused before anything is built on a cluster, and what is built otherwise."""
 
+import io
+import json
+import logging
 import os
 
 import pytest
@@ -9,6 +12,8 @@ from serving import cluster, deployment
 from serving.cluster import Arguments, build
 from serving.commands.stored_keys import open_store
 from serving.errors import BadRequest, Conflict, Forbidden, Unprocessable
+from serving.logs import configure
+from serving.premises import everywhere
 from tests.serving.samples import PROFILE, tokenizer_json
 
 BUCKET = "s3://packages/production"
@@ -46,6 +51,29 @@ def test_the_application_is_built_from_the_arguments_once_the_registry_is_prepar
     assert settings.ray_address, "replicas that are kept on loopback reach no other node"
     assert not settings.loopback
     assert (tmp_path / "data").is_dir()
+
+
+@pytest.fixture
+def lines():
+    """What is logged meanwhile."""
+    stream = io.StringIO()
+    configure(stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.getLogger("chorus").handlers.clear()
+
+
+def test_a_node_that_was_started_without_the_environment_is_told_of_and_serves(arguments, monkeypatch, lines):
+    needed = everywhere(arguments().settings(), 1)
+    for name, value in needed.items():
+        monkeypatch.setenv(name, value)
+    build(arguments())
+    assert lines() == []
+    monkeypatch.delenv("RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    build(arguments())
+    (line,) = lines()
+    assert line["level"] == "warning"
+    assert line["missing"] == ["OMP_NUM_THREADS", "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"]
 
 
 @pytest.mark.parametrize("others", [{"blob_url": ""}, {"database_url": "sqlite:///x"}])
@@ -88,7 +116,7 @@ def test_a_secret_that_is_not_mounted_is_told_by_its_place(arguments, tmp_path):
 
 
 def test_a_size_that_is_none_is_refused(arguments):
-    with pytest.raises(BadRequest, match="'many' is not a size"):
+    with pytest.raises(BadRequest, match="host_cache: 'many' is not a size"):
         build(arguments(host_cache="many"))
 
 

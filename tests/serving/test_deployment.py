@@ -5,18 +5,22 @@ import socket
 import subprocess
 import sys
 import types
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from serving import deployment
+from serving import deployment, leaving
 from serving.config import ServiceSettings
-from serving.deployment import serve_forever, start
-from serving.errors import Conflict, NotReady, Unprocessable
+from serving.deployment import application, examined, prepare_registry, serve_forever, start
+from serving.errors import BadRequest, Conflict, NotReady, Unprocessable
 from serving.premises import Premises, free_ports, run_folder
+from serving.registry.blobs.opening import open_blobs
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
+from serving.registry.ownership import id_of
+from serving.registry.whereabouts import refuse_elsewhere
 from serving.replicas.surroundings import fault_file
 from tests.serving.samples import PROFILE, tokenizer_json
 
@@ -51,6 +55,12 @@ def test_a_backbone_without_a_tokenizer_is_refused(settings):
         start(settings)
 
 
+def test_a_trace_endpoint_that_is_no_url_is_refused_before_anything_starts(settings):
+    with pytest.raises(BadRequest, match="trace_endpoint 'foo' is not http"):
+        examined(replace(settings, trace_endpoint="foo"))
+    assert not settings.data.exists()
+
+
 def test_a_taken_port_is_refused(settings):
     with socket.socket() as other:
         other.bind(("127.0.0.1", settings.port))
@@ -77,6 +87,19 @@ def test_the_data_of_another_backbone_are_refused_by_name(settings, monkeypatch)
     with pytest.raises(Conflict, match=r"tiny-bert.*other-bert"):
         start(settings)
     assert free(settings)
+
+
+def test_a_start_claims_the_blobs_and_notes_where_the_registry_is(settings):
+    settings.data.mkdir()
+    prepare_registry(settings, PROFILE)
+    database = Database.open(settings.sql_url)
+    assert open_blobs(settings).owner() == id_of(database)
+    refuse_elsewhere(settings.data, database)
+    database.close()
+    other = Database.open(f"sqlite:///{settings.data / 'other.sqlite'}")
+    with pytest.raises(Conflict, match=r"registry\.sqlite"):
+        refuse_elsewhere(settings.data, other)
+    other.close()
 
 
 def test_a_process_that_has_imported_ray_can_not_start_a_service(settings, monkeypatch):
@@ -134,6 +157,7 @@ def ray(settings, monkeypatch):
             monkeypatch.setitem(sys.modules, "ray.serve", serve)
 
         monkeypatch.setattr(deployment, "_set_environment", install)
+        monkeypatch.setattr(deployment, "apart", nullcontext)
         monkeypatch.setattr(deployment, "_run", lambda *_: serve.asked.append("run"))
         return serve
 
@@ -199,24 +223,27 @@ def test_the_service_drains_before_it_ends(settings, monkeypatch):
         async def shutdown_async(self):
             done.append("shutdown")
 
-    async def ask(handle, method, *args, timeout_s):
-        done.append((handle, method, *args))
-        assert timeout_s > settings.drain_s
-        return [("gw1", 0), ("gw2", 3)]
+    async def drain(seconds):
+        done.append(("drain", seconds))
 
     ray, serve = types.ModuleType("ray"), Leaving()
     ray.serve, ray.shutdown = serve, lambda: done.append("ray")
-    routing = types.ModuleType("serving.routing")
-    routing.broadcast, routing.gateway_handle = ask, lambda deployment, application: f"{application}.{deployment}"
-    surroundings = types.ModuleType("serving.replicas.surroundings")
-    surroundings.APPLICATION, surroundings.GATEWAY = "chorus", "Gateway"
-    for module in (ray, serve, routing, surroundings):
+    for module in (ray, serve):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(deployment, "close_front", lambda *_: done.append("front"))
+    monkeypatch.setattr(leaving, "_drain", drain)
+    monkeypatch.setattr(leaving, "close_front", lambda *_: done.append("front"))
     premises = Premises.open(settings.data)
     deployment.Running("http://127.0.0.1:1", premises, settings).stop()
-    assert done == [("chorus.Gateway", "drain", settings.drain_s), "front", "shutdown", "ray"]
+    assert done == [("drain", settings.drain_s), "front", "shutdown", "ray"]
     assert free(settings)
+
+
+def test_an_engine_that_is_stopped_outlasts_every_row_that_it_may_have_on_board(tmp_path):
+    settings = ServiceSettings(backbone=tmp_path, data=tmp_path, drain_s=1.0)
+    parts = application(settings, PROFILE)._bound_deployment.init_args
+    engine, checker = (part._bound_deployment._deployment_config for part in parts[2:])
+    assert engine.graceful_shutdown_timeout_s > settings.limits.max_timeout_ms / 1000
+    assert checker.graceful_shutdown_timeout_s == settings.drain_s
 
 
 class Running:
@@ -255,10 +282,22 @@ def test_a_signal_stops_the_service_and_gives_the_handlers_back(settings, monkey
     monkeypatch.setattr(deployment, "start", lambda _: running)
     monkeypatch.setattr(deployment, "configure", lambda: None)
     monkeypatch.setattr(deployment, "Watcher", Watched)
+    monkeypatch.setattr(deployment, "guarded", lambda: nullcontext({}))
     serve_forever(replace(settings, watch=settings.backbone / "drop"))
     assert running.stopped == 1
     assert watched == ["made", *["tended"] * 3, "stopped"]
     assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_on_the_heels_of_the_first_does_not_end_the_ending():
+    ended = []
+    with deployment._stopped_by_signals() as asked:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            ended.append(asked.is_set())
+    assert ended == [True]
 
 
 def test_nothing_of_ray_is_imported_before_the_environment_is_set():

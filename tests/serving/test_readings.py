@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from serving.metrics import render
-from serving.readings import CacheReading, SeenReading
+from serving.readings import CacheReading, SeenReading, WatchReading
 from tests.serving.readings import counts, samples, seen
 
 
@@ -74,3 +74,11 @@ def test_what_a_gateway_sees_is_a_number_each():
         ("chorus_registry_revision", ()): 7,
         ("chorus_quarantined_versions", ()): 3,
     }
+
+
+def test_what_a_watching_process_counted_is_told_by_outcome():
+    found = list(WatchReading(lambda: {"published": 3, "refused": 0}).collect())
+    assert [(sample.name, sample.labels["outcome"], sample.value) for sample in found[0].samples] == [
+        ("chorus_watch_files_total", "published", 3),
+        ("chorus_watch_files_total", "refused", 0),
+    ]

@@ -9,18 +9,19 @@ from ray.exceptions import RayActorError
 from ray.serve._private import replica as ray_replica
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 
+from serving.asking import ANSWER_S
 from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
+from serving.engine.engine import LOAD_SECONDS
 from serving.errors import NotReady, Unprocessable
 from serving.request import Desired, Holding, ReplicaReport
 from serving.routing import (
+    LOAD_S,
     EngineCalls,
     Fleet,
     GatewayCalls,
     HintedRouter,
     RemoteChecker,
-    ask,
     bind_to_loopback,
-    broadcast,
 )
 from tests.serving.test_affinity import ref, ticket
 from tests.serving.virtual_time import run
@@ -66,9 +67,12 @@ class Handle:
             return answer
 
         async def respond():
-            if isinstance(answer, RayActorError):
-                raise answer
-            return answer
+            found = answer.get(kwargs["replica"], RayActorError()) if isinstance(answer, dict) else answer
+            if isinstance(found, TimeoutError):
+                await asyncio.sleep(3600)
+            if isinstance(found, RayActorError):
+                raise found
+            return found
 
         return respond()
 
@@ -207,17 +211,6 @@ def test_a_cancel_names_its_replica_and_may_find_it_dead():
     run(main())
 
 
-def test_a_broadcast_leaves_out_who_failed_and_survives_silence():
-    async def main():
-        assert await broadcast(Handle({"m": [1, RayActorError(), 2]}), "m") == [1, 2]
-        assert await broadcast(Handle({"m": NOBODY}), "m") == []
-        assert await broadcast(Handle({"m": TimeoutError()}), "m") == []
-        with pytest.raises(TimeoutError):
-            await ask(Handle({"m": TimeoutError()}), "m", timeout_s=1)
-
-    run(main())
-
-
 @dataclass
 class Watched:
     """A fleet whose engines answer what `engines.answers` says, and what it told its observer."""
@@ -239,6 +232,8 @@ class Watched:
         )
 
 
+RESOLVED = SimpleNamespace(version=SimpleNamespace(ref=ref("x")))
+REPORT = ReplicaReport("b", ready=True, budgets={}, used={}, counters={}, entries=(), queued=0, running=0)
 DESIRED = Desired(3, (ref("pinned"),))
 HELD = frozenset([ref("x").key])
 
@@ -300,6 +295,22 @@ def test_an_engine_that_hangs_does_not_make_the_others_disappear():
     run(main())
 
 
+def test_a_bug_in_what_is_told_of_the_engines_does_not_end_the_watch():
+    async def main():
+        engines = Handle({"holdings": [Holding("a", HELD)]})
+        watched = Watched(engines)
+        await watched.fleet.start()
+        watched.fleet._observe = lambda _: 1 / 0
+        await asyncio.sleep(10)
+        watched.fleet._observe = watched.told.append
+        engines.answers["holdings"] = [Holding("b", HELD)]
+        await asyncio.sleep(2)
+        assert watched.told[-1] == {"b": Holding("b", HELD)}
+        await watched.fleet.stop()
+
+    run(main())
+
+
 def test_the_fleet_counts_the_gateways_that_live_and_keeps_its_share_while_one_hangs():
     async def main():
         watched = Watched(Handle({"holdings": [Holding("a", HELD)]}))
@@ -314,25 +325,74 @@ def test_the_fleet_counts_the_gateways_that_live_and_keeps_its_share_while_one_h
     run(main())
 
 
-def test_every_engine_is_asked_for_room():
+async def seen(answers) -> Fleet:
+    """A fleet that has seen two engines, which answer like this."""
+    fleet = Watched(Handle({"holdings": [Holding("b", HELD), Holding("a", HELD)], **answers})).fleet
+    await fleet.start()
+    await fleet.stop()
+    return fleet
+
+
+def test_an_act_that_one_engine_does_not_answer_is_told_of_it_and_of_all_others():
     async def main():
-        engines = Handle({"room": [("b", 10, 5), ("a", 10, 20)]})
-        assert await Watched(engines).fleet.room([ref("x")]) == [("a", 10, 20), ("b", 10, 5)]
-        assert engines.asked == [("room", ((ref("x"),),))]
+        fleet = await seen(
+            {
+                "preload": {"a": ("a", "device"), "b": TimeoutError()},
+                "unload": {"a": ("a", "unloaded")},
+                "report": {"a": TimeoutError(), "b": REPORT},
+            }
+        )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        told = await fleet.preload(RESOLVED, pinned=True)
+        assert told == {"a": "device", "b": f"error: no answer in {LOAD_S:g} s"}
+        assert loop.time() - began == pytest.approx(LOAD_S)
+        assert await fleet.unload(RESOLVED) == {"a": "unloaded", "b": "error: this replica is gone"}
+        silent, told = await fleet.reports()
+        assert (silent.replica, silent.ready, silent.faults) == ("a", False, (f"no answer in {ANSWER_S:g} s",))
+        assert told is REPORT
+
+    run(main())
+
+
+def test_an_engine_says_why_it_could_not_load_before_the_question_ends():
+    assert LOAD_S > LOAD_SECONDS
+
+
+def test_every_engine_is_asked_for_room_and_one_without_numbers_has_none_to_give():
+    async def main():
+        fleet = await seen({"room": {"b": ("b", 10, 5), "a": ("a", 10, 20)}})
+        assert await fleet.room([ref("x")]) == [("a", 10, 20), ("b", 10, 5)]
+        fleet = await seen({"room": {"a": ("a", 10, 20)}})
+        assert await fleet.room([ref("x")]) == [("a", 10, 20)]
+
+    run(main())
+
+
+def test_nobody_knows_how_much_room_there_is_where_an_engine_is_silent_or_none_is_there():
+    async def main():
+        fleet = await seen({"room": {"a": ("a", 10, 20), "b": TimeoutError()}})
+        with pytest.raises(NotReady, match="b gave no answer in 35 s") as caught:
+            await fleet.room([ref("x")])
+        assert caught.value.retry_after
+        with pytest.raises(NotReady, match="no engine"):
+            await Watched(Handle()).fleet.room([ref("x")])
 
     run(main())
 
 
 def test_gateways_claim_and_tell_by_broadcast():
     async def main():
-        gateways = Handle({"consent": [frozenset("x"), RayActorError(), frozenset("yz")], "hear": ["gw1"]})
+        gateways = Handle(
+            {"consent": [frozenset("x"), RayActorError(), frozenset("yz")], "hear": [News("gw2"), RayActorError()]}
+        )
         claim, news = Claim(1, "gw1", {}), News("gw1")
         assert await GatewayCalls(gateways).claim(claim) == frozenset("xyz")
-        await GatewayCalls(gateways).tell(news)
+        assert await GatewayCalls(gateways).tell(news) == [News("gw2")]
         assert gateways.asked == [("consent", (claim,)), ("hear", (news,))]
         gateways.answers.update(consent=TimeoutError(), hear=NOBODY)
         assert await GatewayCalls(gateways).claim(claim) == frozenset(), "a gateway that hangs is not waited for"
-        await GatewayCalls(gateways).tell(news)
+        assert await GatewayCalls(gateways).tell(news) == []
 
     run(main())
 
@@ -367,18 +427,22 @@ def test_an_operator_hears_of_every_replica():
 
     async def main():
         answers = {
-            "report": [report("b"), report("a")],
-            "preload": lambda _ref, pinned: [("a", "device" if pinned else "host"), ("b", "error: no room")],
-            "unload": [("a", "unloaded")],
+            "holdings": [Holding("b", HELD), Holding("a", HELD)],
+            "report": {"a": report("a"), "b": report("b")},
+            "preload": {"a": ("a", "device"), "b": ("b", "error: no room")},
+            "unload": {"a": ("a", "unloaded"), "b": ("b", "in use")},
             "metrics": [("a", "text of a"), ("b", "text of b")],
         }
         gateways = Handle({"metrics": [("gw1", "own"), ("gw2", "text of gw2")]})
-        fleet = Watched(Handle(answers), gateways).fleet
-        resolved = SimpleNamespace(version=SimpleNamespace(ref=ref("x")))
+        engines = Handle(answers)
+        fleet = Watched(engines, gateways).fleet
+        assert await fleet.preload(RESOLVED, pinned=True) == {}, "nobody is there"
+        await fleet.start()
+        await fleet.stop()
         assert [r.replica for r in await fleet.reports()] == ["a", "b"]
-        assert await fleet.preload(resolved, pinned=True) == {"a": "device", "b": "error: no room"}
-        assert await fleet.preload(resolved, pinned=False) == {"a": "host", "b": "error: no room"}
-        assert await fleet.unload(resolved) == {"a": "unloaded"}
+        assert await fleet.preload(RESOLVED, pinned=True) == {"a": "device", "b": "error: no room"}
+        assert engines.asked[-1] == ("preload", (ref("x"), True), {"replica": "b"})
+        assert await fleet.unload(RESOLVED) == {"a": "unloaded", "b": "in use"}
         assert await fleet.metrics() == {"a": "text of a", "b": "text of b", "gw2": "text of gw2"}
 
     run(main())

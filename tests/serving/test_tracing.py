@@ -8,17 +8,19 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from serving.errors import BadRequest
 from serving.logs import configure
-from serving.tracing import MISSING, Tracing, span, steps, trace_of
+from serving.tracing import MISSING, Tracing, current, span, steps, trace_of
 from tests.serving.collector import collecting
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 OFF = """
 import sys
-from serving.tracing import Tracing, span, steps
+from serving.tracing import Tracing, current, span, steps
+assert current() == {}
 tracing = Tracing.to("", "gateway-1")
 with tracing.request({"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}) as request:
     assert request is None
@@ -70,6 +72,15 @@ def test_a_request_and_its_parts_arrive_as_one_trace(tracing, collector):
         assert spans[name].attributes == {"chorus.replica": "engine-1"}
     assert root.resource["service.name"] == "chorus"
     assert root.resource["service.instance.id"] == "gateway-1"
+
+
+def test_the_callers_own_span_is_told_to_whom_it_calls():
+    assert current() == {}
+    with TracerProvider().get_tracer("shop").start_as_current_span("buy") as live:
+        found = live.get_span_context()
+        parent = f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+        assert current() == {"traceparent": parent}
+    assert current() == {}
 
 
 def test_steps_follow_one_another_and_end_now(tracing, collector):

@@ -44,13 +44,19 @@ class Downloads:
                 self._trim(spare=path)
         return path
 
-    def adopt(self, digest: str, file: Path) -> None:
-        """Link a file that is known to be right, so that nobody brings it; without hard links nothing happens."""
+    def adopt(self, digest: str, file: Path, aside: Path) -> None:
+        """Link a file that is known to be right, so that nobody brings it; without hard links nothing happens.
+
+        `aside` is a free name on the same disk: who was handed the copy of before finds one at any moment.
+        """
         path = self.path(digest)
         with self._turn(digest), suppress(OSError):  # only an economy: the bytes are in the store
-            path.unlink(missing_ok=True)
-            os.link(file, path)
-            fsync_folder(self._folder)
+            os.link(file, aside)
+            try:
+                aside.replace(path)
+                fsync_folder(self._folder)
+            finally:
+                aside.unlink(missing_ok=True)  # still there where both names were of one file
 
     def check(self) -> tuple[str, ...]:
         """Files that are no copies, and turns that nobody takes; empty when sound."""

@@ -2,6 +2,7 @@
 
 <root>/uploads/<random>.part     being received; locked by the process that writes it
 <root>/sha256/ab/<64 hex>        kept
+<root>/owner                     the id of the registry that claimed them
 """
 
 import os
@@ -10,12 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from serving.registry.blobs.files import digest_of, fsync_folder, storing
-from serving.registry.blobs.store import PIECE, BlobLost, BlobRotten, State, Stored, digest_at, key_of
+from serving.registry.blobs.store import OWNER, PIECE, BlobLost, BlobRotten, State, Stored, digest_at, key_of
 from serving.registry.blobs.uploads import Upload, Uploads
 
 
 class LocalBlobs:
     """Blobs of one data folder, for every process of this machine. Implements `serving.registry.blobs.store.Blobs`."""
+
+    settle_s = 0.0  # what was unlinked is gone
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -102,6 +105,29 @@ class LocalBlobs:
                     if digest is not None:
                         yield Stored(digest, status.st_size, status.st_mtime)
 
+    def owner(self) -> str | None:
+        """The registry that claimed this folder."""
+        with storing():
+            try:
+                return (self._root / OWNER).read_text("ascii")
+            except FileNotFoundError:
+                return None
+
+    def claim(self, registry: str, *, anew: bool = False) -> None:
+        """Note that this folder belongs to a registry; only `anew` takes it from another one."""
+        note = self.receive()
+        try:
+            note.write(registry.encode("ascii"))
+            if anew:
+                note.settle(self._root / OWNER)
+                return
+            note.flush()
+            with storing(), suppress(FileExistsError):
+                os.link(note.path, self._root / OWNER)
+                fsync_folder(self._root)
+        finally:
+            note.discard()
+
     def sweep(self) -> int:
         """Remove uploads whose process is gone; returns how many."""
         return self._uploads.sweep()
@@ -114,12 +140,12 @@ class LocalBlobs:
         return (*self._uploads.check(), *(f"blobs: {name} is no blob" for name in strays))
 
     def _renew(self, upload: Upload, target: Path) -> None:
-        if self.verify(upload.digest):
-            with suppress(
-                FileNotFoundError
-            ):  # collected this moment: `keeping` looks again before anything refers to it
+        try:
+            if digest_of(target) == upload.digest:
                 os.utime(target)
-            return
+                return
+        except OSError:  # collected this moment, or a bad sector: in its place comes what was just received
+            pass
         spare = self._uploads.spare()  # the held bytes rotted; these are the right ones, and the upload keeps its name
         os.link(upload.path, spare)
         spare.replace(target)

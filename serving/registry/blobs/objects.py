@@ -3,6 +3,7 @@
 <root>/uploads/<random>.part     being received, or being brought; locked by the process that writes it
 <root>/copies/<64 hex>           brought, verified
 <bucket>/sha256/ab/<64 hex>      kept: a whole object or none, which is what buckets promise
+<bucket>/owner                   the id of the registry that claimed them
 """
 
 import hashlib
@@ -13,18 +14,29 @@ from pathlib import Path
 from serving.registry.blobs.bucket import Bucket, Held
 from serving.registry.blobs.downloads import Downloads
 from serving.registry.blobs.files import away, digest_of, storing
-from serving.registry.blobs.store import BlobLost, BlobRotten, State, Stored, digest_at, key_of
+from serving.registry.blobs.store import OWNER, BlobLost, BlobRotten, State, Stored, digest_at, key_of
 from serving.registry.blobs.uploads import Upload, Uploads
 
 PIECE = 4 << 20  # bytes of an object that one request asks for, and so what must come within the deadline
+SETTLE_S = 120.0
 _FRESH_S = 3600.0  # younger objects are not written again to renew their age; a collector's grace time is far longer
 
 
 class ObjectBlobs:
     """Blobs of one bucket, for any number of machines. Implements `serving.registry.blobs.store.Blobs`."""
 
-    def __init__(self, bucket: Bucket, root: Path, *, budget: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        root: Path,
+        *,
+        budget: int,
+        settle_s: float = SETTLE_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`budget` bounds the bytes of the copies; `settle_s` is far longer than a request to the bucket may take."""
         self._bucket = bucket
+        self.settle_s = settle_s
         self._uploads = Uploads(root / "uploads")
         self._copies = Downloads(root / "copies", budget, self._bring, clock)
         self._clock = clock
@@ -45,7 +57,7 @@ class ObjectBlobs:
             self._bucket.put(key, upload.path, create=False)
             if not self.verify(digest):
                 raise away("it holds other bytes than it was sent")
-        self._copies.adopt(digest, upload.path)
+        self._copies.adopt(digest, upload.path, self._uploads.spare())
 
     def present(self, digest: str) -> bool:
         """Whether there is an object."""
@@ -88,6 +100,22 @@ class ObjectBlobs:
             digest = digest_at(held.key)
             if digest is not None:
                 yield Stored(digest, held.nbytes, held.modified)
+
+    def owner(self) -> str | None:
+        """The registry that claimed this bucket."""
+        held = self._bucket.head(OWNER)
+        told = None if held is None else self._bucket.read(OWNER, 0, held.nbytes)
+        return None if told is None else told.decode("ascii", "replace")
+
+    def claim(self, registry: str, *, anew: bool = False) -> None:
+        """Note that this bucket belongs to a registry; only `anew` takes it from another one."""
+        note = self.receive()
+        try:
+            note.write(registry.encode("ascii"))
+            note.flush()
+            self._bucket.put(OWNER, note.path, create=not anew)
+        finally:
+            note.discard()
 
     def sweep(self) -> int:
         """Remove uploads and half brought copies whose process is gone; returns how many."""

@@ -5,6 +5,8 @@ from serving.errors import BadRequest
 from serving.registry.blobs.local import LocalBlobs
 from serving.registry.blobs.store import Blobs
 
+_DEADLINES = 20.0  # after as many, no bucket carries out a request that it had once
+
 
 def open_blobs(settings: ServiceSettings) -> Blobs:
     """The blob store of a service.
@@ -20,7 +22,8 @@ def open_blobs(settings: ServiceSettings) -> Blobs:
         from serving.registry.blobs.bucket import ObstoreBucket  # noqa: PLC0415 - its library is an extra
     except ModuleNotFoundError as error:
         raise BadRequest("blob_url needs the extra `cloud`: pip install 'chorus[cloud]'") from error
-    from serving.registry.blobs.objects import ObjectBlobs  # noqa: PLC0415 - only where it is asked for
+    from serving.registry.blobs.objects import SETTLE_S, ObjectBlobs  # noqa: PLC0415 - only where it is asked for
 
     bucket = ObstoreBucket.open(settings.blob_url, settings.blob_deadline_s)
-    return ObjectBlobs(bucket, root, budget=settings.cache.disk_bytes)
+    settle_s = max(SETTLE_S, _DEADLINES * settings.blob_deadline_s)
+    return ObjectBlobs(bucket, root, budget=settings.cache.disk_bytes, settle_s=settle_s)

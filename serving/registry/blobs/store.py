@@ -13,6 +13,7 @@ from serving.registry.blobs.uploads import Upload
 State = Literal["sound", "lost", "rotten"]
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 PIECE = 1 << 20  # bytes that are hashed or copied at once
+OWNER = "owner"  # where a store notes which registry it belongs to
 
 
 class BlobLost(DependencyFailed):
@@ -88,6 +89,19 @@ class Blobs(Protocol):
 
     def digests(self) -> Iterator[Stored]:
         """Every blob, in no order."""
+        ...
+
+    @property
+    def settle_s(self) -> float:
+        """Seconds after which a deletion that was begun has taken effect, or never will."""
+        ...
+
+    def owner(self) -> str | None:
+        """The registry that claimed this store: none but its own collector may remove anything."""
+        ...
+
+    def claim(self, registry: str, *, anew: bool = False) -> None:
+        """Note, durably, that this store belongs to a registry; only `anew` takes it from another one."""
         ...
 
     def sweep(self) -> int:

@@ -20,7 +20,8 @@ class Line:
         self.sizes = {}
         homes = {"device": self.device, "host": self.host}
         ref_of = lambda key: AdapterRef(key[0], key[1], 1, key[1])  # noqa: E731
-        self.line = Admission(homes, self.sizes.get, self.clock, hold=2.0, ref_of=ref_of)
+        self.lifted = []
+        self.line = Admission(homes, self.sizes.get, self.clock, hold=2.0, ref_of=ref_of, lift=self.lifted.append)
 
     def ask(self, home="device", **units):
         refs = [AdapterRef("t", name, 1, name) for name in units]
@@ -214,17 +215,63 @@ def test_what_can_never_fit_beside_the_pins_is_an_obstacle_at_once(units, pinned
     assert want.admitted == possible and (want.keys in line.line.wants) == possible
 
 
-def test_a_pin_in_the_middle_counts_where_it_lies():
-    line = Line(device=9)
+def three(line):
     wants = [line.ask(**{name: 3}) for name in "abc"]
     line.load()
     for want in wants:
         line.lease(want)
         line.release(want)
-    line.device.lru.pin(("t", "b"))
-    assert line.line.obstacle(line.ask(d=4).keys, "d") is not None
-    assert line.line.obstacle(line.ask(e=3, f=3).keys, "e + f") is None
-    assert line.line.obstacle(line.ask(b=3, e=3).keys, "b + e") is None, "a pinned member is where it is"
+    line.device.lru.pin(("t", "b"))  # free without it: 3 units, b, 3 units
+
+
+def test_a_pin_in_the_middle_is_no_obstacle_and_moves():
+    line = Line(device=9)
+    three(line)
+    assert line.line.obstacle(line.ask(b=3, e=3).keys, "b + e") is None, "a pinned member counts once"
+    line.line.wants.clear()
+    assert line.line.obstacle(line.ask(d=7).keys, "d") is not None
+    line.line.wants.clear()
+    large = line.ask(d=6)
+    line.load()
+    assert line.there(large) and line.device.get(("t", "b")) is not None
+    assert line.lifted == [("t", "b")] and set(line.device.lru.pinned) == {("t", "b")}
+    assert line.device.check() == ()
+
+
+def test_a_leased_pin_in_the_middle_takes_no_new_lease_until_it_moved():
+    line = Line(device=9)
+    three(line)
+    line.device.lru.lease([("t", "b")])
+    large = line.ask(d=6)
+    line.load()
+    assert not large.admitted and line.line.condemned == {("t", "b")}
+    line.device.lru.release([("t", "b")])
+    line.load()
+    assert line.there(large) and line.device.get(("t", "b")) is not None
+    assert line.line.condemned == frozenset()
+
+
+def test_a_moved_pin_that_can_not_come_back_is_given_up_with_its_room():
+    line = Line(device=9)
+    three(line)
+    line.ask(d=6)
+    line.line.admit()
+    line.line.drop(("t", "b"))
+    assert ("t", "b") not in line.device.lru and not line.device.lru.pinned
+    assert line.device.check() == ()
+
+
+def test_a_pass_tells_whether_an_entry_takes_leases_again():
+    line = Line(device=10)
+    held = line.ask(a=6)
+    line.load()
+    line.lease(held)
+    waiting = line.ask(b=6)
+    assert not line.line.admit() and line.line.condemned == held.keys
+    assert not line.line.admit(), "nothing changed"
+    line.clock.now += 7.0
+    assert line.line.admit() and waiting.keys not in line.line.wants and line.line.condemned == frozenset()
+    assert not line.line.admit()
 
 
 def test_a_want_whose_size_is_unknown_waits_without_holding_others_back():

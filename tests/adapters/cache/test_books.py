@@ -6,6 +6,7 @@ from adapters.cache.books import Books, names
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier
 from adapters.cache.host import HostTier
+from adapters.cache.rooms import Room
 from adapters.refs import AdapterRef
 from tests.adapters.cache.fakes import UNIT, Clock, Embedding, adapter
 
@@ -87,6 +88,46 @@ def test_the_same_file_of_another_tenant_survives_a_retirement(tmp_path):
     books.retired.add(twin.key)
     books.sweep()
     assert list(books.dropped) == [A.digest]
+
+
+def test_a_pin_ends_the_retirement_of_the_same_bytes(tmp_path):
+    books = made(tmp_path)
+    on_device(books, A)
+    books.retired.add(A.key)
+    books.pin(A, keep=False)
+    assert books.retired == {A.key}, "only asked"
+    books.pin(A)
+    books.sweep()
+    assert books.tier(A) == "device" and not books.retired and books.check() == ()
+
+
+def test_what_is_pinned_is_never_swept_whatever_else_is(tmp_path):
+    books = made(tmp_path)
+    on_device(books, A)
+    books.host.put(E.key, Embedding(UNIT))
+    books.device.lru.pin(A.key)
+    books.retired |= {A.key, E.key}
+    books.sweep()
+    assert books.tier(A) == "device" and books.tier(E) == "disk" and books.retired == {A.key}
+
+
+def test_what_moves_is_taken_along_and_check_sees_what_was_forgotten(tmp_path):
+    books = made(tmp_path)
+    on_device(books, A)
+    books._lift(A.key)
+    books._lift(E.key)
+    assert list(books.moving) == [A.key] and (books.moving[A.key].flat == 1.0).all()
+    assert books.moving[A.key].flat.data_ptr() != books.device.get(A.key).adapter.flat.data_ptr()
+    assert any("moves, and nobody awaits it" in fault for fault in books.check())
+
+
+def test_shares_look_along_a_tier_once_for_all_tenants(tmp_path, monkeypatch):
+    books = made(tmp_path)
+    on_device(books, A)
+    looks = []
+    monkeypatch.setattr(books.device.lru, "victims", lambda spare=(): looks.append(spare) or iter([A.key]))
+    books.share({f"t{i}": Room(0, 0) for i in range(50)} | {"t": Room(0, 0)}, {}, {})
+    assert len(looks) == 1 and books.tier(A) == "disk"
 
 
 def test_names_are_those_of_the_tenant():

@@ -118,8 +118,20 @@ def test_drafts_know_fragments():
     assert draft.fits([2 * UNIT, 2 * UNIT]) and not draft.fits([3 * UNIT])
     draft.give(B)
     assert draft.fits([6 * UNIT])
+    assert tier.draft().far([A, C, B]) == [C, B, A]
     tier.lru.pin(B)
-    assert not tier.bare().fits([3 * UNIT]) and tier.bare().fits([2 * UNIT, 2 * UNIT])
+    assert tier.bare().fits([4 * UNIT]) and not tier.bare().fits([2 * UNIT, 3 * UNIT]), "pins can be moved together"
+
+
+def test_a_copy_outlives_its_slot():
+    tier = DeviceTier(4 * UNIT)
+    tier.reserve(A, UNIT)
+    assert tier.copy(A) is None and tier.copy(B) is None
+    tier.publish(A, tier.write(A, adapter(7.0, 1)))
+    held = tier.copy(A)
+    tier.evict(A)
+    tier.wipe()
+    assert (held.flat == 7).all() and held.nbytes == UNIT
 
 
 def test_check_sees_two_owners_of_a_unit_and_a_stale_resident():

@@ -22,6 +22,31 @@ def test_a_failure_is_remembered_for_its_time_only():
     assert ledger.failure(ref("a").key) is None and ledger.load_failures == 1
 
 
+def failing(error):
+    try:
+        raise error
+    except LoadFailed as caught:
+        return caught
+
+
+def test_a_failure_keeps_no_frame_of_what_happened():
+    ledger = Ledger(Clock(), 3.0)
+    error, cause = failing(LoadFailed("torn")), failing(LoadFailed("read"))
+    error.__cause__, cause.__context__ = cause, error  # even in a ring
+    ledger.failed(ref("a"), error)
+    assert ledger.failure(ref("a").key) is error
+    assert error.__traceback__ is None and cause.__traceback__ is None and error.__cause__ is cause
+
+
+def test_failures_that_are_over_leave_with_the_next_one():
+    clock = Clock()
+    ledger = Ledger(clock, 3.0)
+    ledger.failed(ref("a"), LoadFailed("a"))
+    clock.now += 3.0
+    ledger.failed(ref("b"), LoadFailed("b"))
+    assert list(ledger._failures) == [ref("b").key]
+
+
 def test_a_lease_counts_hits_for_what_was_not_missed():
     ledger = Ledger(Clock(), 3.0)
     a, b = ref("a"), ref("b")

@@ -1,6 +1,7 @@
 """One thread, one job at a time, each entry once, and no failure but its own."""
 
 import threading
+import weakref
 
 import pytest
 
@@ -109,6 +110,59 @@ def test_a_load_that_failed_is_not_tried_again_at_once(build):
     world.tick(3.0)
     assert world.cache.failure(ref) is None
     world.cache.acquire([ref], WAIT).release()
+
+
+def test_a_failed_load_keeps_nothing_of_its_package_in_memory(build):
+    class Weights:
+        pass
+
+    world = build(device=4, threaded=False)
+    packages = []
+
+    def load(ref, path):
+        package = Weights()
+        packages.append(weakref.ref(package))
+        try:
+            raise KeyError("wrong")
+        except KeyError as error:
+            raise ValueError("does not fit") from error
+
+    world.cache._loader._load = load
+    (ref,) = world.publish("a", 1)
+    world.cache.prefetch([ref])
+    world.work()
+    assert "does not fit" in str(world.cache.failure(ref))
+    assert [package() for package in packages] == [None]
+
+
+def test_an_error_that_many_wait_for_does_not_collect_their_frames(build):
+    world = build(device=4)
+    (ref,) = world.publish("a", 1)
+    world.registry.broken["a"] = ValueError("torn")
+    for _ in range(3):
+        with pytest.raises(LoadFailed) as caught:
+            world.cache.acquire([ref], WAIT)
+    frames = 0
+    for entry in caught.traceback:
+        frames += entry.name == "acquire"
+    assert frames == 1
+
+
+def test_whoever_waits_is_told_when_an_entry_takes_leases_again(build):
+    told = []
+    world = build(device=4, threaded=False, on_change=lambda: told.append(world.cache.ready([held])))
+    held, large = *world.publish("a", 3), *world.publish("b", 4)
+    world.cache.prefetch([held])
+    world.work()
+    lease = world.cache.try_acquire([held])
+    world.cache.prefetch([large])
+    world.work()
+    assert not world.cache.ready([held]), "promised to the second"
+    told.clear()
+    world.clock.now += 7.0  # nobody asks for the second any more
+    world.work()
+    assert told == [True]
+    lease.release()
 
 
 def test_a_damaged_blob_is_a_failed_load(build):

@@ -81,6 +81,22 @@ def test_removing_a_leased_or_pinned_key_is_a_bug():
             lru.remove(key)
 
 
+def test_pinned_bytes_are_counted_by_owner_and_what_is_pinned_is_not_copied():
+    lru = Lru(100, owner=lambda key: key[0])
+    for key in ("a1", "a2", "b1", "c0"):
+        lru.add(key, 10 * int(key[1]))
+    pinned = lru.pinned
+    for key in ("a1", "a1", "a2", "b1", "c0"):
+        lru.pin(key)
+    assert pinned == {"a1", "a2", "b1", "c0"} and lru.check() == ()
+    assert (lru.pinned_of("a"), lru.pinned_of("b"), lru.pinned_of("c"), lru.pinned_bytes) == (30, 10, 0, 40)
+    for key in ("a1", "a1", "x", "c0"):
+        lru.unpin(key)
+    assert (lru.pinned_of("a"), lru.pinned_bytes) == (20, 30) and lru.check() == ()
+    lru.pinned_bytes += 1
+    assert any("pinned bytes" in fault for fault in lru.check())
+
+
 def test_the_books_need_no_torch():
     code = "import adapters.cache.lru, adapters.cache.disk, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -151,6 +167,7 @@ class Machine(RuleBasedStateMachine):
         assert self.lru.check() == ()
         assert list(self.lru) == self.order
         assert self.lru.used == sum(self.sizes.values())
+        assert self.lru.pinned == self.pins and self.lru.pinned_bytes == sum(self.sizes[key] for key in self.pins)
         assert list(self.lru.victims()) == [key for key in self.order if self.free(key)]
         for key in self.order:
             assert self.lru.leases(key) == sum(key in keys for keys in self.leases)

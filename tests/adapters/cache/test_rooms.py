@@ -59,6 +59,26 @@ def test_a_request_that_can_not_fit_under_the_ceiling_is_told_the_numbers(needed
     assert possible or "21 bytes are needed at once and 10 more are pinned: the tenant may take 30" in str(error)
 
 
+def test_what_others_keep_is_their_pins_and_as_many_entries_as_reach_their_floors():
+    rooms = rooms_of(a1=20, a2=15, b1=10, c1=5, c2=10)
+    rooms.lru.pin(("c", "c1"))
+    rooms.share({"a": Room(12), "d": Room(10)})
+    assert rooms.over({("x", "x1"): 80}) is None  # a2 stays for a, c1 is pinned
+    assert "81 bytes are needed at once, and 20 are kept" in str(rooms.over({("x", "x1"): 81}))
+    assert rooms.over({("a", "a3"): 95}) is None
+    assert "5 are kept" in str(rooms.over({("a", "a3"): 96}))
+
+
+def test_an_unpinned_entry_makes_room_for_floors_at_once():
+    rooms = rooms_of(a1=30)
+    rooms.lru.pin(("a", "a1"))
+    rooms.share({"b": Room(40)})
+    assert rooms.floor("b") == 20
+    rooms.unpin(("a", "a1"))
+    rooms.unpin(("b", "unknown"))
+    assert rooms.floor("b") == 40 and not rooms.lru.pinned
+
+
 def test_check_sees_a_tenant_over_its_ceiling_but_forgives_one_that_was_lowered():
     rooms = rooms_of(a1=30)
     rooms.share({"a": Room(0, 20)})

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from adapters.cache.admission import Size
 from adapters.cache.rooms import Room
 from adapters.errors import LoadFailed, OutOfRoom
 from tests.adapters.cache.fakes import UNIT, World
@@ -174,6 +175,96 @@ def test_pins_may_take_half_and_are_refused_with_the_numbers(world):
         world.cache._books.pin(refs[2])
     assert world.cache.room(refs) == (4 * UNIT, 2 * UNIT)
     assert use(world, world.registry.publish("big", 10, tenant="b")), "a batch can still be brought in"
+
+
+def scattered(world, every):
+    """The device full of units, of which each so many-th is pinned."""
+    small = [world.registry.publish(f"s{i}", 1, tenant="a") for i in range(20)]
+    for ref in small:
+        assert use(world, ref)
+    for ref in small[every - 1 :: every]:
+        world.cache._books.pin(ref)
+    return small[every - 1 :: every]
+
+
+def test_what_others_pinned_here_and_there_does_not_keep_out_what_fits_into_the_loose_part(world):
+    pinned = scattered(world, 4)
+    loads = dict(world.registry.loaded)
+    large = world.registry.publish("large", 10, tenant="b")
+    world.cache.prefetch([large])
+    world.work()
+    assert world.cache.ready([large]) and world.cache.ready(pinned)
+    for ref in pinned:
+        with world.cache.try_acquire([ref]) as lease:
+            assert world.right(lease, ref)
+    assert {ref for held in world.cache.residency() if held.pinned for ref in [held.ref]} == set(pinned)
+    assert loads == {name: n for name, n in world.registry.loaded.items() if name != "large"}, "no load, only copies"
+
+
+def test_pins_move_though_neither_the_host_nor_the_store_has_them_any_more(tmp_path):
+    world = World(tmp_path, device=20, host=2, threaded=False, loose=0.5)
+    pinned = scattered(world, 10)
+    world.registry.broken |= {ref.name: LoadFailed("the store is gone") for ref in pinned}
+    assert use(world, world.registry.publish("large", 12, tenant="b"))
+    assert world.cache.ready(pinned) and world.cache.check() == ()
+    world.cache.close()
+
+
+def test_moved_pins_are_back_before_anything_is_loaded(world):
+    pinned, here = scattered(world, 10), []
+    slow, large = world.publish("s", 1, tenant="0"), world.publish("l", 12, tenant="b")
+    load = world.cache._loader._load
+    world.cache._loader._load = lambda ref, path: here.append(world.cache.ready(pinned)) or load(ref, path)
+    world.cache.prefetch(slow)
+    world.cache.prefetch(large)
+    world.cache._books.ledger.fact(*large).size = Size("device", 12 * UNIT)  # it was here once
+    world.work()
+    assert here == [True, True] and world.cache.ready(large)
+
+
+def test_a_pin_that_is_always_in_use_moves_at_the_end_of_a_lease(world):
+    pinned = scattered(world, 10)
+    lease = world.cache.try_acquire(pinned)
+    large = world.registry.publish("large", 12, tenant="b")
+    world.cache.prefetch([large])
+    world.work()
+    assert not world.cache.ready([large]) and world.cache.check() == ()
+    assert world.cache.try_acquire(pinned) is None, "one of them takes no new lease"
+    for ref in pinned:
+        assert ref in lease.resident and world.right(lease, ref)
+    lease.release()
+    world.work()
+    assert world.cache.ready([large]) and world.cache.ready(pinned)
+
+
+def test_a_pin_whose_new_slot_can_not_be_written_fails_alone(world, monkeypatch):
+    pinned = scattered(world, 10)
+    write, lost = world.cache._books.device.write, []
+
+    def fail(key, adapter):
+        if key in {ref.key for ref in pinned}:
+            lost.append(key)
+            raise RuntimeError("device lost")
+        return write(key, adapter)
+
+    monkeypatch.setattr(world.cache._books.device, "write", fail)
+    assert use(world, world.registry.publish("large", 12, tenant="b"))
+    world.work()
+    assert lost and world.cache.check() == ()
+    assert {held.ref.key for held in world.cache.residency() if held.pinned} == {ref.key for ref in pinned} - set(lost)
+
+
+def test_more_kept_entries_than_are_tried_one_by_one_move_too(tmp_path):
+    world = World(tmp_path, device=120, host=300, threaded=False, loose=0.5)
+    world.cache.share({"b": Room(40 * UNIT)})
+    for i in range(40):  # b keeps every third unit
+        for ref in (*(world.registry.publish(f"a{i}{j}", 1, tenant="a") for j in range(2)),):
+            assert use(world, ref)
+        assert use(world, world.registry.publish(f"b{i}", 1, tenant="b"))
+    assert use(world, world.registry.publish("large", 60, tenant="c"))
+    world.work()
+    assert held(world)["b"] == 40 and world.cache.check() == ()
+    world.cache.close()
 
 
 def test_room_tells_the_host_where_that_is_what_lacks(world):

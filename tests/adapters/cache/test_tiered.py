@@ -182,6 +182,34 @@ def test_a_retired_entry_leaves_every_tier_with_its_last_lease(build):
     assert not world.cache._books.disk.path(ref.digest).exists()
 
 
+def test_bytes_that_come_back_and_are_pinned_while_the_old_ones_are_in_use_stay(build):
+    world = build(device=4)
+    again, other = world.publish("ab", 2)
+    lease = world.cache.acquire([again], WAIT)  # a batch runs
+    world.cache.retire(again)  # a delete
+    world.cache.pin(again, WAIT)  # the same bytes were published and pinned
+    lease.release()
+    world.cache.acquire([other], WAIT).release()
+    assert entry(world, again).pinned and world.cache.ready([again])
+    assert world.cache.alive
+
+
+def test_a_pin_that_ends_after_a_retirement_breaks_nothing(build):
+    world = build(device=4)
+    slow, other = world.publish("ab", 2)
+    entered, go = world.registry.gate(slow)
+    pinning = threading.Thread(target=lambda: world.cache.pin(slow, WAIT))
+    pinning.start()
+    assert entered.wait(WAIT)
+    world.cache.retire(slow)
+    go.set()
+    pinning.join(WAIT)
+    world.cache.acquire([other], WAIT).release()
+    assert world.cache.alive and entry(world, slow).pinned
+    world.cache.retire(slow)
+    assert entry(world, slow) is None
+
+
 def test_retiring_what_was_never_here_is_harmless(build):
     world = build(device=4)
     world.cache.retire(AdapterRef("t", "x", 1, "sha256:" + "0" * 64))

@@ -1,9 +1,10 @@
 """Who goes: the longest unused, but nobody below a floor for another, and never beyond a ceiling."""
 
+from adapters.cache.device import DeviceTier, RunDraft
 from adapters.cache.host import HostTier
 from adapters.cache.rooms import Room
 from adapters.cache.victims import choose
-from tests.adapters.cache.fakes import Embedding
+from tests.adapters.cache.fakes import UNIT, Embedding
 
 
 def tier_of(budget=100, rooms=None, **held):
@@ -63,6 +64,37 @@ def test_a_full_tenant_is_told_apart_from_a_full_tier():
     tier.lru.lease([key("b1")])
     crowded = choose(tier, {key("c1"): 90}, ())
     assert not crowded.fits and not crowded.full
+
+
+def test_it_is_asked_once_per_entry_that_goes_or_moves_whether_that_is_enough(monkeypatch):
+    asked = []
+    fits = RunDraft.fits
+    monkeypatch.setattr(RunDraft, "fits", lambda self, sizes: asked.append(sizes) or fits(self, sizes))
+    tier = DeviceTier(100 * UNIT)
+    tier.rooms.share({"a": Room(90 * UNIT)})
+    for unit in range(100):  # a unit of b's behind each nine that the floor of a keeps
+        tier.reserve(key(f"{'b' if unit % 10 == 9 else 'a'}{unit}"), UNIT)
+    choice = choose(tier, {key("c"): 4 * UNIT}, ())
+    assert choice.fits and {owner for owner, _ in choice.gone} == {"b"} and len(choice.gone) == 10
+    assert len(asked) <= len(choice.gone) + len(choice.moved) + 1, "not for those that may not go"
+    assert all(sum(sizes) <= 10 * UNIT + len(choice.moved) * UNIT for sizes in asked), "nor where bytes are too few"
+
+
+def test_pins_are_moved_from_the_far_end_and_only_where_nothing_else_helps():
+    tier = DeviceTier(12 * UNIT)
+    for unit in range(12):
+        tier.reserve(key(f"a{unit}"), UNIT)
+    for unit in (3, 6, 9):
+        tier.lru.pin(key(f"a{unit}"))
+    assert choose(tier, {key("c"): 3 * UNIT}, ()).moved == ()
+    choice = choose(tier, {key("c"): 5 * UNIT}, ())
+    assert choice.fits and choice.moved == (key("a9"),)
+    tier.lru.lease([key("a9")])
+    assert choose(tier, {key("c"): 5 * UNIT}, ()).moved == (key("a6"),)
+    tier.lru.lease([key("a6"), key("a3")])
+    assert not choose(tier, {key("c"): 5 * UNIT}, ()).fits
+    assert choose(tier, {key("c"): 5 * UNIT}, (), past_leases=True).moved == (key("a9"),)
+    assert not choose(tier, {key("c"): 5 * UNIT}, {key(f"a{unit}") for unit in (3, 6, 9)}, past_leases=True).fits
 
 
 def test_protected_leased_and_pinned_entries_stay():

@@ -157,6 +157,19 @@ def test_limits_hold_before_anything_else_is_looked_at(tmp_path):
         native.preparse(craft(many, b"x" * 8 * len(many)))
 
 
+@pytest.mark.parametrize("data", [b"# Chorus\n\nOne frozen backbone", b"hello world" * 10, b"\x00" * 100])
+def test_any_other_file_is_told_to_be_none_and_not_to_have_a_giant_header(data):
+    with pytest.raises(InvalidPackage, match="the file is no safetensors file"):
+        native.preparse(data)
+
+
+def test_a_zip_archive_is_not_called_a_pickle():
+    with pytest.raises(UnsafeFile, match="is a zip archive, in which torch keeps pickles, which could run code"):
+        native.preparse(b"PK\x03\x04" + b"0" * 100)
+    with pytest.raises(UnsafeFile, match="the file is a pickle, which could run code"):
+        native.preparse(b"\x80\x02" + b"0" * 100)
+
+
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 8, struct.pack("<Q", 100) + b"{}"])
 def test_a_stump_is_refused(data):
     with pytest.raises(InvalidPackage):

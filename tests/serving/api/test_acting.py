@@ -1,7 +1,10 @@
+import asyncio
+
 import pytest
 from starlette.testclient import TestClient
 
 from serving.api.app import build_app
+from serving.errors import NotReady
 from tests.serving import fakes
 
 OCTETS = {"content-type": "application/octet-stream"}
@@ -112,3 +115,122 @@ def test_a_replica_that_fails_is_told_beside_those_that_did_it(held, http):
         202,
         {"engine-1": "device", "engine-2": "error: out of room"},
     )
+
+
+@pytest.mark.parametrize("action", ["preload", "unload"])
+def test_what_no_engine_did_is_no_success(held, http, action):
+    put(http, "tone")
+
+    async def nobody(resolved, **_):
+        return {}
+
+    held.fleet.preload = held.fleet.unload = nobody
+    answer = http.post(f"/v1/adapters/tone:{action}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert answer.headers["retry-after"]
+
+
+def test_a_pin_whose_room_is_not_known_is_not_stored(held, http):
+    put(http, "tone")
+
+    async def room(refs):
+        raise NotReady("engine-2 gave no answer in 35 s", retry_after=5.0)
+
+    held.fleet.room = room
+    answer = http.post("/v1/adapters/tone:pin")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert http.get("/v1/adapters/tone").json()["pinned"] == []
+    assert held.fleet.calls == []
+
+
+def test_a_pin_that_one_engine_does_not_answer_is_kept_and_told(held, http):
+    put(http, "tone")
+    told = {"engine-1": "device", "engine-2": "error: no answer in 35 s"}
+
+    async def preload(resolved, *, pinned):
+        held.fleet.room = silent
+        return told
+
+    async def silent(refs):
+        raise NotReady("engine-2 gave no answer in 35 s")
+
+    held.fleet.preload = preload
+    answer = http.post("/v1/adapters/tone:pin")
+    assert (answer.status_code, answer.json()["replicas"]) == (202, told)
+    assert http.get("/v1/adapters/tone").json()["pinned"] == [1]
+
+
+def test_all_that_a_target_is_made_of_is_loaded_at_a_time(held, http):
+    put(http, "tone")
+    put(http, "other", OTHER)
+    assert http.put("/v1/targets/both", json={"adapters": "tone+other"}).status_code == 201
+    met = asyncio.Barrier(2)
+
+    async def preload(resolved, *, pinned):
+        async with asyncio.timeout(5):
+            await met.wait()
+        return {"engine-1": resolved.version.ref.name}
+
+    held.fleet.preload = preload
+    answer = http.post("/v1/adapters/both:preload")
+    assert (answer.status_code, answer.json()["replicas"]) == (202, {"engine-1": "tone, other"})
+
+
+class Small:
+    """Engines with room for one pin of two packages: room is measured when it is asked for, and taken by a load."""
+
+    def __init__(self, fleet):
+        self.pinned, self.unload = {}, fleet.unload
+        fleet.preload, fleet.room, fleet.unload = self.preload, self.room, self.let_go
+        self.after_room = None
+
+    async def preload(self, resolved, *, pinned):
+        digest = resolved.version.ref.digest
+        taken = self.pinned and digest not in self.pinned
+        if pinned and not taken:
+            self.pinned[digest] = resolved.version.ref
+        return {"engine-1": "error: no room beside the pins" if taken else "device"}
+
+    async def room(self, refs):
+        told = [("engine-1", 100 * sum(ref.digest not in self.pinned for ref in refs), 0 if self.pinned else 100)]
+        if self.after_room is not None:
+            (act, self.after_room) = (self.after_room, None)
+            await act()
+        return told
+
+    async def let_go(self, resolved):
+        self.pinned.pop(resolved.version.ref.digest, None)
+        return await self.unload(resolved)
+
+
+def pinned(http, name):
+    return http.get(f"/v1/adapters/{name}").json()["pinned"]
+
+
+def test_of_two_pins_at_once_that_do_not_fit_together_one_is_refused_and_taken_back(held, http):
+    put(http, "tone")
+    put(http, "other", OTHER)
+    engines = Small(held.fleet)
+
+    async def meanwhile():  # the other one comes between the question and the pin
+        assert (await asyncio.to_thread(http.post, "/v1/adapters/other:pin")).status_code == 202
+
+    engines.after_room = meanwhile
+    refused = http.post("/v1/adapters/tone:pin")
+    assert (refused.status_code, refused.json()["code"]) == (409, "would_exceed_device")
+    assert "engine-1: 100 bytes are needed, 0 are free for pins" in refused.json()["detail"]
+    assert (pinned(http, "tone"), pinned(http, "other")) == ([], [1])
+    assert [ref.name for ref in engines.pinned.values()] == ["other"]
+    assert [(row.action, row.name) for row in held.control.audit[-2:]] == [("pin", "tone"), ("unpin", "tone")]
+
+
+def test_a_pin_that_an_engine_could_not_load_now_is_kept_and_told(held, http):
+    put(http, "tone")
+
+    async def preload(resolved, *, pinned):
+        return {"engine-1": "device", "engine-2": "error: the blob store does not answer"}
+
+    held.fleet.preload = preload
+    answer = http.post("/v1/adapters/tone:pin")
+    assert (answer.status_code, answer.json()["replicas"]["engine-2"][:5]) == (202, "error")
+    assert pinned(http, "tone") == [1]  # the engines try again

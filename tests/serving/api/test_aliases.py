@@ -119,3 +119,11 @@ def test_without_a_gate_no_engine_is_asked(held, http):
     put(http, "tone")
     assert http.put("/v1/adapters/tone/aliases/prod", json={"version": 1, "gate": False}).status_code == 200
     assert (held.fleet.calls, held.submit.seen) == ([], [])
+
+
+def test_a_version_that_is_not_there_is_pointed_at_and_a_name_that_is_not_is_in_the_path(http):
+    put(http, "tone")
+    missing = http.put("/v1/adapters/tone/aliases/prod", json={"version": 99})
+    assert (missing.status_code, [fault["pointer"] for fault in missing.json()["errors"]]) == (404, ["/version"])
+    unknown = http.put("/v1/adapters/nope/aliases/prod", json={"version": 99})
+    assert (unknown.status_code, unknown.json()["errors"]) == (404, [])

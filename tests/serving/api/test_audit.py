@@ -64,6 +64,9 @@ def test_the_data_plane_sees_nothing(client, header):
     assert client.get("/v1/audit", headers=header("acme", "predict", "publish")).status_code == 403
 
 
-@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 1001}, {"after": -1}, {"who": "me"}])
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": 1 << 63}, {"after": "9" * 20}, {"who": "me"}],
+)
 def test_a_wrong_query_is_422(client, query):
     assert client.get("/v1/audit", params=query).status_code == 422

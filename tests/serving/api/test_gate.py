@@ -91,3 +91,15 @@ def test_an_answer_that_is_refused_keeps_the_gate_shut(held):
     held.submit.refuse[0] = Refusal("", "engine_failed", "not finite", "engine-1")
     with pytest.raises(DependencyFailed, match=r"tone@1 did not pass the gate: .*not finite"):
         opened(held, "tone")
+
+
+def test_a_public_name_is_gated_by_its_own_tenant_alone(held):
+    published = asyncio.run(held.publish("public/tone", tenant="public"))
+    for space in ("adapter", "embedding"):
+        with pytest.raises(Unprocessable, match="belong to the tenant 'public'") as caught:
+            asyncio.run(Gate(held.services).open(ME, space, Resolved(published.version, None), WISH))
+        assert caught.value.code == "public_name"
+    assert (held.fleet.calls, held.submit.seen) == ([], [])  # no engine worked for it
+    assert held.control.audit[-1].action == "publish"
+    owner = Caller("public", SCOPES, "test")
+    assert asyncio.run(Gate(held.services).open(owner, "adapter", Resolved(published.version, None), WISH))["outputs"]

@@ -1,5 +1,6 @@
 import asyncio
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.api import health
@@ -49,3 +50,41 @@ def test_metrics_of_all_processes_carry_their_replica(fakes, client):
     own = families["chorus_http_requests"].samples[0]
     assert own.labels["replica"] == "gateway-1"
     assert own.labels["route"] == "/livez"
+
+
+@pytest.fixture
+def scrape(fakes, client):
+    """The tenants of whom a scrape with a key of `acme` and these scopes tells, by replica."""
+    theirs = "".join(f'chorus_tenant_served_rows_total{{tenant="{t}"}} 1.0\n' for t in ("acme", "rival", "other"))
+    fakes.fleet.texts = {"engine-1": f"# TYPE chorus_tenant_served_rows_total counter\n{theirs}chorus_rows_total 3.0\n"}
+    for tenant in ("acme", "rival"):
+        fakes.services.metrics.refused("rate_limited", tenant)
+        fakes.services.metrics.sent(tenant, 1, 2)
+
+    def told(*scopes: str) -> dict[str, set[str]]:
+        headers = {"authorization": f"Bearer {fakes.keyring.add('acme', *scopes).secret}"} if scopes else {}
+        text = client.get("/metrics", headers=headers).text
+        assert 'chorus_rows_total{replica="engine-1"} 3.0' in text
+        assert 'chorus_gateway_rows_total{replica="gateway-1"} 2.0' in text  # of all: how busy the service is
+        found: dict[str, set[str]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if "tenant" in sample.labels:
+                    found.setdefault(sample.labels["replica"], set()).add(sample.labels["tenant"])
+        return found
+
+    return told
+
+
+def test_an_operator_reads_nothing_that_was_counted_of_other_tenants(scrape):
+    assert scrape("operate") == {"gateway-1": {"acme"}, "engine-1": {"acme"}}
+    assert scrape("operate", "predict", "publish") == {"gateway-1": {"acme"}, "engine-1": {"acme"}}
+
+
+@pytest.mark.parametrize(
+    "scopes", [(), ("admin",), ("operate", "admin"), ("metrics",)]
+)  # without keys only loopback asks
+def test_who_watches_the_service_and_a_keyless_one_read_everything(scrape, scopes):
+    told = scrape(*scopes)
+    assert told["engine-1"] == {"acme", "rival", "other"}
+    assert told["gateway-1"] >= {"acme", "rival"}

@@ -58,6 +58,13 @@ def test_a_key_can_not_hand_on_more_than_it_may_do_itself(held, http):
     answer = http.post("/v1/keys", json={"scopes": ["operate", "publish"]}, headers=headers)
     assert answer.status_code == 403
     assert "publish" in answer.json()["detail"]
+    assert http.post("/v1/keys", json={"scopes": ["metrics"]}, headers=headers).status_code == 403
+
+
+def test_an_administrator_makes_a_key_that_may_only_watch(held, http):
+    headers = {"authorization": f"Bearer {held.keyring.add('acme', 'admin').secret}"}
+    made = http.post("/v1/keys", json={"scopes": ["metrics"]}, headers=headers)
+    assert (made.status_code, made.json()["scopes"]) == (201, ["metrics"])
 
 
 @pytest.mark.parametrize(
@@ -105,3 +112,31 @@ def test_an_administrator_makes_any_tenants_keys_with_any_scope(held, http):
     made = http.post("/v1/keys", json={"scopes": ["publish"]}, params={"tenant": "new"}, headers=admin).json()
     assert (made["tenant"], made["scopes"]) == ("new", ["publish"])
     assert http.delete(f"/v1/keys/{made['key_id']}", params={"tenant": "new"}, headers=admin).status_code == 204
+
+
+@pytest.mark.parametrize("scopes", [["operate"], ["operate", "predict", "publish"]])
+def test_whoever_lacks_a_scope_takes_over_no_key_that_has_it_and_locks_none_out(held, http, scopes):
+    root = http.get("/v1/keys").json()["items"][0]["key_id"]
+    weak = {"authorization": f"Bearer {held.keyring.add('acme', *scopes).secret}"}
+    for answer in (
+        http.post(f"/v1/keys/{root}:rotate", json={"grace_s": 0.0}, headers=weak),
+        http.delete(f"/v1/keys/{root}", headers=weak),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+        assert "secret" not in answer.json()
+    assert http.get("/v1/tenants").status_code == 200  # the administrator's key is as good as before
+
+
+def test_an_operator_rotates_and_revokes_keys_that_may_do_as_much(held, http):
+    operator = {"authorization": f"Bearer {held.keyring.add('acme', 'operate', 'predict').secret}"}
+    made = http.post("/v1/keys", json={"scopes": ["predict"]}, headers=operator).json()
+    new = http.post(f"/v1/keys/{made['key_id']}:rotate", json={}, headers=operator)
+    assert (new.status_code, new.json()["scopes"]) == (201, ["predict"])
+    assert http.delete(f"/v1/keys/{new.json()['key_id']}", headers=operator).status_code == 204
+
+
+def test_an_administrator_rotates_keys_that_may_do_what_it_may_not(held, http):
+    admin = {"authorization": f"Bearer {held.keyring.add('root', 'admin').secret}"}
+    theirs = {"tenant": "other"}  # all scopes
+    assert http.post("/v1/keys/k2:rotate", json={}, params=theirs, headers=admin).status_code == 201
+    assert http.delete("/v1/keys/k2", params=theirs, headers=admin).status_code == 204

@@ -84,3 +84,10 @@ def test_no_summary_is_made_from_the_name_of_a_function(schema):
         if operation["summary"].istitle() and len(operation["summary"].split()) > 1
     ]
     assert made == []
+
+
+def test_only_what_may_be_a_target_is_described_as_one(schema):
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            told = f"{operation['summary']} {operation.get('description', '')}".lower()
+            assert "of a target" not in told or not path.startswith("/v1/token-embeddings"), (method, path)

@@ -11,7 +11,7 @@ from serving.api.schemas import ProblemAnswer
 from serving.errors import Fault
 from serving.metrics import GatewayMetrics, render
 
-ALL = sorted(set(errors.REFUSALS.values()), key=lambda cls: cls.status)
+ALL = sorted(set(errors.REFUSALS.values()), key=lambda cls: (cls.status, cls.__name__))
 
 
 def body(problem: Problem) -> dict:

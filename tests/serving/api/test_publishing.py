@@ -203,6 +203,21 @@ def test_tags_are_replaced_as_a_whole_and_the_version_stays(http):
     assert http.put("/v1/adapters/team/tone@1/tags", json={"tags": {"run": 8}}).status_code == 422
 
 
+def test_tags_are_set_only_while_the_revision_is_the_one_that_was_read(http):
+    put(http, "tone")
+    place, read = "/v1/adapters/tone@1/tags", http.get("/v1/adapters/tone").headers["etag"]
+    first = http.put(place, json={"tags": {"run": "7"}}, headers={"if-match": read})
+    assert (first.status_code, first.headers["etag"] != read) == (200, True)
+    late = http.put(place, json={"tags": {"run": "8"}}, headers={"if-match": read})
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+    assert first.headers["etag"].strip('"') in late.json()["detail"], "it says what the revision is now"
+    assert http.get("/v1/adapters/tone").json()["selected"]["tags"] == {"run": "7"}
+    for tag in (first.headers["etag"], "*"):
+        assert http.put(place, json={"tags": {"run": "9"}}, headers={"if-match": tag}).status_code == 200
+    wrong = http.put(place, json={"tags": {}}, headers={"if-match": "W/1"})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_if_match")
+
+
 def test_a_name_may_be_called_tags(http):
     assert put(http, "team/tags").status_code == 201
     assert http.put("/v1/adapters/team/tags@1/tags", json={"tags": {"a": "b"}}).status_code == 200

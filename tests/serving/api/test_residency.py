@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
@@ -55,6 +56,14 @@ def test_entries_carry_the_callers_names_and_no_other_tenants(held, http):
     assert first["faults"] == 1
     assert foreign.digest not in answer.text
     assert "secret" not in answer.text
+
+
+def test_pins_that_could_not_be_kept_are_told_to_their_tenant_with_the_reason(held, http):
+    refused = {"default:tone@1": "no room", "public:public/lang@2": "its bytes are lost", "other:secret@1": "no room"}
+    held.fleet.told = [replace(report("engine-1"), pins_refused=refused), report("engine-2")]
+    first, second = http.get("/v1/residency").json()["replicas"]
+    assert first["pins_refused"] == {"tone@1": "no room", "public/lang@2": "its bytes are lost"}
+    assert second["pins_refused"] == {}
 
 
 def test_what_was_retired_but_still_lies_there_has_no_name(held, http):

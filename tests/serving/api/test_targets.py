@@ -217,6 +217,8 @@ def test_a_target_is_tagged_and_promoted_through_a_gate(held, http):
     put(http)
     tagged = http.put(f"{ROOT}/news@1/tags", json={"tags": {"owner": "search"}})
     assert tagged.json()["selected"]["tags"] == {"owner": "search"}
+    late = http.put(f"{ROOT}/news@1/tags", json={"tags": {}}, headers={"if-match": '"99"'})
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
     assert http.put(f"{ROOT}/task@1/tags", json={"tags": {}}).json()["code"] == "target_not_found"
     held.fleet.calls.clear()
     moved = http.put(f"{ROOT}/news/aliases/prod", json={"version": 1, "gate": {"input": "i love it"}})

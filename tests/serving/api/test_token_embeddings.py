@@ -67,7 +67,15 @@ def test_deleting_the_active_one_makes_default_active(http, klingon):
 def test_an_unknown_embedding_does_not_become_active(http, klingon):
     answer = http.put(f"{ROOT}/active", json={"name": "vulcan"})
     assert (answer.status_code, answer.json()["code"]) == (404, "embedding_not_found")
+    assert answer.json()["errors"][0]["pointer"] == "/name"
+    assert http.put(f"{ROOT}/active", json={"name": "NO NAME"}).json()["errors"][0]["pointer"] == "/name"
     assert active(http) == "default"
+
+
+def test_of_two_tokenizers_neither_is_blamed(http):
+    both = {"reference_embedding": "default", "reference_tokenizer": json.loads(TOKENIZER), "tokenizer": {"x": 1}}
+    answer = add(http, **both)
+    assert (answer.json()["code"], answer.json()["errors"]) == ("does_not_fit", [])
 
 
 @pytest.mark.parametrize("body", [{}, {"name": 3}, {"name": "klingon", "x": 1}])
@@ -154,8 +162,9 @@ def test_a_reference_tokenizer_without_its_embedding_is_refused(held, http):
         ({"name": "klingon"}, 409, "name_taken", None),
         ({"name": "default"}, 409, "default_embedding", None),
         ({"name": "active"}, 422, "unprocessable", "/name"),
-        ({"name": "NOT A NAME"}, 400, "invalid_name", ""),
+        ({"name": "NOT A NAME"}, 400, "invalid_name", "/name"),
         ({"tokenizer": ""}, 422, "invalid_value", "/tokenizer"),
+        ({"tokenizer": {"x": 1}}, 422, "does_not_fit", "/tokenizer"),
         ({"tokenizer": [1]}, 422, "invalid_value", "/tokenizer"),
         ({"seed": -1}, 422, "invalid_value", "/seed"),
         ({"extra": 1}, 422, "invalid_value", "/extra"),

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -63,22 +65,23 @@ def test_without_a_watched_folder_there_is_nothing(tmp_path):
 
 
 def counted(metrics, word):
-    render(metrics.registry)  # a scrape tells what the one before found
-    return metrics.registry.get_sample_value("chorus_watch_files_total", {"outcome": word})
+    (line,) = re.findall(f'chorus_watch_files_total{{outcome="{word}"}} (.*)', render(metrics.registry))
+    return float(line)
 
 
 def test_what_is_counted_since_the_start_is_a_metric(tmp_path, journal):
     metrics = GatewayMetrics()
-    metrics.registry.register(Tally(tmp_path, metrics.watched))
+    metrics.watch(Tally(tmp_path))
     assert (counted(metrics, "published"), counted(metrics, "refused")) == (0, 0)
     journal.keep(BAD)
     journal.keep(MINE, word="unchanged")
     assert (counted(metrics, "refused"), counted(metrics, "unchanged"), counted(metrics, "published")) == (1, 1, 0)
+    assert counted(metrics, "refused") == 1, "to look counts nothing"
 
 
 def test_another_folder_is_counted_anew(tmp_path, journal):
     metrics = GatewayMetrics()
-    metrics.registry.register(Tally(tmp_path, metrics.watched))
+    metrics.watch(Tally(tmp_path))
     (tmp_path / "other").mkdir()
     Journal.open(tmp_path, tmp_path / "other").keep(BAD)
     assert counted(metrics, "refused") == 1

@@ -27,6 +27,17 @@ def test_a_running_service_a_backbone_and_a_data_folder_are_looked_at(hand, tmp_
     assert found["data folder"] == (True, f"{tmp_path} answers")
 
 
+def test_the_database_that_is_named_is_looked_at_and_not_the_one_of_the_folder(tmp_path, monkeypatch):
+    NOWHERE.run("key", "create", "--data", tmp_path)
+    monkeypatch.setenv("CHORUS_DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
+    found = findings(NOWHERE, "--data", tmp_path, code=1)
+    good, told = found["database"]
+    assert not good and "127.0.0.1:1/x does not answer: " in told and "hunter2" not in told
+    assert "data folder" not in found
+    named = f"sqlite:///{tmp_path / 'registry.sqlite'}"
+    assert findings(NOWHERE, "--database-url", named)["database"] == (True, f"{tmp_path / 'registry.sqlite'} answers")
+
+
 def test_a_service_that_is_not_ready_is_a_finding(hand, held):
     held.fleet.is_ready = False
     good, _ = findings(hand, code=1)[f"service {hand.url}"]

@@ -76,17 +76,6 @@ def test_json_answers_keep_letters_as_they_are(hand, publish):
     assert json.loads(text)["selected"]["labels"] == ["größe", "良い"]
 
 
-def test_tags_are_added_changed_and_taken_away(hand, publish):
-    publish("tone")
-    hand.run("tag", "tone@1", "owner=search", "run=7")
-    assert hand.json("tag", "tone@1", "run=8") == {"owner": "search", "run": "8"}
-    assert hand.json("tag", "tone", "--remove", "owner") == {"run": "8"}
-    assert hand.run("tag", "tone").stdout.splitlines()[1].split() == ["run", "8"]
-    assert hand.json("show", "tone")["selected"]["tags"] == {"run": "8"}
-    hand.run("tag", "tone", "run", code=2)
-    hand.run("tag", "tone@4", "run=1", code=3)
-
-
 def test_history_tells_who_did_what(hand, publish):
     publish("tone")
     hand.run("alias", "tone", "prod", 1)

@@ -20,6 +20,12 @@ def test_ps_shows_what_lies_where(hand, held):
     assert hand.json("ps")["replicas"][0]["entries"][0]["references"] == ["tone@1"]
 
 
+def test_ps_says_why_a_pin_is_not_kept(hand, held):
+    refused = {"default:tone@1": "0 of 8 bytes are free for pins"}
+    held.fleet.told = [ReplicaReport("engine-1", True, {}, {}, {}, (), queued=0, running=0, pins_refused=refused)]
+    assert "engine-1: tone@1 is not pinned: 0 of 8 bytes are free for pins" in hand.run("ps").stderr
+
+
 def test_bytes_under_two_names_are_two_lines_and_bytes_without_a_name_show_their_digest():
     entry = {"tier": "host", "bytes": 10, "leases": 0, "hits": 0, "loads": 1, "pinned": False}
     entries = [

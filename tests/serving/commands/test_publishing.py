@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from tests.adapters.formats.adapterhub.test_setup import adapter, arranged, block, profile
@@ -55,3 +57,15 @@ def test_a_pulled_target_has_nothing_to_try(hand, saved, tmp_path):
     hand.run("push", saved, "news")
     hand.run("pull", "news", tmp_path / "news.safetensors")
     assert "chorus target put" in hand.run("push", tmp_path / "news.safetensors", "copy", "--dry-run", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("/nonexistent", "tone"), 3, "there is no /nonexistent"),
+        ((__file__, "Bad_Name"), 1, "'Bad_Name' is not a name"),
+    ],
+)
+def test_a_wrong_path_or_name_is_told_before_torch_is_imported(hand, monkeypatch, words, code, told):
+    monkeypatch.setitem(sys.modules, "serving.commands.pushing", None)  # whoever imports it fails otherwise
+    assert told in hand.run("push", *words, code=code).stderr

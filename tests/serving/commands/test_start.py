@@ -1,5 +1,9 @@
+import re
+import shlex
+
 import pytest
 
+from serving.commands import start
 from serving.commands.start import refuse_open_door
 from serving.config import ServiceSettings
 from serving.errors import Forbidden
@@ -27,3 +31,20 @@ def test_on_loopback_it_starts_without_one_and_touches_no_data(tmp_path, host):
     data = tmp_path / "data"
     refuse_open_door(settings(data, host))
     assert not data.exists()
+
+
+def test_the_key_is_made_in_the_database_that_is_served(tmp_path):
+    served = f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
+    wanted = ServiceSettings(backbone=tmp_path, data=tmp_path, host="0.0.0.0", database_url=served)
+    with pytest.raises(Forbidden) as caught:
+        refuse_open_door(wanted)
+    command = re.search("`chorus (.*)`", str(caught.value))[1]
+    Hand("").run(*shlex.split(command))
+    refuse_open_door(wanted)
+
+
+def test_the_password_of_the_database_is_not_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "any_key", lambda data, url: False)
+    url = "postgresql://u:hunter2@db/x"
+    with pytest.raises(Forbidden, match=r"--database-url 'postgresql\+psycopg://u:\*\*\*@db/x'"):
+        refuse_open_door(ServiceSettings(backbone=tmp_path, data=tmp_path, host="0.0.0.0", database_url=url))

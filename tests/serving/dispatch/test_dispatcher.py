@@ -11,7 +11,7 @@ from serving.dispatch.dispatcher import ATTEMPTS, SPREAD
 from serving.dispatch.lanes import OPEN_CALLS, TICKETS_PER_CALL, WINDOW_S
 from serving.metrics import GatewayMetrics, render
 from serving.request import Refusal, Result
-from tests.serving.dispatch.worlds import Engines, dispatcher, holding, rows
+from tests.serving.dispatch.worlds import Engines, dispatcher, holding, row, rows
 from tests.serving.test_affinity import ref, ticket
 from tests.serving.virtual_time import run
 
@@ -225,6 +225,25 @@ def test_a_replica_that_is_not_warm_gets_nothing_while_another_lives():
         engines.kill("a")
         (reply,) = await made.submit(rows("last"), 30)
         assert reply.replica == "b"
+
+    run(main())
+
+
+def test_replicas_that_are_gone_are_forgotten():
+    async def main():
+        engines = Engines()
+        made = dispatcher(engines, "a")
+        for number in range(5):
+            here, there = f"a{number}", f"a{number + 1}"
+            made.observe({here: holding(here)})
+            assert isinstance((await made.submit(rows(f"t{number}"), 30))[0], Result)
+            task = asyncio.create_task(made.submit([row(f"lost{number}", 1)], 30))
+            await asyncio.sleep(0.001)
+            engines.kill(here)
+            made.observe({there: holding(there)})
+            assert isinstance((await task)[0], Result)
+        made.observe({"last": holding("last")})
+        assert (set(made._waiting), made._lost) == (set(), set())
 
     run(main())
 

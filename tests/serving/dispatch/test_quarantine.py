@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.dispatch.quarantine import HOLD_S
-from serving.dispatch.suspects import DOUBTED_S
+from serving.dispatch.suspects import REMEMBERED_S
 from serving.metrics import GatewayMetrics, render
 from serving.request import Result
 from tests.serving.dispatch.worlds import Engines, Gateways, dispatcher, holding, row
@@ -159,6 +159,57 @@ def test_a_killed_replica_costs_nobody_an_answer():
     run(main())
 
 
+@pytest.mark.parametrize(
+    "code", ["adapter_load_failed", "storage_unavailable", "out_of_room", "overloaded", "conflict"]
+)
+def test_a_refusal_of_a_row_that_was_never_run_clears_no_suspect(code):
+    async def main():
+        engines = poisoned()
+        made = dispatcher(engines, *"ab")
+        task = asyncio.create_task(made.submit([row("first", POISON)], PATIENCE))
+        await asyncio.sleep(0.005)
+        engines.refuse = {"a": code, "b": code}
+        (on_board,) = {replica for _, replica, _ in engines.calls}
+        del engines.refuse[on_board]  # where it kills; the other one has no room for what it needs
+        (reply,) = await task
+        assert (reply.code, len(engines.dead)) == (code, 1)
+        engines.refuse = {}
+        made.observe({replica: holding(replica) for replica in {*"abcd"} - engines.dead})
+        codes = [(await made.submit([row(f"again{i}", POISON)], PATIENCE))[0].code for i in range(3)]
+        assert (set(codes), len(engines.dead)) == ({"poisonous_request"}, 2)
+        made.check()
+
+    run(main())
+
+
+def test_a_row_that_fails_alone_on_an_engine_that_lives_is_cleared():
+    async def main():
+        engines = Engines(refuse={"b": "engine_failed"})
+        made = dispatcher(engines, "a")
+        task = asyncio.create_task(made.submit([row("t", 1)], PATIENCE))
+        await asyncio.sleep(0.005)
+        engines.kill("a")
+        made.observe({"b": holding("b")})
+        assert (await task)[0].code == "engine_failed"
+        assert not made._suspects.any_suspected
+
+    run(main())
+
+
+def test_a_row_that_leaves_engines_alive_and_broken_takes_no_more_of_them_than_one_that_kills():
+    async def main():
+        metrics = GatewayMetrics()
+        engines = Engines(fatal={POISON})
+        made = dispatcher(engines, *"abcd", metrics=metrics)
+        replies = await crowd(made, [*range(1, 64), POISON])
+        assert [reply.code for reply in replies.pop(POISON)] == ["poisonous_request"]
+        assert all(right(reply) for reply in replies.values())
+        assert (len(engines.broken), metrics.replicas_lost._value.get()) == (2, 2)
+        made.check()
+
+    run(main())
+
+
 def test_ordinary_rows_do_not_wait_for_the_suspects():
     async def main():
         loop = asyncio.get_running_loop()
@@ -191,7 +242,7 @@ def test_an_answered_copy_clears_all_its_copies():
     run(main())
 
 
-def test_a_popular_row_that_was_on_board_in_an_outage_is_refused_for_half_a_minute_only():
+def test_a_new_row_of_which_copies_were_on_board_of_two_engines_that_died_at_once_is_refused_for_an_hour():
     async def main():
         loop = asyncio.get_running_loop()
         engines = Engines(deaths=dict.fromkeys("ab", loop.time() + 0.005))
@@ -199,10 +250,30 @@ def test_a_popular_row_that_was_on_board_in_an_outage_is_refused_for_half_a_minu
         first = await made.submit([row(f"t{i}", 7) for i in range(50)], PATIENCE)
         assert {reply.code for reply in first} == {"poisonous_request"}, "it may have been the row"
         made.observe({"c": holding("c")})
-        await asyncio.sleep(DOUBTED_S)
-        assert right(await made.submit([row(f"u{i}", 7) for i in range(50)], PATIENCE))
-        assert [len(ids) for _, replica, ids in engines.calls if replica == "c"] == [1, 49], "first alone"
+        (reply,) = await made.submit([row("u", 7)], PATIENCE)
+        assert reply.code == "poisonous_request"
+        await asyncio.sleep(REMEMBERED_S)
+        assert right(await made.submit([row("v", 7)], PATIENCE))
         made.check()
+
+    run(main())
+
+
+def test_poison_whose_copies_take_two_engines_at_once_takes_no_third_whoever_is_held_for_it_as_well():
+    async def main():
+        for order in ([POISON, 7], [7, POISON]):
+            engines = poisoned()
+            made = dispatcher(engines, *"ab")
+            both = [row(f"{number}-{i}", number) for number in order for i in range(25)]
+            await made.submit(both, PATIENCE)
+            assert engines.dead == {"a", "b"}, "its rows are spread over both"
+            made.observe({replica: holding(replica) for replica in "cdef"})
+            for i in range(20):
+                await asyncio.sleep(100)
+                (reply,) = await made.submit([row(f"again{i}", POISON)], PATIENCE)
+                assert reply.code == "poisonous_request"
+            assert engines.dead == {"a", "b"}
+            made.check()
 
     run(main())
 
@@ -225,20 +296,34 @@ def test_popular_rows_are_not_suspected_and_a_double_loss_does_not_stop_them():
     run(main())
 
 
-def test_what_was_doubtful_and_kills_alone_is_proven():
+def test_a_gateway_that_comes_up_hears_of_what_the_others_know_and_takes_no_third_engine():
     async def main():
-        engines = poisoned()
-        made = dispatcher(engines, *"ab")
-        await made.submit([row(f"t{i}", POISON) for i in range(50)], PATIENCE)
-        made.observe({"c": holding("c")})
-        await asyncio.sleep(DOUBTED_S)
-        (reply,) = await made.submit([row("u", POISON)], PATIENCE)
-        assert reply.code == "poisonous_request"
-        await asyncio.sleep(2 * DOUBTED_S)
-        made.observe({"d": holding("d")})
-        (reply,) = await made.submit([row("v", POISON)], PATIENCE)
-        assert (reply.code, engines.dead) == ("poisonous_request", set("abc"))
-        made.check()
+        engines, gateways = poisoned(), Gateways()
+        one = dispatcher(engines, *"abcd", gateways=gateways, name="g1")
+        await crowd(one, [POISON])
+        assert len(engines.dead) == 2
+        two = dispatcher(engines, *"abcd", gateways=gateways, name="g2")
+        await two.greet()
+        gateways.members.remove(one)  # it is gone, and what it knew lives on
+        (reply,) = await two.submit([row("again", POISON)], PATIENCE)
+        assert (reply.code, len(engines.dead)) == ("poisonous_request", 2)
+        assert right(await two.submit([row("other", 1)], PATIENCE))
+        two.check()
+
+    run(main())
+
+
+def test_a_gateway_that_heard_of_nothing_is_told_before_its_suspect_travels_again():
+    async def main():
+        engines, gateways = poisoned(), Gateways()
+        one = dispatcher(engines, *"abcdef", gateways=gateways, name="g1")
+        await crowd(one, [POISON])
+        two = dispatcher(engines, *"abcdef", gateways=gateways, name="g2")
+        two.observe({replica: holding(replica) for replica in "abcdef" if replica not in engines.dead})
+        (reply,) = await two.submit([row("again", POISON)], PATIENCE)
+        assert (reply.code, len(engines.dead)) == ("poisonous_request", 3), "one, and no second"
+        one.check()
+        two.check()
 
     run(main())
 

@@ -7,7 +7,7 @@ import pytest
 
 from serving.dispatch import suspects as module
 from serving.dispatch.ports import Conviction
-from serving.dispatch.suspects import DOUBTED_S, REMEMBERED_S, Suspects, fingerprint
+from serving.dispatch.suspects import REMEMBERED_S, Suspects, fingerprint
 from serving.request import Reduction
 from tests.serving.test_affinity import Clock, ref, ticket
 
@@ -82,14 +82,32 @@ def test_other_losses_of_others_stay(known):
     assert known.strikes(["q"]) == {"q": frozenset("c")}
 
 
-def test_without_proof_a_row_is_refused_for_a_while_and_then_travels_alone(known, clock):
+def test_without_proof_every_row_that_was_on_board_of_both_is_refused_as_long(known, clock):
+    for print_ in ("p", "q", "r"):
+        known.strike(print_, ["a"])
+    assert known.strike("p", ["b"])
+    assert known.strike("q", ["b"]), "it may be this one as well"
+    assert (known.suspected("r"), known.convicted("r")) == (True, False), "and what it was on board of is not explained"
+    clock.now += REMEMBERED_S - 1
+    assert known.convicted("p") and known.convicted("q")
+    assert not known.suspected("p"), "it is not even tried"
+
+
+def test_a_conviction_that_is_heard_of_again_ends_no_later(known, clock):
     known.strike("p", ["a", "b"])
-    assert (known.convicted("p"), known.suspected("p")) == (True, True)
-    clock.now += DOUBTED_S
-    assert (known.convicted("p"), known.suspected("p")) == (False, True)
-    assert known.strike("p", ["c"], alone=True), "one more and it is proven"
-    clock.now += 2 * DOUBTED_S
-    assert known.convicted("p")
+    (conviction,) = known.convictions().values()
+    clock.now += REMEMBERED_S - 1
+    known.convict("p", conviction)
+    clock.now += 1
+    assert not known.convicted("p")
+    assert known.convictions() == {}
+
+
+def test_proof_that_comes_later_frees_the_others(known):
+    known.strike("r", ["a"])
+    known.strike("p", ["a", "b"])
+    known.convict("p", Conviction(frozenset("ab"), proven=True))
+    assert not known.suspected("r")
 
 
 def test_all_is_forgotten_in_the_end(known, clock):

@@ -31,6 +31,8 @@ class Engines:
     deaths: dict[str, float] = field(default_factory=dict)  # replica -> time of death
     refuse: dict[str, str] = field(default_factory=dict)  # replica -> the code it refuses every ticket with
     poison: set[int] = field(default_factory=set)  # first id of rows that kill the replica which runs them
+    fatal: set[int] = field(default_factory=set)  # the same of rows that leave it alive, and unable to compute
+    broken: set[str] = field(default_factory=set)  # replicas to which that happened
     away: set[str] = field(default_factory=set)  # replicas that no call reaches any more
     ends: dict[str, asyncio.Event] = field(default_factory=dict)  # replica -> that it was killed
     error: Exception | None = None
@@ -59,10 +61,15 @@ class Engines:
             due.setdefault(clock() + self.delays.get(t.id, 0.01), []).append(t)
         for when in sorted(due):
             await self._until(replica, min(when, self.deaths.get(replica, NEVER)))
-            if any(int(t.input_ids[0]) in self.poison for t in due[when]) and replica not in self.dead:
+            run = {int(t.input_ids[0]) for t in due[when]} if replica not in self.refuse else set()
+            if run & self.poison and replica not in self.dead:
                 self.kill(replica)
             if replica in self.dead:
                 raise ReplicaLost(replica)
+            if run & self.fatal and replica not in self.broken:
+                self.broken.add(replica)
+                yield tuple(Refusal(t.id, "engine_broken", "no", replica) for t in due[when])
+                continue
             yield tuple(self.answer(replica, t) for t in due[when])
 
     def kill(self, replica) -> None:
@@ -82,6 +89,8 @@ class Engines:
             raise ReplicaLost(replica)
 
     def answer(self, replica, t):
+        if replica in self.broken:
+            return Refusal(t.id, "not_ready", "no", replica)
         if replica in self.refuse:
             return Refusal(t.id, self.refuse[replica], "no", replica)
         return Result(t.id, np.zeros(1, np.float32), Timing(0, 0, 0), {}, replica, 1)
@@ -108,8 +117,7 @@ class Gateways:
     async def tell(self, news):
         self.told.append(news)
         await asyncio.sleep(0.002)
-        for member in self.hearing:
-            member.hear(news)
+        return [member.hear(news) for member in self.hearing]
 
 
 def dispatcher(engines, *replicas, metrics=None, max_flights=1000, gateways=None, name="gateway"):

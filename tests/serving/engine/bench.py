@@ -18,6 +18,7 @@ from serving.engine.build import Parts
 from serving.engine.engine import Engine
 from serving.engine.forward import BackboneForward
 from serving.engine.loading import Loader
+from serving.engine.rehearsal import rows_of
 from serving.request import Reduction, Result, Ticket
 from serving.scheduler.batcher import Budget
 from tests.adapters import builders
@@ -63,6 +64,7 @@ class Bench:
             budget=budget,
             max_queued=10_000,
             release=lambda: self.released.append(True),
+            rehearsal=rows_of(self.backbone.profile.geometry),
         )
         self.engine = Engine(self.parts, "r1")
         self.groups = []

@@ -1,11 +1,19 @@
 """An engine from settings."""
 
+import os
+import threading
+from functools import partial
+from itertools import count
+
 import pytest
 import torch
 
 from serving.config import BatchSettings, CacheSettings, ServiceSettings
-from serving.engine.build import parts_of
+from serving.engine import build
+from serving.engine import engine as module
+from serving.engine.build import parts_of, rehearsed
 from serving.engine.engine import Engine
+from serving.engine.yielding import LEAST
 from serving.errors import BadRequest
 from tests.adapters import builders
 
@@ -33,6 +41,49 @@ def test_an_engine_is_built_and_reports_ready(tmp_path):
     assert report.budgets == {"device": 1 << 20, "host": 1 << 20, "disk": 1 << 20}
     engine.close()
     assert engine.report().faults
+
+
+def test_an_engine_knows_its_rate_before_anybody_asks(tmp_path):
+    engine = Engine.build(settings(tmp_path), source)
+    rate, told = engine.report().cost_per_s, engine.metrics_text()
+    assert rate > 0
+    assert float(told.split("\nchorus_cost_per_second ")[1].split()[0]) == rate
+    assert "chorus_forward_seconds_count 0.0" in told, "and counts no step that nobody asked for"
+    engine.close()
+
+
+def test_the_rate_counts_tokens_times_layers(tmp_path):
+    parts = parts_of(settings(tmp_path), source)
+    ticks = count(0, 4)  # seconds from one look at the clock to the next
+    tokens = sum(len(row.ticket.input_ids) for row in parts.rehearsal)
+    assert rehearsed(parts, lambda: float(next(ticks))).rate == builders.LAYERS * tokens / 4
+    assert parts.rate == 0.0
+    parts.release()
+
+
+def test_loading_gives_way_and_the_threads_that_answer_do_not(tmp_path, monkeypatch):
+    loaded, real = [], build.parts_of
+    priority = partial(os.getpriority, os.PRIO_PROCESS)
+
+    def watched(*given):
+        loaded.append(priority(threading.get_native_id()))
+        return real(*given)
+
+    monkeypatch.setattr(module, "parts_of", watched)
+    engine = Engine.build(settings(tmp_path), source)
+    answering = [t for t in threading.enumerate() if t.name in ("forward", "chorus-loader")]
+    assert loaded == [LEAST]
+    assert [priority(thread.native_id) for thread in answering] == [priority(threading.get_native_id())] * 2
+    engine.close()
+
+
+def test_as_many_threads_compute_as_was_asked_whichever_thread_computes(tmp_path):
+    engine, told = Engine.build(settings(tmp_path), source), []
+    thread = threading.Thread(target=lambda: told.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert told == [1]
+    engine.close()
 
 
 def test_two_engines_of_one_data_folder_keep_apart(tmp_path):

@@ -133,6 +133,37 @@ def test_damaged_weights_fail_their_row_and_change_no_other_by_a_bit(make):
     assert "not finite" in poisoned[5].detail
 
 
+@pytest.mark.parametrize("lasting", [True, False], ids=["lasting", "passing"])
+def test_an_engine_ends_with_an_error_that_lasts_and_with_no_other(make, monkeypatch, lasting):
+    bench = make()
+    forward, real, left = bench.parts.forward, bench.parts.forward.run, [2]
+
+    def fail(rows):
+        if not any(work.ticket.id.startswith("t") for work in rows) and not lasting:
+            return real(rows)
+        left[0] -= 1
+        if lasting or left[0] >= 0:
+            raise torch.AcceleratorError("an illegal memory access was encountered")
+        return real(rows)
+
+    monkeypatch.setattr(forward, "run", fail)
+    tickets = [bench.ticket(reduction=replace(HIDDEN, pooling="mean")) for _ in range(3)]
+    bench.engine.submit(tickets, bench.groups.append)
+    bench.engine.desire(Desired(1))
+    bench.engine.start()
+    answered = threading.Event()
+    bench.engine.submit([bench.ticket(reduction=replace(HIDDEN, pooling="mean"))], lambda _: answered.set())
+    assert answered.wait(WAIT)
+    codes = [getattr(bench.replies[ticket.id], "code", "right") for ticket in tickets]
+    if lasting:
+        bench.engine._loop._thread.join(WAIT)
+        assert codes == ["engine_broken"] * 3
+        assert not bench.engine.report().ready and not bench.engine.warm
+    else:
+        assert set(codes) <= {"right", "engine_failed"} and codes.count("engine_failed") <= 1
+        assert bench.engine.report().ready and bench.engine.warm
+
+
 def test_a_row_that_can_not_run_fails_alone(bench):
     ref = bench.publish("x", package(1))
     words = bench.publish("w", builders.embedding_package("bert"))
@@ -223,6 +254,24 @@ def test_bytes_that_are_not_what_their_digest_says_are_told_apart(bench):
     assert bench.replies["t1"].code == "blob_rotten"
 
 
+@pytest.mark.parametrize("torn", [b"x" * 1000, None])
+def test_a_pin_or_a_preload_of_bad_bytes_accuses_the_package_and_no_other(make, torn):
+    bench = make()
+    bad, good = bench.publish("bad", package(1)), bench.publish("good", package(2))
+    path = bench.blobs / bad.digest
+    path.unlink() if torn is None else path.write_bytes(torn)
+    bench.engine.desire(Desired(1, (bad, good)))
+    assert bench.engine.report().bad == frozenset()
+    bench.engine.reconcile()
+    report = bench.engine.report()
+    assert (set(report.pins_refused), report.bad) == ({str(bad)}, {bad.digest})
+    other = bench.publish("other", package(3))
+    (bench.blobs / other.digest).write_bytes(b"y")
+    with pytest.raises(DependencyFailed):
+        bench.engine.preload(other)
+    assert bench.engine.report().bad == {bad.digest, other.digest}
+
+
 def test_shares_reach_the_queue_and_the_cache_and_only_newer_ones_are_listened_to(make):
     bench = make(device_bytes=8 * SIZE)
     bench.engine.desire(Desired(5, (), (("a", Share(3.0, 2 * SIZE, 3 * SIZE)),)))
@@ -279,6 +328,19 @@ def test_a_drained_engine_takes_nothing_new_and_is_not_warm(bench):
     assert isinstance(bench.replies["t1"], Result)
     assert bench.replies["t2"].code == "not_ready"
     assert not bench.engine.warm and bench.engine.report().draining and bench.engine.report().ready
+
+
+def test_an_engine_that_can_load_nothing_any_more_is_not_ready(tmp_path, monkeypatch):
+    bench, died = Bench(tmp_path / "0"), []
+    bench.engine.start()
+    assert bench.engine.report().ready
+    monkeypatch.setattr(threading, "excepthook", lambda args: died.append(args.exc_type))
+    monkeypatch.setattr(bench.engine._cache._loader, "_find", lambda: 1 / 0)
+    bench.engine.prefetch((bench.publish("x", package(1)),), "a")
+    bench.engine._cache._loader.join()
+    report = bench.engine.report()
+    assert (died, report.ready, report.faults) == ([ZeroDivisionError], False, ("the loader does not run",))
+    bench.engine.close()
 
 
 def test_an_adapter_that_leaves_before_the_lease_sends_its_row_back(bench):

@@ -1,11 +1,10 @@
-"""A private PostgreSQL server on a Unix socket in a temporary folder, where its binaries are installed.
+"""A private PostgreSQL server on a Unix socket in a temporary folder, from the binaries of this machine.
 
 It is a child of the tests' process, and ends with it, however that ends.
 """
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import pwd
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import text, update
 
 from serving.registry.database import Database
-from serving.registry.tables import META, METADATA
+from serving.registry.tables import META, METADATA, ORIGIN
 
 
 def _binaries() -> Path | None:
@@ -47,13 +46,14 @@ def _user() -> str | None:
 _BINARIES, _USER = _binaries(), _user()
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _START_S = 60.0
-AVAILABLE = None not in (_BINARIES, _USER, importlib.util.find_spec("psycopg"))
 
 
 class Cluster:
     """One server; `create()` makes an empty database and returns its URL."""
 
     def __init__(self) -> None:
+        assert _BINARIES is not None, "PostgreSQL is not installed here: apt-get install postgresql"
+        assert _USER is not None, "PostgreSQL does not run as root: make a user named postgres"
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._data = self._folder / "data"
         self._user = _USER if os.geteuid() == 0 else None
@@ -121,7 +121,7 @@ class Cluster:
             self._shared = url, Database.open(url)
         url, database = self._shared
         with database.write() as write:
-            tables = ", ".join(table.name for table in METADATA.sorted_tables if table is not META)
+            tables = ", ".join(table.name for table in METADATA.sorted_tables if table not in (META, ORIGIN))
             write.connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
             write.connection.execute(update(META).values(revision=0, backbone_id=None, backbone_digest=None))
         return url

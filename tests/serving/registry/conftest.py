@@ -1,9 +1,6 @@
 import pytest
 
-from tests.serving.registry.cluster import AVAILABLE
 from tests.serving.registry.given import open_registry
-
-collect_ignore = [] if AVAILABLE else ["test_postgres.py"]
 
 
 @pytest.fixture

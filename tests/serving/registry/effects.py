@@ -5,10 +5,36 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy import event, exc
 
-DISK = ((os, "open"), (os, "write"), (os, "fsync"), (os, "link"), (os, "mkdir"), (os, "unlink"), (fcntl, "flock"))
+DISK = (
+    *((os, name) for name in ("open", "write", "fsync", "link", "replace", "rename", "mkdir", "unlink")),
+    (fcntl, "flock"),
+)
+
+
+class Reading:
+    """A file that was opened to be read; every read is counted."""
+
+    def __init__(self, file, count: Callable[[str], None]) -> None:
+        self._file = file
+        self._count = count
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def __enter__(self):
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *fault):
+        return self._file.__exit__(*fault)
+
+    def read(self, *size):
+        self._count("read")
+        return self._file.read(*size)
 
 
 class Counted:
@@ -33,6 +59,16 @@ class Counted:
 
         setattr(owner, name, counted)
         self._undo.append(lambda: setattr(owner, name, held))
+
+    def _wrap_reading(self):
+        held = Path.open
+
+        def opened(path, *args, **kwargs):
+            self._count("open")
+            return Reading(held(path, *args, **kwargs), self._count)
+
+        Path.open = opened
+        self._undo.append(lambda: setattr(Path, "open", held))
 
     def _listen(self, engine):
         for name in ("before_cursor_execute", "commit"):
@@ -59,6 +95,7 @@ class Effects(Counted):
     def __enter__(self):
         for module, name in DISK:
             self._wrap(module, name)
+        self._wrap_reading()
         self._wrap(self._registry.checker, "check")
         self._wrap(self._registry.publisher, "_nudge")
         self._listen(self._registry.database._engine)

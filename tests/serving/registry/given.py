@@ -14,6 +14,7 @@ from serving.registry.blobs.local import LocalBlobs
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
 from serving.registry.inspection import Inspection, Trial
+from serving.registry.ownership import claim
 from serving.registry.publish import Publisher
 from serving.registry.records import CheckReport, MatrixJob
 from serving.registry.snapshot import Directory
@@ -125,6 +126,7 @@ def open_registry(
     database = Database.open(url or url_of(folder))
     catalog = Catalog(database)
     blobs = LocalBlobs(folder / "blobs")
+    claim(database, blobs)
     directory = Directory(catalog, interval_s=0.01)
     nudges: list[int] = []
 

@@ -10,6 +10,7 @@ import pytest
 from serving.errors import Conflict, NotReady
 from serving.registry import backup, restore
 from serving.registry.backup import back_up
+from serving.registry.blobs.files import away
 from serving.registry.blobs.local import LocalBlobs
 from serving.registry.blobs.store import key_of
 from serving.registry.database import Database
@@ -64,6 +65,36 @@ def test_damaged_blobs_are_told_and_the_rest_is_backed_up(registry, tmp_path):
     made = make(registry, tmp_path / "backup")
     assert made.damaged == tuple(sorted([lost, rotten])) and made.blobs == 1
     assert (tmp_path / "backup" / "blobs" / key_of(good)).read_bytes() == b"good"
+
+
+def unreadable(registry, monkeypatch, *digests):
+    """A bad sector under each of them."""
+    for name in ("fetch", "state"):
+        held = getattr(registry.blobs, name)
+
+        def read(digest, *rest, held=held):
+            if digest in digests:
+                raise away("Input/output error")
+            return held(digest, *rest)
+
+        monkeypatch.setattr(registry.blobs, name, read)
+
+
+def test_a_bad_sector_is_told_as_damage_and_the_rest_is_backed_up(registry, tmp_path, monkeypatch):
+    bad, good = publish(registry, b"on a bad sector"), publish(registry, b"good", "bob")
+    unreadable(registry, monkeypatch, bad)
+    made = make(registry, tmp_path / "backup")
+    assert (made.damaged, made.blobs) == ((bad,), 1)
+    assert restore.verified_digests(tmp_path / "backup", restore.contents_of(tmp_path / "backup")) == (good,)
+
+
+@pytest.mark.parametrize(("blobs", "away"), [(1, 1), (2, 2), (9, 3)])
+def test_a_store_that_is_away_is_no_damage(registry, tmp_path, monkeypatch, blobs, away):
+    digests = sorted(publish(registry, b"%d" % number, f"n{number}") for number in range(blobs))
+    unreadable(registry, monkeypatch, *digests[:away])
+    with pytest.raises(NotReady):
+        make(registry, tmp_path / "backup")
+    assert not (tmp_path / "backup" / "backup.json").exists()
 
 
 def test_what_is_published_retired_and_collected_meanwhile_changes_nothing(registry, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, exc, insert, select, text
 
 from serving.errors import Conflict, NotReady
+from serving.registry import database as databases
 from serving.registry.database import Database
 from serving.registry.lookup import read_revision
 from serving.registry.tables import METADATA, NAMES
@@ -47,14 +48,48 @@ def test_a_present_database_is_kept(bare_url):
     second.close()
 
 
-def test_a_database_of_a_newer_release_is_refused(bare_url):
-    database = Database.open(bare_url)
+def later(database, oldest):
+    """What a later release makes of a database, as its first schema for other releases names `oldest`."""
     with database.write() as write:
         write.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        write.connection.execute(text("UPDATE origin SET oldest = :oldest"), {"oldest": oldest})
     database.close()
+
+
+def test_a_database_of_a_newer_release_that_is_not_for_this_one_is_refused(bare_url):
+    later(Database.open(bare_url), "9998")
     with pytest.raises(Conflict) as caught:
         Database.open(bare_url)
     assert caught.value.code == "newer_registry"
+
+
+@pytest.mark.parametrize("upgrade", [True, False])
+def test_a_database_of_a_newer_release_that_only_added_is_served_on(bare_url, upgrade):
+    later(Database.open(bare_url), "0004")
+    database = Database.open(bare_url, upgrade=upgrade)
+    with database.write() as write:
+        write.connection.execute(insert(NAMES).values(name_row("ada", write.revision)))
+        assert write.connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+    database.close()
+
+
+def test_a_database_that_a_release_before_is_using_is_not_migrated_by_who_only_tends_it(bare_url):
+    engine = databases._engine(bare_url)
+    databases._migrate(engine, "0003")
+    with pytest.raises(Conflict, match="schema 0003 of an earlier release") as caught:
+        Database.open(bare_url, upgrade=False)
+    assert caught.value.code == "older_registry"
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "0003"
+    engine.dispose()
+    Database.open(bare_url).close()
+    Database.open(bare_url, upgrade=False).close()
+
+
+def test_who_tends_a_new_database_makes_it(bare_url):
+    database = Database.open(bare_url, upgrade=False)
+    assert revision_of(database) == 0
+    database.close()
 
 
 def _open_and_write(url, barrier, answers):

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import sys
+import threading
 
 import pytest
 from sqlalchemy import make_url, text
@@ -16,6 +17,7 @@ from serving.registry.database import Database
 from serving.registry.snapshot import Directory
 from serving.tenancy.keys import Keyring, create_key
 from serving.tenancy.store import KeyStore
+from tests.serving.registry.cluster import Cluster
 from tests.serving.registry.given import ACME, open_registry, report_of
 from tests.serving.registry.test_crashes import publish_own_and_shared
 
@@ -115,6 +117,36 @@ def test_a_server_that_stalls_inside_of_a_write_leaves_nothing_of_it(cluster, ur
     database.close()
 
 
+def test_writers_take_turns_whatever_isolation_the_database_has_by_default(url):
+    database = Database.open(url)
+    with database.write() as write:
+        name = write.connection.execute(text("SELECT current_database()")).scalar_one()
+        write.connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"))
+    database.close()
+    database, answers = Database.open(url), []
+
+    def second():
+        with database.write() as write:
+            answers.append(write.revision)
+
+    waiter = threading.Thread(target=second)
+    with database.write() as first:
+        waiter.start()
+        await_lock(first.connection)
+    waiter.join()
+    assert answers == [first.revision + 1]
+    with database.read() as connection:
+        assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "repeatable read"
+    database.close()
+
+
+def await_lock(connection):
+    """Until somebody waits for a row that this transaction has changed."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while not connection.execute(waiting).scalar_one():
+        pass
+
+
 def test_a_statement_that_waits_for_a_lock_ends_after_its_bound(url):
     database, other = bounded(url, 0.1), Database.open(url)
     with other.write(), pytest.raises(NotReady) as caught, database.write():
@@ -186,3 +218,9 @@ def test_names_and_keys_are_served_through_an_absence_and_followed_at_the_first_
 
     asyncio.run(scenario())
     database.close()
+
+
+def test_without_a_servers_binaries_the_tests_on_it_fail_and_say_what_to_install(monkeypatch):
+    monkeypatch.setattr("tests.serving.registry.cluster._BINARIES", None)
+    with pytest.raises(AssertionError, match="apt-get install postgresql"):
+        Cluster()

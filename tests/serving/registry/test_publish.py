@@ -1,4 +1,5 @@
 import asyncio
+import os
 
 import pytest
 
@@ -14,6 +15,7 @@ from serving.errors import (
     TooLarge,
     Unprocessable,
 )
+from serving.registry.garbage import collect
 from serving.registry.records import CheckReport, Extension, Member, NewTarget, Once, Resolved
 from serving.registry.targets import package_bytes
 from tests.serving.registry.effects import Effects, fail
@@ -275,7 +277,8 @@ def test_every_single_fault_leaves_nothing_or_the_complete_version(tmp_path):
         for path in registry.uploads():
             path.unlink()
     refused = {name for name, acknowledged in outcomes if not acknowledged}
-    assert refused == {"open", "flock", "write", "check", "fsync", "mkdir", "link", "before_cursor_execute", "commit"}
+    disk = {"open", "read", "flock", "write", "fsync", "mkdir", "link"}
+    assert refused == {*disk, "check", "before_cursor_execute", "commit"}
     # The nudge runs beside this gateway's own read, so its place among the effects varies; it fails in a test above.
     acknowledged = {name for name, done in outcomes if done}
     assert "unlink" in acknowledged
@@ -436,13 +439,33 @@ def test_bytes_that_a_collector_took_between_keeping_and_writing_are_kept_again(
 
     def keep_and_lose(upload):
         keep(upload)
-        if not taken:  # what a collector does that looked before the row was there
-            taken.append(registry.blobs.path(upload.digest))
-            taken[0].unlink()
+        if not taken:  # by a collector that looked before the row was there
+            os.utime(registry.blobs.path(upload.digest), (1.0, 1.0))
+            taken.append(collect(registry.database, registry.blobs).removed)
 
     registry.blobs.keep = keep_and_lose
     published = asyncio.run(registry.publish(b"one"))
-    assert len(taken) == 1
+    assert taken == [1]
     assert registry.blobs.verify(published.version.ref.digest)
     assert versions(registry) == [1]
     assert registry.uploads() == []
+
+
+def test_the_same_request_twice_at_once_is_answered_twice_the_same(registry):
+    """Both ask what was answered before, and neither was: the second comes to a name that the first has just taken."""
+
+    async def scenario():
+        publisher, once = registry.publisher, Once("k4", "POST /v1/token-embeddings")
+        assert [await publisher.recall(ACME, once) for _ in range(2)] == [None, None]
+        made, again = [await publisher.extend(ACME, "kli", extension(), activate=True, once=once) for _ in range(2)]
+        assert (made.version, made.replayed, again.version, again.replayed) == (
+            again.version,
+            False,
+            made.version,
+            True,
+        )
+        for other in (None, Once("k5", "POST /v1/token-embeddings")):
+            with pytest.raises(Conflict):
+                await publisher.extend(ACME, "kli", extension(), activate=True, once=other)
+
+    asyncio.run(scenario())

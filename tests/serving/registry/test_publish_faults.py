@@ -55,7 +55,7 @@ def audit_of(registry, number):
 
 
 def test_after_a_fault_at_any_effect_the_same_request_makes_exactly_one_version(registry):
-    acknowledged = []
+    acknowledged, struck = [], set()
     for at in range(1, 200):
         data, key = fresh_data(registry.blobs), f"key {at}"
         with Effects(registry, fail, at) as effects:
@@ -65,6 +65,7 @@ def test_after_a_fault_at_any_effect_the_same_request_makes_exactly_one_version(
                 first = None
         if len(effects.seen) < at:
             break
+        struck.add(effects.seen[at - 1])
         clear(registry)
         held = holding(registry, data)
         assert len(held) == (first is not None), f"{effects.seen[at - 1]} (effect {at})"
@@ -78,6 +79,7 @@ def test_after_a_fault_at_any_effect_the_same_request_makes_exactly_one_version(
         assert registry.uploads() == []
         acknowledged.append(first is not None)
     assert acknowledged.count(False) > 10
+    assert {"open", "read", "write", "fsync", "link", "commit"} <= struck
     assert any(acknowledged)
     numbers = [version.ref.version for version in record_of(registry).versions]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -1,6 +1,7 @@
 import pytest
 
 from serving.errors import DependencyFailed
+from serving.logs import request_scope
 from tests.serving.registry.given import ACME, OTHER, digest_of, report_of
 
 ONE = digest_of(b"one")
@@ -77,3 +78,25 @@ def test_no_alias_is_moved_to_a_version_in_quarantine(catalog):
     assert caught.value.code == "quarantined"
     assert catalog.since(0).names["acme", "adapter", "ada"].aliases == {"prod": 1}
     catalog.delete(ACME, "adapter", "ada", 2)  # but it can be retired
+
+
+def test_only_the_tenant_that_published_anew_is_told_who_did_it_and_by_which_request(catalog):
+    add(catalog)
+    add(catalog, by=OTHER)
+    catalog.quarantine(ONE, "bit rot")
+    with request_scope("req_secret"):
+        add(catalog)
+    mine, theirs = (catalog.history(tenant, "adapter", "ada")[0] for tenant in ("acme", "other"))
+    assert (mine.action, mine.actor, mine.request_id) == ("lift", ACME.key_id, "req_secret")
+    assert (theirs.action, theirs.actor, theirs.request_id) == ("lift", "chorus", "")
+
+
+def test_nobody_is_told_whose_request_met_the_bad_bytes(catalog):
+    add(catalog)
+    add(catalog, by=OTHER)
+    with request_scope("req_secret"):
+        catalog.quarantine(ONE, "bit rot")
+        catalog.lift(ONE)
+    for tenant in ("acme", "other"):
+        entries = catalog.history(tenant, "adapter", "ada")[:2]
+        assert [(entry.actor, entry.request_id) for entry in entries] == [("chorus", "")] * 2

@@ -40,8 +40,14 @@ def test_every_question_is_answered_without_writing_and_by_whoever_reads(registr
 
 
 def test_every_question_of_the_catalog_is_listed_here():
-    assert set(QUESTIONS) == {name for name in vars(Reading) if not name.startswith("_")}
+    asked = {name for name in vars(Reading) if not name.startswith("_")}
+    assert asked - set(QUESTIONS) == {"undoomed"}  # answers with a test: tests/serving/registry/test_doom.py
     assert issubclass(Catalog, Reading)
+
+
+def test_who_asks_for_marks_is_told_where_the_database_is_away(catalog, registry):
+    with Statements(registry.database, fail, 1), pytest.raises(NotReady):
+        catalog.undoomed(digest_of(b"one"))
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

@@ -87,6 +87,20 @@ def test_what_was_retired_and_collected_meanwhile_is_missed_by_nobody(registry, 
     assert scrub(registry).sound
 
 
+def test_what_was_published_anew_while_it_was_judged_is_sound(registry, monkeypatch):
+    digest = publish(registry, b"one")
+    registry.blobs.path(digest).write_bytes(b"0ne")
+    quarantine = registry.catalog.quarantine
+
+    def late(accused, reason):
+        publish(registry, b"one")
+        return quarantine(accused, reason)
+
+    scrubber = Scrubber(registry.database, registry.blobs)
+    monkeypatch.setattr(scrubber._catalog, "quarantine", late)
+    assert scrubber.scrub().sound and quarantined(registry) == {}
+
+
 def test_a_blob_that_can_not_be_read_is_told_and_left_as_it_is(registry, monkeypatch):
     bad, good = sorted([publish(registry, b"one"), publish(registry, b"two", "bob")])
     state = registry.blobs.state

@@ -9,7 +9,7 @@ from serving.registry.records import CheckReport, Member, Quota
 from serving.registry.snapshot import Directory, Snapshot
 from serving.request import Share
 from serving.tenancy.tenants import TenantStore
-from tests.serving.registry.given import ACME, OTHER, REQUIRES, Someone, digest_of, report_of
+from tests.serving.registry.given import ACME, OTHER, REQUIRES, Someone, digest_of, open_registry, report_of
 
 SHARED = Someone("public", "key3")
 
@@ -473,3 +473,27 @@ def test_versions_in_quarantine_are_counted_until_it_is_lifted(catalog, sql):
         assert directory.quarantined == 1
 
     asyncio.run(scenario())
+
+
+def test_a_registry_that_went_back_is_read_anew_and_what_it_forgot_is_gone(catalog, sql, tmp_path):
+    """A standby took over that had not heard of the last writes."""
+    standby = open_registry(tmp_path / "standby")
+    for each in (catalog, standby.catalog):
+        add(each, b"one")
+    add(catalog, b"two")
+    add(catalog, b"lost", "bob")
+
+    async def scenario():
+        directory = Directory(sql)
+        await directory.refresh()
+        assert [record.name for record in directory.names("acme", "adapter")] == ["ada", "bob"]
+        sql.catalog = standby.catalog
+        assert await directory.refresh() == 1
+        assert [record.name for record in directory.names("acme", "adapter")] == ["ada"]
+        assert await resolve(directory, "ada") == (1, None)
+        add(standby.catalog, b"three")
+        assert await directory.refresh() == 2
+        assert await resolve(directory, "ada") == (2, None)
+
+    asyncio.run(scenario())
+    standby.database.close()

@@ -6,7 +6,7 @@ import pytest
 
 from serving.errors import NotReady
 from serving.registry.blobs.files import away
-from serving.registry.suspicion import REASONS, Suspicions, examine
+from serving.registry.suspicion import REASONS, Suspicions, Verdict, confine, examine
 from tests.serving.registry.given import digest_of
 
 DIGEST = digest_of(b"one")
@@ -54,7 +54,7 @@ def reason(registry):
 def test_what_the_store_lost_or_damaged_is_in_quarantine_and_everyone_is_told(registry, accuse, told, state):
     suspicions, store, _ = accuse(state)
     assert asyncio.run(suspicions.report(DIGEST)) == state
-    assert reason(registry) == REASONS[state] and store.read == 2
+    assert reason(registry) == REASONS[state] and store.read == 3
     assert told == [registry.catalog.since(0).revision]
 
 
@@ -80,7 +80,7 @@ def test_many_who_accuse_at_once_are_one(registry, accuse, told):
         return await asyncio.gather(*(suspicions.report(DIGEST) for _ in range(20)))
 
     assert set(asyncio.run(all_at_once())) == {"rotten"}
-    assert store.read == 2 and len(told) == 1 and suspicions.check() == ()
+    assert store.read == 3 and len(told) == 1 and suspicions.check() == ()
 
 
 def test_a_second_accusation_later_changes_nothing(registry, accuse, told):
@@ -117,3 +117,38 @@ def test_a_publish_of_the_right_bytes_ends_the_quarantine(registry, accuse):
     asyncio.run(suspicions.report(DIGEST))
     asyncio.run(registry.publish(b"one"))
     assert reason(registry) is None
+
+
+class Republished(Store):
+    """Reads as damaged what another gateway takes out of service and gets whole again before this one writes."""
+
+    def __init__(self, registry):
+        super().__init__("rotten", "rotten", "sound")
+        self.registry = registry
+
+    def state(self, digest):
+        state = super().state(digest)
+        if self.read == 2:
+            self.registry.catalog.quarantine(digest, REASONS["rotten"])
+            asyncio.run(self.registry.publish(b"one"))
+        return state
+
+
+def test_what_was_published_anew_before_a_late_accuser_wrote_is_served_on(registry, accuse, told):
+    suspicions, _, _ = accuse("sound")
+    suspicions._blobs = Republished(registry)
+    assert asyncio.run(suspicions.report(DIGEST)) == "sound"
+    assert reason(registry) is None
+    assert told == [registry.catalog.since(0).revision]
+
+
+def test_a_store_that_is_away_when_it_is_asked_again_leaves_the_quarantine_and_it_is_told(registry, accuse, told):
+    suspicions, _, _ = accuse("rotten", "rotten", away("gone for a moment"))
+    assert asyncio.run(suspicions.report(DIGEST)) == "rotten"
+    assert reason(registry) == REASONS["rotten"] and told == [registry.catalog.since(0).revision]
+
+
+def test_a_quarantine_for_another_reason_is_not_lifted_by_a_look(registry, accuse, told):
+    registry.catalog.quarantine(DIGEST, "the operator does not trust it")
+    verdict = confine(registry.catalog, Store("sound"), DIGEST, "rotten")
+    assert verdict == Verdict("rotten", None) and reason(registry) == "the operator does not trust it"

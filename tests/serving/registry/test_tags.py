@@ -1,6 +1,6 @@
 import pytest
 
-from serving.errors import NotFound, Unprocessable
+from serving.errors import NotFound, PreconditionFailed, Unprocessable
 from serving.registry.tags import MAX_TAGS, MAX_VALUE
 from tests.serving.registry.given import ACME, OTHER, report_of
 
@@ -62,6 +62,17 @@ def test_another_tenants_version_has_no_tags_to_set(named):
         named.set_tags(OTHER, "adapter", "ada", 1, {"a": "1"})
     with pytest.raises(NotFound):
         named.set_tags(ACME, "adapter", "ada", 3, {"a": "1"})
+
+
+def test_tags_are_set_only_while_the_name_is_at_the_revision_that_was_seen(named):
+    seen = named.since(0).names["acme", "adapter", "ada"].revision
+    record = named.set_tags(ACME, "adapter", "ada", 1, {"a": "1"}, if_match=seen).value
+    assert record.revision > seen
+    with pytest.raises(PreconditionFailed, match=f"at revision {record.revision}, not {seen}"):
+        named.set_tags(ACME, "adapter", "ada", 1, {"a": "2"}, if_match=seen)
+    assert tags(named) == [{"a": "1"}, {}]
+    named.set_tags(ACME, "adapter", "ada", 1, {"a": "2"}, if_match=record.revision)
+    assert tags(named) == [{"a": "2"}, {}]
 
 
 def test_what_is_wrong_is_told_at_once_and_nothing_is_stored(named):

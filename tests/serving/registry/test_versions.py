@@ -15,8 +15,10 @@ def add(catalog, data=b"one", name="ada", *, by=ACME, promote=False):
 
 def test_public_names_are_published_by_their_own_tenant_and_it_publishes_no_others(catalog):
     assert add(catalog, name="public/ada", by=SHARED).version.ref.tenant == "public"
-    for by, name in ((ACME, "public/ada"), (ACME, "public/new"), (ACME, "public"), (SHARED, "ada")):
-        with pytest.raises(Unprocessable, match="belong to the tenant 'public', and it has no others") as caught:
+    another, write = "take another name, or a key of that tenant", "write 'public/ada'"
+    cases = (ACME, "public/ada", another), (ACME, "public/new", another), (ACME, "public", another)
+    for by, name, remedy in (*cases, (SHARED, "ada", write)):
+        with pytest.raises(Unprocessable, match=f"belong to the tenant 'public'.*{remedy}") as caught:
             add(catalog, name=name, by=by)
         assert caught.value.code == "public_name"
     assert [key[2] for key in catalog.since(0).names] == ["public/ada"]

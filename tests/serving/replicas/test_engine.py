@@ -24,6 +24,7 @@ class Engine:
         self.submitted = threading.Event()
         self.retired, self.desired, self.reconciled = [], [], []
         self.warm, self.revision, self.layers, self.max_queued = False, -1, 6, 10
+        self.closed = False
         self.go = threading.Event()
         self.go.set()
 
@@ -68,6 +69,9 @@ class Engine:
 
     def drain(self, timeout_s):
         return timeout_s > 1.0
+
+    def close(self):
+        self.closed = True
 
     def retire(self, ref):
         self.retired.append(ref.name)
@@ -154,6 +158,12 @@ def test_admission_hears_of_what_waits_and_how_fast_it_goes(shell):
     assert held.free_rows == 6
 
 
+def test_gateways_hear_whose_bytes_are_bad(shell):
+    assert asyncio.run(shell.holdings(Desired(0))).bad == frozenset()
+    shell._engine.said = replace(REPORT, bad=frozenset({"sha256:x"}))
+    assert asyncio.run(shell.holdings(Desired(0))).bad == {"sha256:x"}
+
+
 def test_a_queue_that_is_over_its_bound_has_no_free_rows(shell):
     shell._engine.said = replace(REPORT, queued=11)
     assert asyncio.run(shell.holdings(Desired(0))).free_rows == 0
@@ -179,8 +189,16 @@ def test_an_operator_hears_how_much_room_pins_have(shell):
         assert await shell.room([ref("x")]) == ("e1", 700, 300)
         with pytest.raises(DependencyFailed):
             await shell.room([ref("torn")])
-        assert await shell.drain(0.5) == ("e1", False)
+
+    asyncio.run(main())
+
+
+def test_a_drained_engine_finishes_what_it_can_and_gives_the_rest_back(shell):
+    async def main():
         assert await shell.drain(5.0) == ("e1", True)
+        assert not shell._engine.closed
+        assert await shell.drain(0.5) == ("e1", False)
+        assert shell._engine.closed, "nothing is on board when the process ends"
 
     asyncio.run(main())
 
@@ -205,7 +223,7 @@ def test_an_operator_gets_an_outcome_or_the_error_in_words(shell):
 def test_an_engine_whose_thread_ended_is_ill(shell):
     async def main():
         await shell.check_health()
-        shell._engine.said = replace(REPORT, ready=False)
+        shell._engine.said = replace(REPORT, ready=False, faults=("the forward thread does not run",))
         with pytest.raises(RuntimeError, match="forward thread"):
             await shell.check_health()
 

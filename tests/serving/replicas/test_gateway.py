@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -10,18 +11,25 @@ import pytest
 
 from serving.config import ServiceSettings
 from serving.dispatch.ports import Claim, Conviction, News
+from serving.registry.catalog import Catalog
+from serving.registry.database import Database
 from serving.registry.records import Quota
 from serving.replicas import gateway
 from serving.replicas.gateway import Gateway
 from serving.request import Holding, Refusal
+from tests.serving.registry.given import ACME, report_of
 from tests.serving.samples import PROFILE, tokenizer_json
 from tests.serving.test_routing import Handle, Stream
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def gateways():
+    return Handle({"refresh": ["gw1"], "metrics": [], "present": ["gw1"], "hear": [], "consent": []})
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, gateways):
     (tmp_path / "tokenizer.json").write_bytes(tokenizer_json())
-    gateways = Handle({"refresh": ["gw1"], "metrics": [], "present": ["gw1"], "hear": ["gw1"], "consent": []})
     monkeypatch.setattr(gateway, "settle", lambda *_: "gw1")
     monkeypatch.setattr(gateway, "gateway_handle", lambda *_: gateways)
     settings = ServiceSettings(backbone=tmp_path, data=tmp_path / "data")
@@ -80,6 +88,54 @@ def test_a_draining_gateway_is_not_ready_and_says_what_is_left(made):
     asyncio.run(main())
 
 
+def test_a_drained_gateway_follows_nothing_and_what_still_runs_is_read_through(made):
+    async def main():
+        before = asyncio.all_tasks()
+        await made.__serve_build_asgi_app__()
+        assert len(asyncio.all_tasks() - before) >= 2, "it follows the registry, and the engines"
+        await made.drain(1.0)
+        assert asyncio.all_tasks() == before
+        database = Database.open(made._settings.sql_url)
+        revision = Catalog(database).add_version(ACME, "adapter", "ada", report_of(b"late"), promote=False).revision
+        database.close()
+        assert await made._directory.refresh(revision) == revision
+
+    asyncio.run(main())
+
+
+def test_the_engines_are_watched_until_what_runs_is_done(made):
+    class Door:
+        async def drain(self, seconds):
+            assert made._directory._task is None
+            assert made._fleet._task is not None
+            return 2
+
+    async def main():
+        await made.__serve_build_asgi_app__()
+        made._door = Door()
+        assert await made.drain(0.1) == ("gw1", 2)
+        assert made._fleet._task is None
+
+    asyncio.run(main())
+
+
+def test_a_pin_whose_bytes_an_engine_found_bad_is_in_quarantine_and_no_engine_shall_keep_it(made):
+    database = Database.open(made._settings.sql_url)
+    catalog, report = Catalog(database), report_of(b"never stored")
+    catalog.add_version(ACME, "adapter", "ada", report, promote=False)
+    catalog.set_pin(ACME, "adapter", "ada", 1, pinned=True)
+    database.close()
+    made._engines.answers["holdings"] = [Holding("e1", frozenset(), bad=frozenset({report.digest}))]
+
+    async def main():
+        await made.__serve_build_asgi_app__()
+        await asyncio.gather(*made._accusing._reports.values())
+        await made.refresh(made._directory.revision + 1)
+        assert (made._directory.quarantined, made._directory.desired().pins) == (1, ())
+
+    asyncio.run(main())
+
+
 def test_other_gateways_are_heard_and_answered(made):
     async def main():
         claim, news = (
@@ -87,13 +143,27 @@ def test_other_gateways_are_heard_and_answered(made):
             News("gw2", convicted={"p": Conviction(frozenset("ab"), True)}),
         )
         assert await made.present() == "gw1"
-        assert (await made.consent(claim), await made.hear(news)) == (frozenset(), "gw1"), "even before it is built"
+        assert (await made.consent(claim), await made.hear(news)) == (frozenset(), News("gw1")), (
+            "even before it is built"
+        )
         assert await made.drain(1.0) == ("gw1", 0)
         await made.__serve_build_asgi_app__()
         assert await made.consent(claim) == frozenset()
         assert made._dispatcher._suspects.suspected("p")
-        assert await made.hear(news) == "gw1"
+        assert await made.hear(news) == replace(news, gateway="gw1"), "it answers with what it knows now"
         assert made._dispatcher._suspects.convicted("p")
+
+    asyncio.run(main())
+
+
+def test_a_gateway_that_comes_up_knows_what_the_others_know(made, gateways):
+    known = News("gw2", convicted={"p": Conviction(frozenset("ab"), True)})
+    gateways.answers["hear"] = [known]
+
+    async def main():
+        await made.__serve_build_asgi_app__()
+        assert made._dispatcher._suspects.convicted("p")
+        assert ("hear", (News("gw1"),)) in gateways.asked
 
     asyncio.run(main())
 

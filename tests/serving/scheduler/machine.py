@@ -55,6 +55,8 @@ class Machine:
         self.attempts = 0
         self.leaving = set()  # tickets whose adapters leave between the look and the lease, once
         self.leased = set()
+        self.fatal = set()  # tickets after which nothing can be computed, as after an accelerator's error
+        self.works = True
         self.during = lambda: None  # runs in the middle of a step
 
     def ready(self, refs):
@@ -63,6 +65,9 @@ class Machine:
     def failure(self, refs):
         bad = [ref for ref in refs if ref in self.broken]
         return DependencyFailed(f"{bad[0]} can not be loaded") if bad else None
+
+    def sound(self):
+        return self.works
 
     def moved(self, ref):
         return SIZE
@@ -93,6 +98,9 @@ class Machine:
         try:
             meanwhile()
             self.during()
+            self.works = self.works and not any(row.waiting.ticket.id in self.fatal for row in held)
+            if not self.works:
+                raise RuntimeError("an illegal memory access was encountered")
             if any(row.waiting.ticket.id in self.poison for row in held):
                 raise RuntimeError("shapes do not match")
         finally:

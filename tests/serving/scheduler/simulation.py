@@ -171,6 +171,9 @@ class Simulation:
         if self.loader_at is None:
             self.loader_at = self.clock.now + LOAD_S
 
+    def sound(self):
+        return True
+
     def moved(self, ref):
         return UNIT
 

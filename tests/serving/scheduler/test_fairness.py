@@ -170,6 +170,58 @@ def test_the_tenant_that_moves_bytes_pays_for_them(simulate):
     assert served["a"] < 0.5 * served["b"]
 
 
+MB = 1 << 20
+
+
+def cold_ones(world, count, units, mb):
+    """So many tenants with one dear adapter each."""
+    world.moved = lambda ref: mb * MB
+    return [world.adapter(f"x{i}", f"x{i}", units) for i in range(count)]
+
+
+@pytest.mark.parametrize(("hot", "mb", "weight"), [(8, 368, 1.0), (3, 100, 0.1)])
+def test_dear_adapters_that_can_not_stand_together_are_served_beside_backlogged_tenants(simulate, hot, mb, weight):
+    world = simulate()
+    cold = cold_ones(world, 2, units=25, mb=mb)  # of 40
+    world.loop.share({ref.tenant: weight for ref in cold})
+    for tenant in range(hot):
+        world.backlog(f"h{tenant}", 20)
+    for ref in cold:
+        world.at(1.0, lambda ref=ref: world.submit(ref.tenant, ref))
+    world.run(4.0)
+    answered = [done.latency for done in world.done if done.tenant.startswith("x")]
+    assert len(answered) == 2 and max(answered) <= 1.0
+    assert len(world.loads) == 2, "each was loaded for its row, and not for nothing"
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.02])
+def test_many_cold_tenants_of_little_weight_are_served_in_a_contended_cache(simulate, weight):
+    world = simulate()
+    cold = cold_ones(world, 20, units=3, mb=14)  # 13 of them fit
+    world.loop.share({ref.tenant: weight for ref in cold})
+    for tenant in range(9):
+        world.backlog(f"h{tenant}", 20)
+    for ref in cold:
+        world.arrivals(ref.tenant, 8.0, 22.0, adapters=lambda ref=ref: (ref,))
+    world.run(30.0)
+    asked = {done.tenant for done in world.done if done.tenant.startswith("x")} | set(world.queue._lines.tenants)
+    served = world.served(0.0, 30.0)
+    assert {tenant for tenant in asked if tenant.startswith("x")} <= served.keys(), "nobody starves"
+    assert sum(served[f"h{i}"] for i in range(9)) >= 0.9 * served.total()
+
+
+def test_hot_rows_of_a_tenant_do_not_pay_for_its_cold_adapter_before_that_ran(simulate):
+    world, answered = simulate(), []
+    dear, other = cold_ones(world, 2, units=25, mb=368)
+    for tenant in range(8):
+        world.backlog(f"h{tenant}", 20)
+    world.backlog("x0", 40)  # ahead of the cold row
+    world.at(1.0, lambda: world.submit("x0", dear, then=lambda: answered.append(world.clock.now)))
+    world.at(1.0, lambda: world.submit("x1", other))
+    world.run(5.0)
+    assert len(answered) == 1 and answered[0] <= 103.0
+
+
 @st.composite
 def scenes(draw):
     """Rows by tenant, with rows that come later, and what is ready when."""

@@ -21,6 +21,13 @@ def test_nothing_is_known_before_the_first_step():
     assert (pace.rate, pace.tokens, pace.seconds(100)) == (0.0, START_TOKENS, None)
 
 
+def test_a_rate_that_was_measured_before_bounds_the_first_step_and_is_corrected_by_it():
+    pace = Pace(LAYERS, 0.05, 4_000.0)
+    assert (pace.tokens, pace.seconds(400)) == (100, 0.1)
+    run(pace, pace.tokens)
+    assert 4_000 < pace.rate < LAYERS * 100 / machine(100)
+
+
 def test_steps_become_as_long_as_wanted():
     pace = Pace(LAYERS, 0.05)
     for _ in range(40):

@@ -45,6 +45,20 @@ def test_what_left_again_before_its_row_ran_is_asked_for_again():
     assert machine.loading == [ref("p")]
 
 
+def test_sets_that_have_a_place_are_kept_though_an_earlier_one_that_was_there_left_again():
+    machine, waiting = Machine(), rows(["early"], ["p"], ["q"])
+    machine.resident[ref("early")] = None
+    prefetcher = Prefetcher(machine, 2)
+    prefetcher.ask(waiting)
+    machine.resident.clear()
+    machine.asked.clear()
+    prefetcher.ask(waiting)
+    assert [refs for _, refs in machine.asked] == [(ref("p"),), (ref("q"),)], "a cache forgets who does not ask again"
+    machine.load(2)
+    prefetcher.ask([waiting[0], waiting[2]])  # the row of `p` ran
+    assert machine.loading == [ref("early")]
+
+
 def test_places_are_shared_among_the_tenants_that_miss_something():
     machine = Machine()
     flood = rows(*([f"x{i}"] for i in range(200)))
@@ -60,7 +74,7 @@ def test_a_public_adapter_is_paid_by_whoever_asked_first():
     shared = [Waiting(one, (ref("p", "public"),), print, 0.0, 1.0) for one in made]
     prefetcher.ask(shared)
     machine.load()
-    assert prefetcher.arrived() == {"b": SIZE}
+    assert prefetcher.arrived() == {"b": {ref("p", "public"): SIZE}}
 
 
 def test_each_arrival_is_paid_once_by_its_tenant():
@@ -70,7 +84,7 @@ def test_each_arrival_is_paid_once_by_its_tenant():
     assert prefetcher.arrived() == {}
     machine.load(3)
     prefetcher.ask(rows(["p"]))
-    assert prefetcher.arrived() == {"a": 2 * SIZE, "b": SIZE}
+    assert prefetcher.arrived() == {"a": {ref("p"): SIZE, ref("q"): SIZE}, "b": {ref("p", "b"): SIZE}}
     assert prefetcher.arrived() == {}
 
 

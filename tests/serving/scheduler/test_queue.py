@@ -113,10 +113,51 @@ def test_the_time_of_a_miss_is_told_apart_from_the_time_in_the_queue():
     assert (picked.queue_s, picked.load_s) == (3, 5)
 
 
-def test_moved_bytes_are_paid_by_their_tenant():
-    queue = queue_of(*(waiting(f"{tenant}{i}", tenant) for i in range(3) for tenant in "ab"))
-    queue.charge("a", BYTES_PER_COST * LAYERS * 4 * 2)  # as much as two rows
-    assert drain(queue) == ["b0", "b1", "a0", "b2", "a1", "a2"]
+TWO_ROWS = BYTES_PER_COST * LAYERS * 4 * 2  # bytes that cost as much as two rows
+
+
+def test_moved_bytes_are_paid_with_the_first_row_that_uses_them():
+    a = [waiting("a0", adapters=["x"]), waiting("a1", adapters=["x"]), waiting("a2")]
+    queue = queue_of(*a, *(waiting(f"b{i}", "b") for i in range(5)))
+    queue.charge("a", {ref("x"): TWO_ROWS})
+    assert drain(queue) == ["a0", "b0", "b1", "b2", "a1", "b3", "a2", "b4"]
+
+
+def test_a_dear_load_does_not_push_its_own_row_away():
+    queue = queue_of(waiting("a0", adapters=["x"]), *(waiting(f"b{i}", "b") for i in range(50)))
+    for _ in range(100):  # evicted before its turn, and brought in again
+        queue.charge("a", {ref("x"): 100 * TWO_ROWS})
+    assert drain(queue)[:2] == ["a0", "b0"]
+    queue.put(waiting("a1"))
+    queue.put(waiting("b99", "b"))
+    assert queue._virtual["a"] - queue._virtual["b"] <= 101 * LAYERS * 4 * 2, "what no row used is owed once"
+
+
+def test_rows_of_one_batch_do_not_run_on_credit():
+    a = [waiting(f"a{i}", adapters=["x"]) for i in range(4)]
+    queue = queue_of(*a, *(waiting(f"b{i}", "b") for i in range(4)))
+    queue.charge("a", {ref("x"): TWO_ROWS})
+    assert taken(queue, replace(MANY, rows=4)) == ["a0", "b0", "b1", "b2"]
+
+
+def test_moved_bytes_are_paid_at_once_where_no_row_waits_for_them_any_more():
+    queue = queue_of(waiting("a0", adapters=["x"]), waiting("b0", "b"))
+    queue.charge("a", {ref("x"): TWO_ROWS})
+    queue.remove(["a0"])  # cancelled
+    queue.charge("c", {ref("y", "c"): TWO_ROWS})
+    assert queue.check() == ()
+    assert queue._virtual["a"] == queue._virtual["c"] == LAYERS * 4 * 2
+
+
+def test_a_restored_row_owes_its_loads_again():
+    queue = queue_of(waiting("a0", adapters=["x"]), waiting("b0", "b"), waiting("b1", "b"))
+    queue.charge("a", {ref("x"): TWO_ROWS})
+    (picked,) = queue.take(ONE, everything)
+    assert picked.paid == 3 * LAYERS * 4
+    queue.restore([picked])
+    assert queue._virtual["a"] == 0.0 and queue.check() == ()
+    (picked,) = queue.take(ONE, everything)
+    assert (picked.waiting.ticket.id, picked.paid) == ("a0", 3 * LAYERS * 4)
 
 
 def test_a_restored_row_is_first_again_and_not_charged_twice():

@@ -68,3 +68,34 @@ def test_only_what_ran_is_measured():
     assert bench.measured == [(1, 0.25)]
     assert outcomes["left"].answer is None and not outcomes["left"].dropped
     assert isinstance(outcomes["no"].answer.reply, Refusal)
+
+
+def test_a_batch_after_which_nothing_can_be_computed_is_given_back_whole_and_nothing_is_tried_again():
+    bench = Bench()
+    bench.machine.fatal = {"bad"}
+    outcomes = bench.run(*(bench.row(name) for name in ("fine", "good", "bad", "other")))
+    assert {outcome.answer.reply.code for outcome in outcomes.values()} == {"engine_broken"}
+    assert (bench.machine.attempts, bench.stepper.broken) == (1, True)
+    assert bench.run(bench.row("next"))["next"].answer.reply.code == "engine_broken"
+    assert bench.machine.attempts == 1
+
+
+def test_what_was_answered_before_the_machine_broke_stays_answered():
+    bench = Bench()
+    bench.machine.poison = {"poison"}
+
+    def break_in_the_second_half():
+        bench.machine.fatal = {"late"} if bench.machine.batches else set()
+
+    bench.machine.during = break_in_the_second_half
+    outcomes = bench.run(bench.row("fine"), bench.row("poison"), bench.row("late"), bench.row("last"))
+    codes = {name: getattr(outcome.answer.reply, "code", "right") for name, outcome in outcomes.items()}
+    assert codes == {"fine": "right", "poison": "engine_failed", "late": "engine_broken", "last": "engine_broken"}
+
+
+def test_a_step_that_raises_breaks_no_machine_that_still_computes():
+    bench = Bench()
+    bench.machine.poison = {"a", "b", "c"}
+    outcomes = bench.run(*(bench.row(name) for name in "abc"))
+    assert {outcome.answer.reply.code for outcome in outcomes.values()} == {"engine_failed"}
+    assert not bench.stepper.broken

@@ -2,7 +2,7 @@ import pytest
 
 from serving.errors import Congested, DeadlineExceeded, Overloaded, Unprocessable
 from serving.registry.records import Quota
-from serving.tenancy.admission import SAFETY, Size
+from serving.tenancy.admission import METERS, SAFETY, Size
 from serving.tenancy.forecast import Work
 from tests.serving.tenancy.doors import Surroundings, result
 
@@ -29,6 +29,24 @@ def test_who_has_no_quota_and_finds_no_line_comes_in(door):
     for _ in range(1000):
         through(door, left_s=0.001, cost=1e6)
     assert door.standings("a") == ()
+    door.check()
+
+
+def test_tenants_that_come_no_more_are_forgotten_and_what_others_spent_is_not(around, door):
+    around.quotas["spent"] = Quota(requests_per_s=1)
+    through(door, "spent")
+    held = door.enter("held", ONE, 1.0)
+    for number in range(3 * METERS):
+        through(door, f"tenant-{number}")
+    assert {"spent", "held"} < set(door._meters) and len(door._meters) <= METERS + 2
+    with pytest.raises(Overloaded):
+        through(door, "spent")
+    with held:
+        pass
+    around.clock.now += 60
+    for number in range(3 * METERS):
+        through(door, f"other-{number}")
+    assert not {"spent", "held"} & set(door._meters)
     door.check()
 
 

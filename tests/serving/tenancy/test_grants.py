@@ -1,6 +1,6 @@
 import pytest
 
-from serving.errors import DeadlineExceeded, NotFound, Overloaded
+from serving.errors import Congested, DeadlineExceeded, NotFound, Overloaded, Unprocessable
 from serving.registry.records import Quota
 from serving.tenancy.admission import Size
 from serving.tenancy.forecast import Work
@@ -109,3 +109,23 @@ def test_rows_that_came_too_late_teach_that_the_line_is_slow(around, door):
 def test_replies_come_to_what_was_sent(door):
     with door.enter("a", SIZE, 1.0) as grant, pytest.raises(AssertionError):
         grant.settle([1], [result()])
+
+
+def test_who_is_refused_inside_has_spent_no_request_either(around, door):
+    around.quotas["a"] = Quota(requests_per_s=2.0)
+    around.quotas["c"] = Quota(requests_per_s=2.0, cost_per_s=100.0)
+    around.says(rate=100, a=900)
+    for _ in range(5):
+        with pytest.raises(Congested), door.enter("a", SIZE, 99.0) as grant:
+            grant.pay(Work(10**6, 2), 0.5)
+        with pytest.raises(Unprocessable), door.enter("c", SIZE, 99.0) as grant:
+            grant.pay(Work(10**6, 2), 99.0)
+    assert left(door, "requests") == 2
+
+
+def test_who_is_let_in_has_spent_one_request(around, door):
+    around.quotas["a"] = Quota(requests_per_s=2.0)
+    with door.enter("a", SIZE, 9.0) as grant:
+        grant.pay(Work(60, 2), 9.0)
+        grant.settle([30, 30], [result(), result()])
+    assert left(door, "requests") == 1

@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from serving.errors import Conflict, NotFound, NotReady, Unauthenticated, Unprocessable
+from serving.errors import Conflict, Forbidden, NotFound, NotReady, Unauthenticated, Unprocessable
 from serving.registry.database import Database
 from serving.tenancy.keys import KEYLESS, SCOPES, Keyring, create_key, refuse_bad_tenant, rotate_key
 from serving.tenancy.store import KeyStore
 from tests.serving.registry.given import url_of
+from tests.serving.virtual_time import run
 
 PREDICT = frozenset({"predict"})
 
@@ -60,6 +61,40 @@ def keyring_of(database, clock, *, loopback_only=True, wall=time.time):
     keyring = Keyring(database, loopback_only=loopback_only, clock=clock, wall=wall)
     keyring._store = Sql(keyring._store)
     return keyring
+
+
+class SlowSql(Sql):
+    """Readings that take so many seconds of the loop's time; while `away` they fail at the end of it."""
+
+    takes = 0.0
+
+    async def read(self, since, revision):
+        away, self.reads = self.away, self.reads + 1
+        await asyncio.sleep(self.takes)
+        if away:
+            raise NotReady("away", code="registry_unavailable")
+        return self.store.since(revision)
+
+
+@pytest.fixture
+def slow(database, monkeypatch):
+    """A keyring on the loop's clock, and its SQL: the thread that asks it takes virtual time."""
+
+    def made():
+        loop = asyncio.get_running_loop()
+        keyring = Keyring(database, loopback_only=True, clock=loop.time)
+        keyring._store = sql = SlowSql(keyring._store)
+        monkeypatch.setattr(asyncio, "to_thread", sql.read)
+        return keyring, sql
+
+    return made
+
+
+async def seconds(work):
+    """How long it took."""
+    began = asyncio.get_running_loop().time()
+    await work
+    return asyncio.get_running_loop().time() - began
 
 
 def new_key(store, tenant="acme", scopes=PREDICT, **wishes):
@@ -202,25 +237,125 @@ def test_a_key_made_elsewhere_works_almost_at_once_and_a_flood_of_unknown_ones_c
     asyncio.run(scenario())
 
 
-def test_known_keys_go_on_for_a_while_when_sql_is_away_and_unknown_ones_are_not_denied(database, store, clock):
+def test_known_keys_go_on_for_a_while_when_sql_is_away_and_unknown_ones_are_not_denied(slow, store):
     made = new_key(store)
 
-    async def scenario():
-        keyring = keyring_of(database, clock)
+    async def main():
+        keyring, sql = slow()
         await keyring.authenticate(made.secret)
-        keyring._store.away = True
-        clock.now += 300
+        sql.away = True
+        await asyncio.sleep(300)
         assert (await keyring.authenticate(made.secret)).tenant == "acme"
         with pytest.raises(NotReady):
             await keyring.authenticate(f"ck_{'0' * 12}_{'x' * 43}")
-        clock.now += 301
+        await asyncio.sleep(301)
         with pytest.raises(NotReady):
             await keyring.authenticate(made.secret)
-        keyring._store.away = False
-        clock.now += 1
+        sql.away = False
+        await asyncio.sleep(0.6)
         assert (await keyring.authenticate(made.secret)).tenant == "acme"
 
-    asyncio.run(scenario())
+    run(main())
+
+
+def test_while_sql_hangs_one_look_waits_for_it_and_then_nobody(slow, store):
+    made = new_key(store)
+
+    async def main():
+        keyring, sql = slow()
+        await keyring.start()
+        sql.takes, sql.away = 6.0, True  # it accepts, and does not answer until its own patience ends
+        await asyncio.sleep(1)
+        assert await seconds(keyring.authenticate(made.secret)) == pytest.approx(0.25)
+        for _ in range(200):
+            assert await seconds(keyring.authenticate(made.secret)) == 0
+            with pytest.raises(NotReady):  # it may be a new key, and is told so at once
+                await keyring.authenticate(f"ck_{'0' * 12}_{'x' * 43}")
+            await asyncio.sleep(0.1)
+        assert sql.reads <= 1 + 20 / 6 + 1, "one question at a time"
+
+    run(main())
+
+
+def test_who_comes_while_a_look_hangs_waits_no_longer_than_its_first(slow, store):
+    made = new_key(store)
+
+    async def main():
+        keyring, sql = slow()
+        await keyring.start()
+        sql.takes = 6.0
+        await asyncio.sleep(1)
+
+        async def after(wait):
+            await asyncio.sleep(wait)
+            return await seconds(keyring.authenticate(made.secret))
+
+        assert await asyncio.gather(after(0), after(0.2), after(0.3)) == pytest.approx([0.25, 0.05, 0.0])
+
+    run(main())
+
+
+def test_an_outage_that_nobody_asks_in_is_over_as_soon_as_sql_answers(slow, store):
+    made = new_key(store)
+
+    async def main():
+        keyring, sql = slow()
+        await keyring.start()
+        sql.takes, sql.away = 6.0, True
+        await asyncio.sleep(1)
+        await keyring.authenticate(made.secret)
+        await asyncio.sleep(60)
+        sql.takes, sql.away = 0.01, False
+        await asyncio.sleep(7)  # the last of the hanging ones ends, and the next one is answered
+        reads = sql.reads
+        store.revoke("acme", made.record.key_id, "elsewhere")
+        await asyncio.sleep(3600)
+        assert sql.reads == reads, "and then nobody asks for nothing"
+        with pytest.raises(Unauthenticated):  # an hour later the first to come is told the truth
+            await keyring.authenticate(made.secret)
+
+    run(main())
+
+
+def test_a_key_revoked_in_an_outage_ends_once_sql_answers(slow, store):
+    made = new_key(store)
+
+    async def main():
+        keyring, sql = slow()
+        await keyring.start()
+        sql.away = True
+        await asyncio.sleep(1)
+        store.revoke("acme", made.record.key_id, "elsewhere")
+        assert (await keyring.authenticate(made.secret)).tenant == "acme"
+        sql.away = False
+        await asyncio.sleep(1)
+        with pytest.raises(Unauthenticated):
+            await keyring.authenticate(made.secret)
+
+    run(main())
+
+
+def test_sql_that_is_always_slow_makes_nobody_wait_and_denies_no_new_key(slow, store):
+    made = new_key(store)
+
+    async def main():
+        keyring, sql = slow()
+        await keyring.start()
+        sql.takes = 0.8
+        await asyncio.sleep(1)
+        await keyring.authenticate(made.secret)
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            assert await seconds(keyring.authenticate(made.secret)) == 0
+            with pytest.raises(NotReady):  # it may have been made since the last reading began
+                await keyring.authenticate(f"ck_{'0' * 12}_{'x' * 43}")
+        new = new_key(store)
+        with pytest.raises(NotReady):
+            await keyring.authenticate(new.secret)
+        await asyncio.sleep(0.8 + 0.5 + 0.8)
+        assert (await keyring.authenticate(new.secret)).tenant == "acme"
+
+    run(main())
 
 
 def test_nobody_is_let_in_before_the_keys_were_read(database, clock):
@@ -333,7 +468,7 @@ def test_administration_is_a_scope_of_its_own_and_part_of_keyless_loopback(datab
     made = new_key(store, scopes=frozenset({"admin"}))
     caller = asyncio.run(keyring_of(database, clock).authenticate(made.secret))
     assert caller.scopes == {"admin"}
-    assert SCOPES == KEYLESS.scopes == {"predict", "publish", "operate", "admin"}
+    assert SCOPES == KEYLESS.scopes == {"predict", "publish", "operate", "admin", "metrics"}
 
 
 def test_who_made_rotated_and_revoked_a_key_is_told(database, store, clock, catalog):
@@ -366,3 +501,19 @@ def test_a_tenant_is_one_segment(tenant):
         refuse_bad_tenant(tenant, "/name")
     assert caught.value.faults[0].pointer == "/name"
     refuse_bad_tenant("public")
+
+
+def test_a_ring_hands_out_no_key_that_may_do_more_than_whoever_asks(database, clock):
+    async def scenario():
+        keyring = keyring_of(database, clock)
+        root = await keyring.create("acme", SCOPES, "", by="admin")
+        for call in (
+            keyring.rotate("acme", root.record.key_id, 0.0, within=PREDICT),
+            keyring.revoke("acme", root.record.key_id, within=PREDICT),
+        ):
+            with pytest.raises(Forbidden, match="admin, metrics, operate, publish"):
+                await call
+        assert (await keyring.authenticate(root.secret)).scopes == SCOPES
+        assert (await keyring.rotate("acme", root.record.key_id, 0.0, within=SCOPES)).record.scopes == SCOPES
+
+    asyncio.run(scenario())

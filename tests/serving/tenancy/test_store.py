@@ -1,6 +1,6 @@
 import pytest
 
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict, Forbidden, NotFound
 from serving.registry.trail import read_history
 from serving.tenancy.store import KeyStore
 
@@ -31,8 +31,9 @@ def add(store, key_id, tenant="acme", label="", expires=None):
     return store.add(key_id, "0" * 64, tenant=tenant, scopes=scopes, label=label, by="cli", expires=expires)
 
 
-def rotate(store, key_id, new_id, grace_s=10.0, tenant="acme"):
-    return store.rotate(tenant, key_id, new_id=new_id, secret_sha256="1" * 64, grace_s=grace_s, by="bob")
+def rotate(store, key_id, new_id, grace_s=10.0, tenant="acme", within=None):
+    told = {"new_id": new_id, "secret_sha256": "1" * 64}
+    return store.rotate(tenant, key_id, **told, grace_s=grace_s, by="bob", within=within)
 
 
 def held(store, key_id):
@@ -172,3 +173,26 @@ def test_the_audit_tells_a_rotation_from_both_sides(store, database):
     assert (rotated.action, rotated.actor, rotated.before) == ("rotate_key", "bob", '{"expires":null}')
     assert rotated.after == '{"expires":6.0,"rotated_to":"two"}'
     assert (created.action, created.actor) == ("create_key", "bob")
+
+
+@pytest.mark.parametrize("within", [{"predict"}, {"operate"}, {"operate", "predict"}, set()])
+def test_a_key_that_may_do_more_than_whoever_asks_is_neither_rotated_nor_revoked(store, within):
+    key = add(store, "one")  # predict and publish
+    with pytest.raises(Forbidden, match=r"'one' may do more than the one that asks: (predict, )?publish; ask with"):
+        rotate(store, "one", "two", grace_s=0.0, within=frozenset(within))
+    with pytest.raises(Forbidden):
+        store.revoke("acme", "one", "bob", frozenset(within))
+    assert store.of("acme") == (key,)
+
+
+def test_a_key_that_may_do_as_much_or_less_is_rotated_and_revoked(store):
+    add(store, "one")
+    assert rotate(store, "one", "two", within=frozenset({"publish", "predict"})).key_id == "two"
+    store.revoke("acme", "two", "bob", frozenset({"publish", "predict", "operate"}))
+    assert held(store, "two").revoked
+
+
+def test_what_a_key_may_do_is_told_to_its_own_tenant_alone(store):
+    add(store, "one")
+    with pytest.raises(NotFound):
+        rotate(store, "one", "two", tenant="other", within=frozenset())

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 import time
 
@@ -54,6 +55,7 @@ def test_it_is_told_over_its_standard_input_and_ends_when_that_closes(watcher, t
     assert json.loads(wait_for(tmp_path / "out", 2)) == told(settings)
     assert one.check() == ()
     process = one._process
+    assert os.getsid(process.pid) == process.pid, "a signal to the group of the service is not for it"
     one.stop()
     assert process.returncode == 0
     one.stop()

@@ -12,6 +12,9 @@ _VERSIONS = ["versions.tenant", "versions.space", "versions.name", "versions.ver
 
 def upgrade() -> None:
     """Add tables, and columns that may be left out: the release before writes on beside this one."""
+    # First of all: it takes long over a long audit, and whatever is altered before it is closed to readers until its end.
+    # Not CONCURRENTLY, which waits for the processes that wait for this transaction.
+    op.create_index("ix_audit_tenant_id", "audit", ["tenant", "id"])
     _of_versions()
     _borrowed()
     _tenants()
@@ -100,7 +103,6 @@ def _idempotency() -> None:
 def _audit_and_keys() -> None:
     for name in ("before", "after", "request_id"):
         op.add_column("audit", sa.Column(name, sa.Text, nullable=False, server_default=""))
-    op.create_index("ix_audit_tenant_id", "audit", ["tenant", "id"])
     op.add_column("keys", sa.Column("expires", sa.Float(53)))
     op.add_column("keys", sa.Column("rotated_from", sa.String(32)))
 

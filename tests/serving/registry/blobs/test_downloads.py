@@ -107,12 +107,38 @@ def test_what_was_made_here_is_adopted_and_what_can_not_be_linked_is_brought_lat
     made.write_bytes(b"one")
     afar = Afar(b"one")
     copies = Downloads(tmp_path / "copies", 100, afar, clock)
-    copies.adopt(digest_of(b"one"), made)
+    copies.adopt(digest_of(b"one"), made, tmp_path / "aside")
+    copies.adopt(digest_of(b"one"), made, tmp_path / "aside")  # both names are of one file by now
+    assert not (tmp_path / "aside").exists()
     made.unlink()
     assert copies.get(digest_of(b"one")).read_bytes() == b"one" and afar.brought == []
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
-    copies.adopt(digest_of(b"one"), made)
+    copies.adopt(digest_of(b"one"), made, tmp_path / "aside")
+    copies.path(digest_of(b"one")).unlink()
     assert copies.get(digest_of(b"one")).read_bytes() == b"one" and afar.brought == [digest_of(b"one")]
+
+
+def test_who_was_handed_a_copy_finds_it_at_every_moment_of_an_adoption(tmp_path, clock, monkeypatch):
+    made = tmp_path / "made"
+    made.write_bytes(b"one")
+    copies = Downloads(tmp_path / "copies", 100, Afar(b"one"), clock)
+    handed, found = copies.get(digest_of(b"one")), []
+
+    def watched(call):
+        def touched(*names, **how):
+            found.append(handed.read_bytes())
+            done = call(*names, **how)
+            found.append(handed.read_bytes())
+            return done
+
+        return touched
+
+    for name in ("link", "unlink", "replace"):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
+    copies.adopt(digest_of(b"one"), made, tmp_path / "aside")
+    monkeypatch.undo()
+    assert set(found) == {b"one"} and len(found) >= 4
+    assert handed.stat().st_ino == made.stat().st_ino
 
 
 def test_what_is_no_copy_is_told_and_never_removed(tmp_path, clock):

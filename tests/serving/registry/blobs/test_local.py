@@ -7,6 +7,7 @@ import os
 import pytest
 
 from serving.errors import NotReady
+from serving.registry.blobs import local
 from serving.registry.blobs.local import LocalBlobs
 from tests.serving.registry.blobs.faults import Disk
 from tests.serving.registry.given import digest_of
@@ -79,13 +80,31 @@ def test_the_name_appears_only_after_the_bytes_are_on_the_disk(blobs, monkeypatc
     assert steps == ["fsync", "fsync", "link", "fsync"]  # the bytes, the new folder, the name, the folder's entry
 
 
-def test_a_blob_that_is_collected_while_the_same_bytes_are_kept_is_told_as_absent(blobs, monkeypatch):
+def test_a_blob_that_is_collected_while_the_same_bytes_are_kept_is_kept_again(blobs, monkeypatch):
     path, upload = kept(blobs), received(blobs)
-    verify = blobs.verify
-    monkeypatch.setattr(blobs, "verify", lambda digest: (verify(digest), path.unlink())[0])
+    monkeypatch.setattr(local, "digest_of", lambda file: (digest_of(file.read_bytes()), path.unlink())[0])
     blobs.keep(upload)
-    assert not blobs.present(upload.digest)
+    monkeypatch.undo()
+    assert blobs.verify(upload.digest)
     upload.discard()
+
+
+def test_a_bad_sector_is_healed_by_the_same_bytes(blobs, monkeypatch):
+    path, upload = kept(blobs), received(blobs)
+    bad = path.stat().st_ino
+
+    def read(file):
+        if file.stat().st_ino == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest_of(file.read_bytes())
+
+    monkeypatch.setattr(local, "digest_of", read)
+    with pytest.raises(NotReady):
+        blobs.verify(upload.digest)
+    blobs.keep(upload)
+    assert blobs.verify(upload.digest) and path.stat().st_ino != bad
+    upload.discard()
+    assert blobs.check() == ()
 
 
 def test_what_is_no_blob_is_told_and_listed_by_nobody(blobs, tmp_path):

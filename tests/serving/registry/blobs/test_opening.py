@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,12 @@ def test_a_url_opens_a_bucket_with_copies_in_the_data_folder(tmp_path):
     blobs = open_blobs(settings(tmp_path, "s3://bucket/prefix"))
     assert isinstance(blobs, ObjectBlobs)
     assert (tmp_path / "blobs" / "copies").is_dir() and not (tmp_path / "blobs" / "sha256").exists()
+
+
+def test_deletions_settle_twenty_deadlines_later_at_least(tmp_path):
+    slow = replace(settings(tmp_path, "s3://bucket/prefix"), blob_deadline_s=60.0)
+    assert open_blobs(settings(tmp_path, "s3://bucket/prefix")).settle_s == 120.0
+    assert open_blobs(slow).settle_s == 1200.0
 
 
 def test_a_wrong_url_is_refused(tmp_path):

@@ -102,3 +102,18 @@ def test_a_place_leads_back_to_its_digest_and_nothing_else_does():
     assert digest_at(key) == digest
     for strange in (f"sha256/00/{value}", f"sha256/{value}", f"other/{value[:2]}/{value}", f"{key}.part", "", "README"):
         assert digest_at(strange) is None
+
+
+def test_a_store_belongs_to_who_claimed_it_first_until_it_is_claimed_anew(any_blobs):
+    assert any_blobs.owner() is None
+    any_blobs.claim("a" * 32)
+    any_blobs.claim("b" * 32)
+    assert any_blobs.owner() == "a" * 32
+    any_blobs.claim("b" * 32, anew=True)
+    assert any_blobs.owner() == "b" * 32
+    assert list(any_blobs.digests()) == [] and any_blobs.check() == () and any_blobs.sweep() == 0
+
+
+def test_a_deletion_over_a_network_settles_far_later_than_a_request_ends(any_blobs):
+    local = hasattr(any_blobs, "path")
+    assert any_blobs.settle_s == 0.0 if local else any_blobs.settle_s >= 60.0

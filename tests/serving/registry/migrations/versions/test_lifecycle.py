@@ -1,7 +1,7 @@
 """A database of the release before, written by its own statements, is read whole; and that release writes on beside."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, event, text
 
 from adapters.manifest import to_json
 from adapters.refs import AdapterRef
@@ -144,3 +144,22 @@ def test_the_release_before_writes_on_beside_this_one(bare_url, previous):
     assert catalog.history("acme", "adapter", "ada")[0].detail == TWO
     assert len(KeyStore(database).of("acme")) == 2
     database.close()
+
+
+def test_what_is_served_meanwhile_is_read_while_a_long_audit_is_indexed(bare_url, previous):
+    engine, seen = databases._engine(bare_url), []
+
+    def look(_connection, _cursor, statement, *_rest):
+        if statement.startswith("CREATE INDEX ix_audit_tenant_id"):
+            beside = create_engine(engine.url)
+            with beside.connect() as connection:  # the release before, which goes on
+                if beside.dialect.name == "postgresql":
+                    connection.execute(text("SET lock_timeout = '1s'"))
+                count = text("SELECT (SELECT count(*) FROM audit), (SELECT count(*) FROM keys)")
+                seen.extend(connection.execute(count).one())
+            beside.dispose()
+
+    event.listen(engine, "after_cursor_execute", look)
+    databases._migrate(engine, "0003")
+    engine.dispose()
+    assert seen == [4, 1]

@@ -1,0 +1,216 @@
+"""Hostile packages: every one is refused with a reason, and nothing of the service notices.
+
+Sound packages are broken in every way that `hostile_packages` knows, and sent to every door for packages; sound ones are
+sent under names that are none. Meanwhile somebody predicts. Every replica must be the same process in the end, nothing
+may be stored, and the answers be right.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from yarl import URL
+
+from adapters.formats import native
+from loadtests.proofs.backbones import TEXTS, tiny
+from loadtests.proofs.calls import NATIVE, call, predict, publish
+from loadtests.proofs.evidence import Evidence, Figure, spread
+from loadtests.proofs.fingerprints import Book, Forge, Identity
+from loadtests.proofs.given import Given
+from loadtests.proofs.hostile_packages import hostile
+from loadtests.proofs.judging import fault_of
+from loadtests.proofs.stage import Stage, staged
+from loadtests.proofs.steady import Steady, faults
+from loadtests.synthetic import CONFIGS, make_package
+from serving.registry.blobs.local import LocalBlobs
+
+WHOLE, QUICK = 500, 54  # attacks: of every kind some
+ATTACKERS = 4
+RATE = 20.0  # predictions a second meanwhile
+NAME = "innocent"
+REPLICAS = ("Engine", "Gateway", "Checker", "Proxy", "Controller")  # what the titles of Ray's processes hold
+DOORS = (
+    *5 * ("PUT /v1/adapters/{}",),
+    *2 * ("POST /v1/adapters/{}:validate",),
+    "PUT /v1/token-embeddings/{}",
+    "POST /v1/token-embeddings/{}:validate",
+)
+NAMES = (
+    "..%2f..%2fetc%2fpasswd",
+    "%2e%2e%2f%2e%2e%2fup",
+    "a%00b",
+    "UPPER",
+    "base",
+    "a" * 64,
+    "-x",
+    "x/y/z",
+    "x/versions",
+    "%E2%80%AEevil",
+    "x@1",
+    "x%0d%0aSet-Cookie:%20a=b",
+    "public/mine",
+    "%",
+    "x%20y",
+    "~",
+)
+HEADERS: Sequence[Mapping[str, str]] = (
+    {"Content-Type": "application/json"},
+    {"Content-Type": "multipart/form-data; boundary=x"},
+    {"Content-Type": "application/x-pickle"},
+    {"Content-Encoding": "gzip"},
+    {"Idempotency-Key": "x" * 129},
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Attack:
+    """One upload."""
+
+    kind: str
+    method: str
+    path: str  # as it is written on the wire
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass
+class Met:
+    """What became of the attacks."""
+
+    refused: Counter[str] = field(default_factory=Counter)  # by kind
+    codes: Counter[str] = field(default_factory=Counter)
+    taken: list[str] = field(default_factory=list)  # any other answer than a refusal with a reason
+    seconds: list[float] = field(default_factory=list)
+
+
+def attacks(sound: Sequence[bytes], count: int, seed: int) -> list[Attack]:
+    """So many: nine in ten are broken packages, the rest sound ones under a name or with a header that is none."""
+    dice, made = random.Random(seed), []
+    for number, (kind, body) in enumerate(hostile(sound, count - count // 10, seed)):
+        method, _, path = dice.choice(DOORS).partition(" ")
+        made.append(Attack(kind, method, path.format(f"evil-{number}"), body, NATIVE))
+    for number in range(count // 10):
+        body = dice.choice(sound)
+        if number % 2:
+            headers = {**NATIVE, **dice.choice(HEADERS)}
+            made.append(Attack("header", "PUT", f"/v1/adapters/evil-{number}", body, headers))
+        else:
+            made.append(Attack("name", "PUT", f"/v1/adapters/{dice.choice(NAMES)}", body, NATIVE))
+    dice.shuffle(made)
+    return made
+
+
+def run(given: Given) -> Evidence:
+    """Attack, and look what is left."""
+    backbone, data = tiny(given.folder / "backbone", given.seed), given.folder / "data"
+    forge, book = Forge(backbone, TEXTS, given.seed), Book()
+    innocent = forge.make(NAME)
+    book.enter(Identity("", NAME, 1), innocent.logits)
+    sound = [native.write(make_package(forge.profile, method, "sound", given.seed)) for method in CONFIGS]
+    planned = attacks(sound, given.sized(WHOLE, QUICK), given.seed)
+    with staged(Stage(backbone, data)) as stage:
+        seen = asyncio.run(_attacked(stage, planned, innocent.data, book))
+        exit_code = stage.stop()
+    return _evidence(given, len(planned), seen, exit_code, data)
+
+
+@dataclass
+class Seen:
+    """Everything that was seen of one run."""
+
+    met: Met
+    before: dict[str, list[int]]
+    after: dict[str, list[int]]
+    checkers: int
+    meanwhile: Counter[str]
+    asked: list[float]
+    stored: list[str]
+
+
+async def _attacked(stage: Stage, planned: Sequence[Attack], innocent: bytes, book: Book) -> Seen:
+    right, met, checkers = Identity("", NAME, 1), Met(), set[int]()
+    async with stage.session() as session:
+        await publish(session, NAME, innocent)
+
+        async def ask(_number: int) -> str:
+            return fault_of(await predict(session, NAME, TEXTS), (NAME, 1), book, right, range(len(TEXTS)))
+
+        steady, before = Steady(ask, RATE), _replicas(stage)
+        steady.start()
+        left = iter(planned)
+
+        async def attacker() -> None:
+            for attack in left:
+                await _send(session, attack, met)
+                checkers.update(_children(before["Checker"]))
+
+        await asyncio.gather(*(attacker() for _ in range(ATTACKERS)))
+        await steady.stop()
+        stored = [
+            str(item["name"])
+            for root in ("/v1/adapters", "/v1/token-embeddings")
+            for item in (await call(session, "GET", root)).body["items"]
+        ]
+        answers = [sample.seconds for sample in steady.samples]
+        return Seen(met, before, _replicas(stage), len(checkers), faults(steady.samples), answers, stored)
+
+
+def _replicas(stage: Stage) -> dict[str, list[int]]:
+    return {title: stage.pids(title) for title in REPLICAS}
+
+
+def _children(pids: Sequence[int]) -> Iterator[int]:
+    """Processes that these started."""
+    for pid in pids:
+        for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+            yield from map(int, tasks.read_text().split())
+
+
+async def _send(session: aiohttp.ClientSession, attack: Attack, met: Met) -> None:
+    """One attack; the session's own URL rules would mend some of the paths."""
+    url = URL(f"{session._base_url}".rstrip("/") + attack.path, encoded=True)  # noqa: SLF001 - there is no other way to it
+    told = await call(session, attack.method, url, data=attack.body, headers=attack.headers)
+    met.seconds.append(told.seconds)
+    met.codes[told.why] += 1
+    if refused_with_reason(told.status, told.body):
+        met.refused[attack.kind] += 1
+    else:
+        met.taken.append(f"{attack.kind}: {attack.method} {attack.path}: {told.why} {str(dict(told.body))[:200]}")
+
+
+def refused_with_reason(status: int, body: Mapping[str, object]) -> bool:
+    """Whether an answer is a 4xx that says why."""
+    return 400 <= status < 500 and bool(body.get("code")) and bool(body.get("detail"))
+
+
+def _evidence(given: Given, planned: int, seen: Seen, exit_code: int, data: Path) -> Evidence:
+    blobs = LocalBlobs(data / "blobs")
+    blobs.sweep()
+    strays = blobs.check()
+    strangers = [name for name in seen.stored if name not in (NAME, "default")]
+    gone = sum(len(set(pids) - set(seen.after[title])) for title, pids in seen.before.items())
+    figures = (
+        Figure("attacks", planned, ">=", given.sized(WHOLE, QUICK), "packages"),
+        Figure("refused with a 4xx and a reason", seen.met.refused.total(), "=", planned, "packages"),
+        Figure("replicas that were restarted", gone, "=", 0, "processes"),
+        Figure("replicas that were looked at", sum(map(len, seen.before.values())), ">=", 3, "processes"),
+        Figure("failed or wrong predictions meanwhile", seen.meanwhile.total(), "=", 0, "answers"),
+        Figure("names that an attack made", len(strangers), "=", 0, "names"),
+        Figure("files that nothing leads to", len(strays), "=", 0, "files"),
+        Figure("exit code of the stop", exit_code, "=", 0, "code"),
+    )
+    told = {
+        "refused by kind": dict(sorted(seen.met.refused.items())),
+        "answers": dict(seen.met.codes.most_common()),
+        "not refused": seen.met.taken[:20],
+        "a refusal, seconds": spread(seen.met.seconds),
+        "replicas": {title: len(pids) for title, pids in seen.before.items()},
+        "processes that read uploads, one after another": seen.checkers,
+        "a prediction meanwhile, seconds": spread(seen.asked),
+        "faults meanwhile": dict(seen.meanwhile),
+    }
+    return Evidence("hostile", given.seed, figures, told)
