@@ -138,6 +138,7 @@ def _evidence(given: Given, seen: Seen, exit_code: int) -> Evidence:
         "share of what the service can": LOAD,
         "faults": dict(faults(samples)),
         "quiet, seconds": spread(quiet),
+        "before the first kill, seconds": spread([s.seconds for s in samples if s.due + s.seconds < seen.kills[0][0]]),
         "from a kill to recovery, seconds": spread(troubled),
         "recovery, seconds": spread([ended - began for began, ended in seen.kills]),
         "machine's load": os.getloadavg(),

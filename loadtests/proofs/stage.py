@@ -81,7 +81,7 @@ class Stage:
             told = self._asking.get(f"{self.url}/v1/residency", headers=_bearer(self.key)).json()
         except (httpx2.HTTPError, ValueError):
             return False
-        return len(told.get("replicas", ())) == self.engines
+        return sum(bool(replica["ready"]) for replica in told.get("replicas", ())) == self.engines
 
     def stop(self) -> int:
         """SIGTERM, as a supervisor does it; the exit code."""

@@ -10,7 +10,7 @@ from serving.engine.yielding import yielding
 from serving.errors import ServiceError
 from serving.registry.blobs.opening import open_blobs
 from serving.registry.blobs.source import source_of
-from serving.replicas.surroundings import ENGINE, reported, settle
+from serving.replicas.surroundings import ENGINE, reported, settle, settled
 from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class EngineReplica:
         with reported(settings):
             self._engine = yielding(_engine).build(settings, source_of(open_blobs(settings)), self._replica)
         self._keeping: asyncio.Task[None] | None = None
+        settled()
 
     async def predict(self, tickets: Sequence[Ticket], *, replica: str) -> AsyncIterator[tuple[Reply, ...]]:
         """Exactly one reply per ticket, in groups; `replica` is the router's hint. An early end cancels the rest."""

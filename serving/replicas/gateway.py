@@ -25,7 +25,7 @@ from serving.registry.snapshot import Directory
 from serving.registry.suspicion import Suspicions
 from serving.replicas.accusing import Accusing
 from serving.replicas.draining import Draining
-from serving.replicas.surroundings import APPLICATION, GATEWAY, reported, settle
+from serving.replicas.surroundings import APPLICATION, GATEWAY, reported, settle, settled
 from serving.request import Holding
 from serving.routing import EngineCalls, Fleet, GatewayCalls, RemoteChecker, gateway_handle
 from serving.tenancy.keys import Keyring
@@ -56,6 +56,7 @@ class Gateway:
         """Called by Ray Serve once, on the replica's event loop; requests come after it."""
         with reported(self._settings):
             self._door = Draining(build_app(await self._services()), lambda: f"req_{uuid.uuid4().hex}")
+        settled()
         return self._door
 
     async def _services(self) -> Services:

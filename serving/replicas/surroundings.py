@@ -1,5 +1,6 @@
 """What every replica does first: its log, and listening on loopback only. And the names they know each other by."""
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,16 @@ def reported(settings: ServiceSettings) -> Iterator[None]:
         log("service", "a replica can not start", level=logging.ERROR, error=True)
         fault_file(settings).write_text(str(error) or repr(error))
         raise
+
+
+def settled() -> None:
+    """What a replica made until now, it keeps: the collector looks at it no more.
+
+    Called once at the end of the start. Each full collection would go through all of it (modules, routes, models), and
+    whoever is being answered waits meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def fault_file(settings: ServiceSettings) -> Path:

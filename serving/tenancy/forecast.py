@@ -38,7 +38,8 @@ class Work:
 class Outlook:
     """What a request has before it: seconds of line at the rate that the engines say, and the wait that is expected.
 
-    `fits`: whether the engines' queues have room for its rows; a request of which one row is refused is lost as a whole.
+    `fits`: whether the engines' queues have room for its rows, or make room at the cost of a longer line; a request of
+    which one row is refused is lost as a whole.
     """
 
     line_s: float
@@ -123,9 +124,12 @@ class Forecast:
             return None
         mine += work.cost
         virtual = mine / (weight or self._weight(tenant))
-        others = sum(min(line.waiting, line.weight * virtual) for line in self._lines.values() if line is not held)
+        beside = [line for line in self._lines.values() if line is not held]
+        others = sum(min(line.waiting, line.weight * virtual) for line in beside)
         line_s = (mine + others + min(self._rest, virtual)) / self._rate
-        return Outlook(line_s, line_s * correction + STEPS * self._step_s, mine, self._fits(work.rows))
+        # In a full queue a row takes the place of one of the longest line, so that only that line's tenant is refused.
+        fits = self._fits(work.rows) or mine < max((line.waiting for line in beside), default=0.0)
+        return Outlook(line_s, line_s * correction + STEPS * self._step_s, mine, fits)
 
     def stepped(self, seconds: float) -> None:
         """A step of an engine took so long."""

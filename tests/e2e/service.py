@@ -140,7 +140,8 @@ class Service:
     def replicas(self) -> list[str]:
         """Ids of the engines that answer."""
         with self.client() as client:
-            return [replica["replica"] for replica in client.get("/v1/residency").json()["replicas"]]
+            told = client.get("/v1/residency").json()["replicas"]
+            return [replica["replica"] for replica in told if replica["ready"]]
 
     def _ready(self) -> bool:
         try:

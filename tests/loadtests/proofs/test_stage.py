@@ -54,7 +54,7 @@ def test_a_service_that_ends_by_itself_tells_why(tmp_path):
 class Answers:
     """What a service tells of itself, and what it was asked with."""
 
-    def __init__(self, replicas=1, status=200):
+    def __init__(self, replicas=(True,), status=200):
         self.replicas, self.status, self.keys = replicas, status, []
 
     def get(self, url, headers=None):
@@ -62,7 +62,7 @@ class Answers:
         if self.status == 0:
             raise httpx2.ConnectError("nobody listens")
         status = 200 if url.endswith("/v1/residency") else self.status
-        return httpx2.Response(status, json={"replicas": [{}] * self.replicas})
+        return httpx2.Response(status, json={"replicas": [{"ready": ready} for ready in self.replicas]})
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,12 @@ class Answers:
     [
         (Answers(), "serving", True),
         (Answers(), "draining", False),
-        (Answers(replicas=0), "serving", False),
+        (Answers(replicas=()), "serving", False),
+        (Answers(replicas=(False,)), "serving", False),
         (Answers(status=503), "serving", False),
         (Answers(status=0), "serving", False),
     ],
-    ids=["all", "not-yet", "no-engine", "not-ready", "nobody"],
+    ids=["all", "not-yet", "no-engine", "lost-engine", "not-ready", "nobody"],
 )
 def test_a_service_is_ready_once_every_engine_answers_and_the_start_is_over(stage, monkeypatch, answers, word, ready):
     monkeypatch.setattr(stage, "_asking", answers)

@@ -1,5 +1,6 @@
 """What every replica does first."""
 
+import gc
 import json
 import logging
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 
 from serving.config import ServiceSettings
 from serving.replicas import surroundings
-from serving.replicas.surroundings import fault_file, reported, settle
+from serving.replicas.surroundings import fault_file, reported, settle, settled
 
 
 @pytest.fixture
@@ -67,3 +68,14 @@ def test_a_good_start_leaves_none(settings):
     with reported(settings):
         pass
     assert not fault_file(settings).exists()
+
+
+def test_what_was_made_at_the_start_is_not_looked_through_again():
+    kept = [{"number": number} for number in range(100)]
+    before = gc.get_freeze_count()
+    try:
+        settled()
+        assert gc.get_freeze_count() >= before + 100
+        assert not any(item is kept[0] for item in gc.get_objects())
+    finally:
+        gc.unfreeze()

@@ -204,6 +204,25 @@ def test_a_queue_without_room_is_told_and_fills_by_what_is_sent():
     assert fits(90)
 
 
+def test_a_full_queue_has_room_for_whoever_does_not_hold_the_longest_line():
+    world = World()
+    world.says(flood=10_000, small=50, free=0)
+
+    def fits(tenant, cost):
+        return world.forecast.outlook(tenant, Work(cost, 1)).fits
+
+    assert not fits("flood", 1)
+    assert fits("small", 100)
+    assert fits("new", 9_999)
+    assert not fits("small", 9_950)
+
+
+def test_a_full_queue_of_many_unnamed_has_room_for_nobody():
+    world = World()
+    world.says(rest=500, free=0)
+    assert not world.forecast.outlook("new", Work(1, 1)).fits
+
+
 def test_what_is_used_up_of_a_request_is_the_front_of_its_line():
     outlook = Outlook(line_s=4.0, wait_s=4.0, own=200)  # 50 of the tenant's line per second
     assert [outlook.unused(100, elapsed) for elapsed in (0, 2, 3, 4, 9)] == [100, 100, 50, 0, 0]
