@@ -76,8 +76,9 @@ class Operator:
 
     async def _retire(self, name: Name) -> None:
         """Delete what nobody needs."""
-        for version in name.unused[:-KEPT] or name.unused[:1]:
-            name.doomed.add(version)
+        chosen = name.unused[:-KEPT] or name.unused[:1]
+        name.doomed.update(chosen)  # all at once: while one of them is deleted, nobody begins to ask for the next
+        for version in chosen:
             told = await call(self._session, "DELETE", f"/v1/adapters/{name.name}@{version}")
             name.versions.discard(version)
             self._count("retire", told)

@@ -96,6 +96,27 @@ def test_what_is_being_retired_is_offered_to_nobody(fake, population):
     assert all(offered)
 
 
+def test_all_that_is_retired_in_one_go_is_offered_to_nobody_from_its_beginning(fake, population):
+    doomed, delete = [], fake.delete
+
+    def look(rest):
+        doomed.append(set(operators[0]._names[0].doomed))
+        return delete(rest)
+
+    operators, fake.delete = [], look
+
+    async def scenario(session):
+        operators.append(Operator(session, population, "ada", 1))
+        await operators[0].begin()
+        name = operators[0]._names[0]
+        for _ in range(7):
+            await operators[0]._publish(name)
+        await operators[0]._retire(name)
+
+    asked(fake, scenario)
+    assert doomed == [{1, 2, 3}] * 3
+
+
 def test_a_name_is_replaced_only_once_nobody_asks_for_it(fake, population):
     name = population.names[0]
 
