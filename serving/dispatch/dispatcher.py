@@ -76,8 +76,11 @@ class Dispatcher:
             (self._send if flight is self._quarantine.asked else self._place)(flight)
 
     async def consent(self, claim: Claim) -> frozenset[str]:
-        """Another gateway's claim to question its suspects; returns when it may: which of them are on board here."""
-        return await self._quarantine.consent(claim)
+        """Another gateway's claim to question its suspects; returns when it may: which of them it must not send."""
+        try:
+            return await self._quarantine.consent(claim)
+        finally:
+            self._question()
 
     async def greet(self) -> None:
         """Hear of what the other gateways found out about suspects before this one was there."""

@@ -62,7 +62,10 @@ class Peers(Protocol):
     """The other gateways. Implemented by `serving.routing.GatewayCalls`."""
 
     async def claim(self, claim: Claim) -> frozenset[str]:
-        """Ask for the turn; returns when every other live gateway consents: which suspects they have on board."""
+        """Ask for the turn; returns when every other live gateway consents: which suspects are not to be sent now.
+
+        Some gateway has them on board, or knows of so many losses that it would cost another to try them.
+        """
         ...
 
     async def tell(self, news: News) -> Sequence[News]:

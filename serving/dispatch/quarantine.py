@@ -1,7 +1,9 @@
 """Suspected rows, one at a time: of all suspects of all gateways at most one is on board of any engine.
 
 The lane takes its turn among the gateways, sends one row and waits what becomes of it. An answer clears it, and every
-copy of it; a loss convicts it, which all gateways hear before its client does, and before the turn passes on.
+copy of it; a loss convicts it, which all gateways hear before its client does, and before the turn passes on. So who
+has the turn knows all that was found out: a row that was on board of two lost replicas and that nobody's guilt explains
+until then is convicted without proof, and untried.
 """
 
 import asyncio
@@ -65,7 +67,9 @@ class Quarantine:
     @property
     def busy(self) -> bool:
         """Whether `run` has something to do."""
-        return bool(self._untold) or any(not flight.answer.done() for flight in self._waiting)
+        if self._untold or any(not flight.answer.done() for flight in self._waiting):
+            return True
+        return bool(self._suspects.grave())  # nobody waits for it here, but others may, who know half of it
 
     def add(self, flight: Flight) -> None:
         """Keep a suspected or convicted flight here; `run` sees to it."""
@@ -103,17 +107,21 @@ class Quarantine:
                 await asyncio.sleep(PAUSE_S)
 
     async def consent(self, claim: Claim) -> frozenset[str]:
-        """Another gateway's claim: take over whom it suspects, and answer when it may go on."""
+        """Another gateway's claim: take over whom it suspects, and answer when it may go on: whom it must not send.
+
+        A row that is grave with its strikes added to ours is for our own turn: `run` has something to do then.
+        """
         if claim.gateway == self._name:
             return frozenset()
         for print_, replicas in claim.strikes.items():
-            if self._suspects.strike(print_, replicas):
-                self._untold.add(print_)
-        self._untold |= self._suspects.convictions(claim.strikes).keys()  # it may not have been there to hear of it
-        if self._untold:  # and what it took both of us to see: the other must know before it sends the row
+            self._suspects.strike(print_, replicas)
+        # It may not have been there to hear of it, or too slow: who is convicted, and who explains what it asks about.
+        culprits = self._suspects.culprits(frozenset().union(*claim.strikes.values()))
+        self._untold |= self._suspects.convictions(culprits | claim.strikes.keys()).keys()
+        if self._untold:
             await self._tell()
         await self._turns.consent(claim)
-        return frozenset(claim.strikes.keys() & self._ordinary())
+        return frozenset(claim.strikes.keys() & self._ordinary()) | self._suspects.grave(claim.strikes)
 
     @property
     def news(self) -> News:
@@ -133,7 +141,7 @@ class Quarantine:
             self._suspects.clear(print_)
         for print_, conviction in news.convicted.items():
             self._suspects.convict(print_, conviction)
-        self._condemn(news.convicted)
+        self._condemn(self._suspects.convictions(news.convicted))
         self._release()
 
     async def _round(self) -> bool:
@@ -142,20 +150,27 @@ class Quarantine:
             await self._tell()
             return True
         self._release()
-        strikes = self._suspects.strikes(flight.print_ for flight in self._waiting)
+        grave = self._suspects.grave()
+        strikes = self._suspects.strikes(grave.union(flight.print_ for flight in self._waiting))
         if not strikes:
             return False
         async with self._turns.turn(strikes) as abroad:
+            # Who became grave since has not been claimed as such: whoever can explain it has not been asked.
+            guilty = self._suspects.sentence(grave)
+            if guilty:
+                log("dispatch", "rows may have taken two replicas down", level=logging.ERROR, rows=len(guilty))
+            self._untold |= guilty
             asked = await self._question(strikes.keys() - abroad - self._ordinary())
             await self._tell()
-        return asked
+        return asked or bool(guilty)
 
     async def _question(self, prints: AbstractSet[str]) -> bool:
         """Send such suspects one by one, those whose time ends first before others; whether there were any."""
         until, asked = self._loop.time() + HOLD_S, False
         while self._loop.time() < until and not self._untold:
             self._release()
-            free = [flight for flight in self._waiting if flight.print_ in prints]
+            lesser = prints - self._suspects.grave(prints)
+            free = [flight for flight in self._waiting if flight.print_ in lesser]
             if not free:
                 break
             asked = True
@@ -175,7 +190,7 @@ class Quarantine:
             finally:
                 self._untold -= convicted
                 self._cleared -= cleared
-                self._condemn(convicted)
+                self._condemn(self._suspects.convictions(convicted))  # but for those that proof freed meanwhile
                 self._release()
 
     def _ordinary(self) -> set[str]:

@@ -29,8 +29,8 @@ class Suspects:
     """What one gateway knows of rows that were on board of lost replicas; all gateways tell each other.
 
     A conviction is proven where the row was the only suspect on board of the second replica; that explains both losses.
-    Else it may be any row that was on board of both, or none of them: all are refused as long, for to try one of them
-    could cost a third replica.
+    Else a row that was on board of two is grave: it may be any such row, or none of them, and to try one could cost a
+    third replica. Once all gateways have been heard, `sentence` convicts what nothing explains; proof lifts it again.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -48,30 +48,44 @@ class Suspects:
         return bool(self._strikes)
 
     def strike(self, print_: str, replicas: Iterable[str], *, alone: bool = False) -> bool:
-        """Note that a row was on board of lost replicas (`alone`: the only suspect); whether that convicts it now."""
+        """Note that a row was on board of lost replicas (`alone`: the only suspect); whether that is proof."""
         new = frozenset(replica for replica in replicas if self._explained.get(replica) is None)
         if not new or self.convicted(print_):
             return False
         strikes = new | (self._strikes.get(print_) or frozenset())
         self._strikes.put(print_, strikes, REMEMBERED_S)
-        if len(strikes) < FATAL:
+        if not alone or len(strikes) < FATAL:
             return False
-        self.convict(print_, Conviction(strikes, alone))
+        self.convict(print_, Conviction(strikes, proven=True))
         return True
 
+    def grave(self, prints: Iterable[str] | None = None) -> frozenset[str]:
+        """Which of these rows (of all) were on board of so many lost replicas that they may not even travel alone."""
+        known = dict(self._strikes.items()) if prints is None else self.strikes(prints)
+        return frozenset(print_ for print_, strikes in known.items() if len(strikes) >= FATAL)
+
+    def sentence(self, prints: Iterable[str]) -> frozenset[str]:
+        """Convict those of these rows that are grave, without proof; which ones."""
+        guilty = self.grave(prints)
+        for print_, strikes in self.strikes(guilty).items():
+            self.convict(print_, Conviction(strikes, proven=False))
+        return guilty
+
     def convict(self, print_: str, conviction: Conviction) -> None:
-        """Hold a row responsible for the loss of replicas; what is proven clears whoever else was on board of them."""
-        self._strikes.drop(print_)
-        if not self.convicted(print_):  # else it is heard of again: that makes nothing of it later
-            self._convicts.put(print_, conviction, REMEMBERED_S)
-        if not conviction.proven:
+        """Hold a row responsible for the loss of replicas; what is proven clears whoever else was on board of them.
+
+        Where others are proven to have caused all these losses, there is nothing to hold it responsible for.
+        """
+        if not conviction.proven and self._explains(conviction.losses):
             return
-        for replica in conviction.losses:
-            self._explained.put(replica, print_, REMEMBERED_S)
-        for other, strikes in self._strikes.items():
-            self._strikes.drop(other)
-            if strikes - conviction.losses:
-                self._strikes.put(other, strikes - conviction.losses, REMEMBERED_S)
+        self._strikes.drop(print_)
+        known = self._convicts.get(print_)
+        if known is None or conviction.proven > known.proven:  # else heard of again: that makes nothing of it later
+            self._convicts.put(print_, conviction, REMEMBERED_S)
+        if conviction.proven:
+            for replica in conviction.losses:
+                self._explained.put(replica, print_, REMEMBERED_S)
+            self._lift(conviction.losses)
 
     def clear(self, print_: str) -> None:
         """The row was answered: it kills nobody."""
@@ -85,6 +99,10 @@ class Suspects:
         """Whether the row may not travel at all."""
         return self._convicts.get(print_) is not None
 
+    def culprits(self, losses: Iterable[str]) -> frozenset[str]:
+        """The rows that are proven to have caused any of these losses."""
+        return frozenset(print_ for loss in losses if (print_ := self._explained.get(loss)) is not None)
+
     def strikes(self, prints: Iterable[str]) -> dict[str, frozenset[str]]:
         """The strikes of these rows, where they have any."""
         found = {print_: self._strikes.get(print_) for print_ in prints}
@@ -96,12 +114,32 @@ class Suspects:
         return held if prints is None else {print_: held[print_] for print_ in prints if print_ in held}
 
     def check(self) -> None:
-        """Assert that a conviction ends every suspicion: of the row, and of others for the same losses."""
+        """Assert that a conviction ends suspicion of the row, and a proven one all that others suffer for its losses."""
         explained = {replica for replica, _ in self._explained.items()}
         for print_, strikes in self._strikes.items():
             assert not self.convicted(print_), f"{print_} is convicted and still suspected"
-            assert 0 < len(strikes) < FATAL, f"{print_} has {len(strikes)} strikes"
+            assert strikes, f"{print_} is suspected of nothing"
             assert not strikes & explained, f"{print_} is suspected of losses that are explained"
+        for print_, conviction in self._convicts.items():
+            assert len(conviction.losses) >= FATAL, f"{print_} is convicted of {len(conviction.losses)} losses"
+            known = conviction.losses <= explained
+            assert known == conviction.proven, (
+                f"{print_} is convicted of {conviction}, and {sorted(explained)} explained"
+            )
+
+    def _explains(self, losses: frozenset[str]) -> bool:
+        """Whether the culprit of each of these losses is known."""
+        return all(self._explained.get(loss) is not None for loss in losses)
+
+    def _lift(self, losses: frozenset[str]) -> None:
+        """Free whoever was held responsible for losses that are explained now."""
+        for print_, strikes in self._strikes.items():
+            self._strikes.drop(print_)
+            if strikes - losses:
+                self._strikes.put(print_, strikes - losses, REMEMBERED_S)
+        for print_, conviction in self._convicts.items():
+            if not conviction.proven and self._explains(conviction.losses):
+                self._convicts.drop(print_)
 
 
 class _Memory(Generic[Value]):

@@ -82,11 +82,29 @@ def test_other_losses_of_others_stay(known):
     assert known.strikes(["q"]) == {"q": frozenset("c")}
 
 
+def test_without_proof_nobody_is_convicted_on_the_spot(known):
+    assert not known.strike("p", ["a", "b", "c"])
+    assert (known.suspected("p"), known.convicted("p")) == (True, False)
+    known.strike("q", ["a"])
+    assert known.grave() == known.grave(["p", "q", "never heard of"]) == {"p"}
+    assert known.grave(["q"]) == frozenset()
+
+
+def test_a_grave_row_goes_free_where_proof_comes_before_the_sentence(known):
+    known.strike("q", ["a", "b"])
+    known.strike("r", ["b", "c", "d"])
+    known.convict("p", Conviction(frozenset("ab"), proven=True))
+    assert known.sentence(["q", "r"]) == {"r"}
+    assert known.convictions(["q", "r"]) == {"r": Conviction(frozenset("cd"), proven=False)}
+    assert not known.suspected("q")
+
+
 def test_without_proof_every_row_that_was_on_board_of_both_is_refused_as_long(known, clock):
     for print_ in ("p", "q", "r"):
         known.strike(print_, ["a"])
-    assert known.strike("p", ["b"])
-    assert known.strike("q", ["b"]), "it may be this one as well"
+    known.strike("p", ["b"])
+    known.strike("q", ["b"])
+    assert known.sentence(["p", "q", "r"]) == {"p", "q"}, "it may be either"
     assert (known.suspected("r"), known.convicted("r")) == (True, False), "and what it was on board of is not explained"
     clock.now += REMEMBERED_S - 1
     assert known.convicted("p") and known.convicted("q")
@@ -95,6 +113,7 @@ def test_without_proof_every_row_that_was_on_board_of_both_is_refused_as_long(kn
 
 def test_a_conviction_that_is_heard_of_again_ends_no_later(known, clock):
     known.strike("p", ["a", "b"])
+    known.sentence(["p"])
     (conviction,) = known.convictions().values()
     clock.now += REMEMBERED_S - 1
     known.convict("p", conviction)
@@ -108,6 +127,32 @@ def test_proof_that_comes_later_frees_the_others(known):
     known.strike("p", ["a", "b"])
     known.convict("p", Conviction(frozenset("ab"), proven=True))
     assert not known.suspected("r")
+
+
+def test_proof_lifts_sentences_whose_losses_it_explains_completely(known):
+    for print_, losses in {"q": "ab", "r": "bc", "s": "ce"}.items():
+        known.strike(print_, losses)
+    known.sentence("qrs")
+    known.convict("p", Conviction(frozenset("ab"), proven=True))
+    assert known.convictions().keys() == {"p", "r", "s"}, "who explains the loss of c is not known"
+    known.convict("o", Conviction(frozenset("cd"), proven=True))
+    assert known.convictions().keys() == {"p", "o", "s"}, "two culprits explain it together"
+
+
+def test_a_sentence_that_is_heard_of_after_the_proof_convicts_nobody(known):
+    proven, unproven = (Conviction(frozenset("ab"), proven=proven) for proven in (True, False))
+    known.convict("p", proven)
+    known.convict("q", unproven)
+    known.convict("p", unproven)
+    assert known.convictions() == {"p": proven}
+    assert known.culprits(["a", "c"]) == {"p"}
+
+
+def test_proof_against_the_sentenced_row_itself_is_kept(known):
+    known.strike("p", ["a", "b"])
+    known.sentence(["p"])
+    known.convict("p", Conviction(frozenset("ab"), proven=True))
+    assert known.convictions() == {"p": Conviction(frozenset("ab"), proven=True)}
 
 
 def test_all_is_forgotten_in_the_end(known, clock):

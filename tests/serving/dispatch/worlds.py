@@ -29,6 +29,7 @@ class Engines:
 
     delays: dict[str, float] = field(default_factory=dict)  # ticket -> seconds; 0.01 where none is named
     deaths: dict[str, float] = field(default_factory=dict)  # replica -> time of death
+    unnoticed: dict[str, float] = field(default_factory=dict)  # ticket -> how much later its gateway hears of a death
     refuse: dict[str, str] = field(default_factory=dict)  # replica -> the code it refuses every ticket with
     poison: set[int] = field(default_factory=set)  # first id of rows that kill the replica which runs them
     fatal: set[int] = field(default_factory=set)  # the same of rows that leave it alive, and unable to compute
@@ -65,6 +66,7 @@ class Engines:
             if run & self.poison and replica not in self.dead:
                 self.kill(replica)
             if replica in self.dead:
+                await asyncio.sleep(max(self.unnoticed.get(t.id, 0.0) for t in tickets))
                 raise ReplicaLost(replica)
             if run & self.fatal and replica not in self.broken:
                 self.broken.add(replica)
@@ -102,6 +104,7 @@ class Gateways:
 
     members: list[Dispatcher] = field(default_factory=list)
     broken: set[Dispatcher] = field(default_factory=set)
+    lag: float = 0.002  # seconds from what is said to what is heard
     told: list[object] = field(default_factory=list)
     claims: list[object] = field(default_factory=list)
 
@@ -111,12 +114,12 @@ class Gateways:
 
     async def claim(self, claim):
         self.claims.append(claim)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(self.lag)
         return frozenset().union(*await asyncio.gather(*(member.consent(claim) for member in self.hearing)))
 
     async def tell(self, news):
         self.told.append(news)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(self.lag)
         return [member.hear(news) for member in self.hearing]
 
 
