@@ -10,9 +10,10 @@ another client's copy, is the same suspect. All that was on board of a lost repl
 unless rows of the same content were answered lately (`record`), and travels again alone: of all suspects of all
 gateways, one at a time is on board of any engine (`quarantine`, `turns`). So a second loss names the culprit: it was on
 board of two lost replicas, is refused for an hour by every gateway, and explains both losses, which frees all others.
-Whoever is answered is cleared. Where two engines die at once, every row that was on board of both is refused: one of
-them may be the culprit, and to find out which could cost a third. Hence a poisonous request costs two engines at most
-in an hour, and its neighbours a little time. Beside suspects ordinary rows go on as ever. A gateway that comes up asks
+Whoever is answered is cleared. Where two engines die at once, every row that was on board of both is refused, unless
+proof against another is heard by the gateway's own turn (later proof lifts it): one of them may be the culprit, and to
+find out which could cost a third. Hence a poisonous request costs two engines in an hour, and its neighbours a little
+time; more only where a copy of it is on board of the engine on which an innocent suspect is asked. Beside suspects ordinary rows go on as ever. A gateway that comes up asks
 the others who is convicted; where all of them are gone at once, so is what they knew.
 
 All retries are paid for by a budget (`budget`): a tenth of the rows, and a reserve for the death of a replica with
