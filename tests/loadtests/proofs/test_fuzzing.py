@@ -1,5 +1,6 @@
 import json
 import subprocess
+import tomllib
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from loadtests.proofs import fuzzing
 from loadtests.proofs.fuzzing import Exchange, _evidence, _fuzz, exchanges, faulty, found
 from loadtests.proofs.given import Given
-from loadtests.proofs.stage import StageFailed
+from loadtests.proofs.stage import ROOT, StageFailed
 
 
 def entry(status, text="{}", method="GET", url="http://127.0.0.1:8000/v1/adapters?x=1"):
@@ -44,6 +45,8 @@ def test_without_schemathesis_the_remedy_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StageFailed, match=r"pip install 'chorus\[proofs\]'"):
         found()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert any(wanted.startswith("schemathesis==") for wanted in extras["proofs"])
 
 
 def test_beside_python_or_on_the_path_it_is_found(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 
-from tests.serving.registry.given import open_registry
+from serving.registry.database import Database
+from tests.serving.registry.given import open_registry, url_of
 
 
 @pytest.fixture
@@ -13,3 +14,11 @@ def registry(tmp_path, url):
 @pytest.fixture
 def catalog(registry):
     return registry.catalog
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A registry that has nothing to do with the first one."""
+    opened = Database.open(url_of(tmp_path / "other"))
+    yield opened
+    opened.close()

@@ -9,19 +9,11 @@ from serving.registry.blobs.files import away
 from serving.registry.blobs.local import LocalBlobs
 from serving.registry.database import Database
 from serving.registry.ownership import claim, id_of, refuse_foreign
-from tests.serving.registry.given import url_of
 
 
 @pytest.fixture
 def database(bare_url):
     opened = Database.open(bare_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def other(tmp_path):
-    opened = Database.open(url_of(tmp_path / "other"))
     yield opened
     opened.close()
 

@@ -8,19 +8,11 @@ from serving.errors import Conflict, NotReady
 from serving.registry.database import Database
 from serving.registry.whereabouts import refuse_elsewhere, remember
 from tests.serving.registry.blobs.faults import Disk
-from tests.serving.registry.given import url_of
 
 
 @pytest.fixture
 def database(url):
     opened = Database.open(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def other(tmp_path):
-    opened = Database.open(url_of(tmp_path / "other"))
     yield opened
     opened.close()
 
