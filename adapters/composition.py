@@ -95,7 +95,7 @@ class Composition:
 
     def leaves(self) -> Iterator[Leaf]:
         """Every adapter, in the order written."""
-        return _leaves(self.block)
+        return leaves(self.block)
 
     def map(self, resolve: Callable[[Reference | AdapterRef], AdapterRef]) -> "Composition":
         """The same arrangement with every reference replaced by what `resolve` returns."""
@@ -174,9 +174,18 @@ def for_task(composition: Composition, task: int) -> Composition:
     return _with(composition, MultiTask, task)
 
 
+def leaves(block: Block) -> Iterator[Leaf]:
+    """Every adapter of a block, in the order written."""
+    if isinstance(block, Leaf):
+        yield block
+        return
+    for child in block.children:
+        yield from leaves(child)
+
+
 def last(block: Block) -> Leaf | None:
     """The adapter that answers: the last one written; its head is the composition's (None for the bare backbone)."""
-    return next(reversed(tuple(_leaves(block))), None)
+    return next(reversed(tuple(leaves(block))), None)
 
 
 def _elements(block: Block) -> tuple[Block, ...]:
@@ -194,14 +203,6 @@ def _with(composition: Composition, kind: type[Any], choice: int) -> Composition
     """Every block of a kind replaced by one of its children; a stack inside of a stack becomes part of it."""
     chosen = [e.children[choice] if isinstance(e, kind) else e for e in _elements(composition.block)]
     return replace(composition, block=Stack(tuple(part for block in chosen for part in _elements(block))))
-
-
-def _leaves(block: Block) -> Iterator[Leaf]:
-    if isinstance(block, Leaf):
-        yield block
-        return
-    for child in block.children:
-        yield from _leaves(child)
 
 
 def _map(block: Block, resolve: Callable[[Reference | AdapterRef], AdapterRef]) -> Block:

@@ -249,20 +249,23 @@ def application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
         "graceful_shutdown_wait_loop_s": 0.2,
         "graceful_shutdown_timeout_s": settings.drain_s,
     }
-    # An engine that is stopped with rows on board looks to the gateways like one that a row of theirs has killed.
-    finishing = {"graceful_shutdown_timeout_s": settings.limits.max_timeout_ms / 1000 + ON_BOARD_S}
     engine = serve.deployment(EngineReplica).options(
         name=ENGINE,
         num_replicas=settings.engines,
         ray_actor_options={"num_cpus": 0, "num_gpus": min(1.0, gpus / settings.engines)},
         request_router_config=RequestRouterConfig(request_router_class="serving.routing:HintedRouter"),
-        **common | finishing,
+        **common | {"graceful_shutdown_timeout_s": finishing_s(settings)},
     )
     checker = serve.deployment(CheckerReplica).options(name=CHECKER, ray_actor_options={"num_cpus": 0}, **common)
     gateway = serve.deployment(serve.ingress()(Gateway)).options(
         name=GATEWAY, num_replicas=settings.gateways, ray_actor_options={"num_cpus": 0}, **common
     )
     return gateway.bind(settings, profile, engine.bind(settings), checker.bind(settings, profile))
+
+
+def finishing_s(settings: ServiceSettings) -> float:
+    """How long an engine may take to end: one with rows on board would look to gateways as if one of them had killed it."""
+    return settings.limits.max_timeout_ms / 1000 + ON_BOARD_S
 
 
 def _undo(premises: Premises) -> None:

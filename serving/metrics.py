@@ -113,6 +113,11 @@ class GatewayMetrics:
             "chorus_dispatch_retries_denied_total", "Rows not sent again: the retry budget was spent.", registry=make
         )
         self.replicas_lost = Counter("chorus_replicas_lost_total", "Engine replicas that were lost.", registry=make)
+        self.replicas_silent = Counter(
+            "chorus_replicas_silent_total",
+            "Replicas that a scrape has no text of: they gave none in time.",
+            registry=make,
+        )
 
     def _of_control(self) -> None:
         make = self.registry
@@ -166,7 +171,7 @@ class EngineMetrics:
         name = self.tenants.label(tenant)
         self.tenant_served.labels(name).inc(rows)
         self.tenant_cost.labels(name).inc(cost)
-        self.tenant_queue_seconds.labels(name).inc(queue_s)
+        self.tenant_queue_seconds.labels(name).inc(max(0.0, queue_s))  # a clock that went back ends no forward thread
 
     def _of_batches(self) -> None:
         make = self.registry

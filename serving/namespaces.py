@@ -47,12 +47,12 @@ class Packages:
 
     def show(self, reference: str) -> answers.NameAnswer:
         """One name whole; with a selector, the version that it means."""
-        answer: answers.NameAnswer = self._calls.json("GET", self._at(reference))
+        answer: answers.NameAnswer = self._calls.json("GET", _at(self._root, reference))
         return answer
 
     def history(self, name: str) -> list[answers.EventAnswer]:
         """The audit of one name, newest first."""
-        answer: answers.HistoryAnswer = self._calls.json("GET", self._at(name) + ":history")
+        answer: answers.HistoryAnswer = self._calls.json("GET", _at(self._root, name) + ":history")
         return answer["items"]
 
     def publish(
@@ -101,7 +101,7 @@ class Packages:
         """Write the native package to `target`, which is whole or as it was; the number of bytes."""
         part = target.with_name(f"{target.name}.part")
         try:
-            with self._calls.download(self._at(reference) + ":package") as chunks, part.open("wb") as file:
+            with self._calls.download(_at(self._root, reference) + ":package") as chunks, part.open("wb") as file:
                 nbytes = sum(file.write(chunk) for chunk in chunks)
             part.replace(target)
         finally:
@@ -110,7 +110,7 @@ class Packages:
 
     def delete(self, reference: str) -> None:
         """Retire a version (`name@3`), or the whole name."""
-        self._calls.json("DELETE", self._at(reference))
+        self._calls.json("DELETE", _at(self._root, reference))
 
     def set_alias(
         self,
@@ -145,12 +145,9 @@ class Packages:
 
     def act(self, reference: str, action: Action) -> ReplicasAnswer:
         """Preload, unload, pin or unpin a version on every replica."""
-        path = f"{self._at(reference)}:{action}"
+        path = f"{_at(self._root, reference)}:{action}"
         answer: ReplicasAnswer = self._calls.json("POST", path, idempotent=True)
         return answer
-
-    def _at(self, reference: str) -> str:
-        return f"{self._root}/{quote(str(parse_reference(reference)), safe='/@:')}"
 
     def _alias(self, name: str, alias: str) -> str:
         return f"{self._root}/{quote(parse_name(name))}/aliases/{quote(parse_alias(alias))}"
@@ -214,15 +211,12 @@ class Targets:
 
     def show(self, reference: str) -> target_answers.TargetNameAnswer:
         """One target whole, and what the reference stands for."""
-        answer: target_answers.TargetNameAnswer = self._calls.json("GET", self._at(reference))
+        answer: target_answers.TargetNameAnswer = self._calls.json("GET", _at(self._root, reference))
         return answer
 
     def delete(self, reference: str) -> None:
         """Retire a version (`name@3`), or the whole target; what it was made of stays."""
-        self._calls.json("DELETE", self._at(reference))
-
-    def _at(self, reference: str) -> str:
-        return f"{self._root}/{quote(str(parse_reference(reference)), safe='/@:')}"
+        self._calls.json("DELETE", _at(self._root, reference))
 
 
 class TokenEmbeddings(Packages):
@@ -264,6 +258,11 @@ class TokenEmbeddings(Packages):
     def set_active(self, name: str) -> None:
         """Make an embedding active; `default` is the backbone's own vocabulary."""
         self._calls.json("PUT", f"{self._root}/active", body={"name": name})
+
+
+def _at(root: str, reference: str) -> str:
+    """The path of what a reference means, below the root of its namespace."""
+    return f"{root}/{quote(str(parse_reference(reference)), safe='/@:')}"
 
 
 def _once(key: str | None) -> dict[str, str]:

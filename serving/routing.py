@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
-from ray.serve._private import replica as ray_replica
 from ray.serve.request_router import RequestRouter
 
 from adapters.refs import AdapterRef
@@ -21,12 +20,12 @@ from serving.errors import NotReady, ServiceError
 from serving.logs import log
 from serving.registry.inspection import Inspection
 from serving.registry.records import CheckReport, MatrixJob, Resolved
-from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
+from serving.request import REPLACED_S, Desired, Holding, ReplicaReport, Reply, Ticket
 
 WATCH_S = 1.0  # how often the engines are asked what they hold
 FIRST_WATCH_S = 0.1  # and how often until the first has answered
 LOAD_S = 35.0  # how long a question waits for engines that may have to load: they give up before, and say why
-RETRY_AFTER_S = 5.0  # an engine that hangs is ended in about so long
+GLANCE_S = 2.0  # how long a question waits that a process answers at once, or hangs
 NUDGE_S = 1.5  # how long a write waits for the gateways
 CONSENT_S = 15.0  # how long a claim waits for a gateway that neither consents nor fails
 
@@ -112,6 +111,7 @@ class Fleet:
         observe: Callable[[Mapping[str, Holding]], None],
         desired: Callable[[], Desired],
         gone: Callable[[int], object] = lambda _: None,
+        silent: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._engines = engines
         self._gateways = gateways
@@ -119,6 +119,7 @@ class Fleet:
         self._observe = observe
         self._desired = desired
         self._gone = gone  # told how many engines are not there any more
+        self._silent = silent  # told of how many replicas `metrics` has no text
         self._holdings: Mapping[str, Holding] = {}
         self._living = 1
         self._task: asyncio.Task[None] | None = None
@@ -153,7 +154,7 @@ class Fleet:
         silent = [f"{name} gave {a.why}" for name, a in told.items() if isinstance(a, NoAnswer) and a.silent]
         if silent or not told:
             why = "; ".join(silent) or "no engine is there"
-            raise NotReady(f"whether there is room for it is not known: {why}", retry_after=RETRY_AFTER_S)
+            raise NotReady(f"whether there is room for it is not known: {why}", retry_after=REPLACED_S)
         return [answer for answer in told.values() if not isinstance(answer, NoAnswer)]
 
     async def reports(self) -> Sequence[ReplicaReport]:
@@ -172,14 +173,20 @@ class Fleet:
     async def retire(self, refs: Sequence[AdapterRef]) -> None:
         """Have packages leave every engine, each once its last lease ends."""
         if refs:
-            await broadcast(self._engines, "retire", tuple(refs))
+            await self._each("retire", tuple(refs), timeout_s=GLANCE_S)
 
     async def metrics(self) -> dict[str, str]:
-        """Prometheus text of every engine replica and every other gateway, by replica id."""
-        engines, gateways = await asyncio.gather(
-            broadcast(self._engines, "metrics"), broadcast(self._gateways, "metrics")
+        """Prometheus text of every engine replica and every other gateway, by replica id; `silent` counts who gave none.
+
+        Gateways are asked in one call, as Ray lets no ingress have a router of its own: one that hangs hides the others.
+        """
+        told, gateways = await asyncio.gather(
+            self._each("metrics", timeout_s=GLANCE_S), broadcast(self._gateways, "metrics", timeout_s=GLANCE_S)
         )
-        return {replica: text for replica, text in (*engines, *gateways) if replica != self._own}
+        engines = [answer for answer in told.values() if not isinstance(answer, NoAnswer)]
+        texts = {replica: text for replica, text in (*engines, *gateways) if replica != self._own}
+        self._silent(max(0, len(told) + self._living - 1 - len(texts)))
+        return texts
 
     async def ready(self) -> bool:
         """Whether at least one engine answered when it was last asked."""
@@ -281,17 +288,3 @@ def gateway_handle(deployment: str, application: str) -> Any:
 def replica_id() -> str:
     """The id of the replica that this process is."""
     return str(serve.get_replica_context().replica_id.unique_id)
-
-
-def bind_to_loopback() -> None:
-    """Make this replica's server for calls between deployments listen on 127.0.0.1.
-
-    Ray 2.60 binds it to `[::]` and has no setting for it; the address is a literal in `Replica._on_initialized`, which
-    runs after the constructor of our class. Callers reach a replica by its node's address, which is loopback as well.
-    """
-    add_port = ray_replica.add_port_to_grpc_server
-
-    def add_loopback_port(server: Any, address: str) -> Any:
-        return add_port(server, address.replace("[::]", "127.0.0.1"))
-
-    ray_replica.add_port_to_grpc_server = add_loopback_port

@@ -5,7 +5,6 @@ a temporary one that the next start sweeps away. Bytes are checked again wheneve
 left it there: loads are rare, and the worst failure of this service is a silently wrong answer.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from adapters.cache.lru import Lru
 from adapters.errors import AdapterError, LoadFailed, OutOfRoom, PackageLost, PackageRotten, StoreUnavailable
+from adapters.files import digest_of, fsync_folder
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -88,7 +88,7 @@ class DiskTier:
             self._make_room(digest, nbytes)
             temporary.replace(path)
             self._strays.discard(path)
-            _sync_folder(self.folder)
+            fsync_folder(self.folder)
         except OSError as error:
             self._remove(path)
             raise StoreUnavailable(f"{digest} could not be stored on disk: {_said(error)}") from error
@@ -132,7 +132,7 @@ class DiskTier:
                 _link_or_copy(blob, temporary)
             except FileNotFoundError as error:
                 raise PackageLost(f"the bytes of {digest} are not where they were kept", digest) from error
-            if _digest_of(temporary) == digest:  # where it can not be read, the disk is to blame, not the source
+            if digest_of(temporary) == digest:  # where it can not be read, the disk is to blame, not the source
                 return temporary.stat().st_size
         raise PackageRotten(f"{digest} was delivered with other bytes, twice", digest)
 
@@ -195,19 +195,6 @@ def _link_or_copy(blob: Path, target: Path) -> None:
 def _sound(path: Path, digest: str) -> bool:
     """Whether these are the bytes of a digest; what can not be read is as bad as what is wrong."""
     try:
-        return _digest_of(path) == digest
+        return digest_of(path) == digest
     except OSError:
         return False
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

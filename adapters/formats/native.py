@@ -24,6 +24,7 @@ import torch
 from adapters import embeddings
 from adapters import manifest as manifests
 from adapters.errors import InvalidPackage, UnsafeFile
+from adapters.files import digest_of
 from adapters.manifest import FORMAT, Manifest
 from adapters.weights import Package
 
@@ -111,8 +112,7 @@ def digest(source: Path | bytes) -> str:
     """`sha256:<64 hex>` of a package's bytes."""
     if isinstance(source, bytes):
         return f"sha256:{hashlib.sha256(source).hexdigest()}"
-    with source.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return digest_of(source)
 
 
 def refuse_pickle(start: bytes, what: str) -> None:

@@ -8,9 +8,8 @@ from serving.api.residency_answers import ReplicasAnswer
 from serving.api.residents import joined, loaded, pinned_as, residents
 from serving.errors import Conflict, Fault, NotReady
 from serving.registry.records import Resolved
+from serving.request import REPLACED_S
 from serving.tenancy.keys import Caller
-
-RETRY_AFTER_S = 5.0  # an engine that died is replaced in about so long
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class Acting:
 def _somewhere(outcomes: dict[str, str]) -> dict[str, str]:
     """The outcomes, if there are any; raises `NotReady`: what no engine did was not done."""
     if not outcomes:
-        raise NotReady("no engine is there that could do it", retry_after=RETRY_AFTER_S)
+        raise NotReady("no engine is there that could do it", retry_after=REPLACED_S)
     return outcomes
 
 

@@ -13,7 +13,6 @@ from serving.api.packages import IfMatch, PublisherKey, Surface, revision
 from serving.api.strict import Strict
 from serving.errors import NotFound
 from serving.registry.inspection import SAMPLE
-from serving.registry.records import NameRecord
 from serving.tenancy.keys import Caller
 
 
@@ -69,15 +68,13 @@ class Aliases:
             before, resolved = await self.surface.find(caller, f"{name}@{body.version}")
             asked = before.revision if asked is None else asked  # what changes while the gate is open is not overrun
             gate = await self.gate.open(caller, space, resolved, wanted)
-        held = self._held(caller, name)
-        was = None if held is None else held.aliases.get(alias)
         try:
-            record = await services.control.set_alias(caller, space, name, alias, body.version, if_match=asked)
+            moved = await services.control.set_alias(caller, space, name, alias, body.version, if_match=asked)
         except NotFound as error:
-            at = "/version" if held is not None else None  # the name is in the path
+            at = "/version" if self._holds(caller, name) else None  # the name is in the path
             raise NotFound(error.detail, code=error.code, pointer=at) from error
-        response.headers["etag"] = f'"{record.revision}"'
-        return {**answers.name_answer(record), "alias": alias, "was": was, "gate": gate}
+        response.headers["etag"] = f'"{moved.record.revision}"'
+        return {**answers.name_answer(moved.record), "alias": alias, "was": moved.was, "gate": gate}
 
     async def delete_alias(
         self, response: Response, name: str, alias: str, caller: PublisherKey, if_match: IfMatch = None
@@ -89,7 +86,7 @@ class Aliases:
         response.headers["etag"] = f'"{record.revision}"'
         return answers.name_answer(record)
 
-    def _held(self, caller: Caller, name: str) -> NameRecord | None:
-        """The caller's name, by the directory."""
+    def _holds(self, caller: Caller, name: str) -> bool:
+        """Whether the name is one of the caller's, by the directory."""
         names = self.surface.services.directory.names(caller.tenant, self.surface.space)
-        return next((record for record in names if record.name == name), None)
+        return any(record.name == name for record in names)

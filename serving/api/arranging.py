@@ -4,9 +4,9 @@ The library finds the same when it plans a row (`adapters.batch.chains`), where 
 needed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from adapters.composition import BLOCKS, Average, Block, Fuse, Leaf, Split, Sum
+from adapters.composition import BLOCKS, Average, Fuse, Split, Sum, leaves
 from adapters.manifest import Manifest, PartSpec
 from adapters.refs import Reference
 from serving.api.naming import Named
@@ -30,7 +30,7 @@ def check_arrangement(names: Named, adapters: Mapping[Reference, Manifest]) -> N
         if not isinstance(block, Fuse | Average | Split | Sum):
             continue
         allowed = METHODS[type(block)]
-        for leaf in _leaves(block):
+        for leaf in leaves(block):
             assert isinstance(leaf.ref, Reference), "a client writes references"
             for part in adapters[leaf.ref].parts:
                 if part.method not in allowed | FIRST_ONLY or (isinstance(block, Sum) and _decomposed(part)):
@@ -38,14 +38,6 @@ def check_arrangement(names: Named, adapters: Mapping[Reference, Manifest]) -> N
                     made = f"{part.method} with DoRA" if part.method in allowed else part.method
                     detail = f"{leaf.ref} is made of {made}, of which there is no {kind}: it holds {_listed(allowed)}"
                     raise Unprocessable(detail, code="unsupported_composition", pointer=pointer)
-
-
-def _leaves(block: Block) -> Iterator[Leaf]:
-    if isinstance(block, Leaf):
-        yield block
-        return
-    for child in block.children:
-        yield from _leaves(child)
 
 
 def _decomposed(part: PartSpec) -> bool:

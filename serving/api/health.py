@@ -43,7 +43,8 @@ def routes(services: Services) -> APIRouter:
     async def metrics(caller: Scraper) -> PlainTextResponse:
         """Every sample of every process; with `operate` alone, those with a `tenant` are the caller's own."""
         whose = caller.tenant if ALL.isdisjoint(caller.scopes) else None
-        texts = {services.replica: render(services.metrics.registry), **await services.fleet.metrics()}
+        others = await services.fleet.metrics()  # which counts who is silent: before our own are rendered
+        texts = {services.replica: render(services.metrics.registry), **others}
         return PlainTextResponse(await asyncio.to_thread(merge, texts, whose), media_type=EXPOSITION)
 
     return router

@@ -16,6 +16,7 @@ from serving.registry.inspection import Inspection
 from serving.registry.records import (
     AuditEntry,
     Extension,
+    Moved,
     NameRecord,
     NewTarget,
     Once,
@@ -112,7 +113,7 @@ class Control(Protocol):
 
     async def set_alias(
         self, caller: Caller, space: Space, name: str, alias: str, version: int, *, if_match: int | None
-    ) -> NameRecord:
+    ) -> Moved:
         """Point an alias at a version: promote and rollback; with `if_match`, only while the name is at that revision."""
         ...
 
@@ -263,7 +264,7 @@ class Fleet(Protocol):
         ...
 
     async def metrics(self) -> dict[str, str]:
-        """Prometheus text of every engine replica and every other gateway, by replica id."""
+        """Prometheus text of every engine replica and every other gateway that gives it at once, by replica id."""
         ...
 
     async def ready(self) -> bool:

@@ -1,15 +1,19 @@
-"""`chorus serve`: never reachable from other machines without a key, then handed to the composition root."""
+"""`chorus serve`: what can not be is refused at once, and never is it reachable from other machines without a key."""
 
 from serving.commands.stored_keys import any_key
 from serving.config import ServiceSettings
 from serving.deployment import serve_forever
-from serving.errors import Forbidden
+from serving.errors import Conflict, Forbidden
 from serving.registry.addresses import address_of
 
 
 def serve(settings: ServiceSettings) -> None:
-    """Serve until interrupted; raises `Forbidden` for an address beyond loopback while there are no keys."""
+    """Serve until interrupted.
+
+    Raises `Forbidden` for an address beyond loopback while there are no keys, and `Conflict` for a GPU that is not here.
+    """
     refuse_open_door(settings)
+    refuse_absent_gpu(settings)
     serve_forever(settings)
 
 
@@ -25,3 +29,18 @@ def refuse_open_door(settings: ServiceSettings) -> None:
         f"`chorus key create {where} --tenant default --scopes predict,publish,operate`",
         code="no_keys",
     )
+
+
+def refuse_absent_gpu(settings: ServiceSettings) -> None:
+    """A GPU is looked for before anything is started, where it has to be this machine's."""
+    if settings.device != "cuda" or settings.ray_address:
+        return
+    import torch  # noqa: PLC0415 - seconds, for this alone
+
+    if torch.cuda.is_available():
+        return
+    if torch.version.cuda is None:
+        why, remedy = "this torch was built without CUDA", "install one that was built with it"
+    else:
+        why, remedy = "torch finds no GPU", "look at `nvidia-smi` and CUDA_VISIBLE_DEVICES"
+    raise Conflict(f"--device cuda: {why}: {remedy}, or serve with --device cpu", code="no_gpu")

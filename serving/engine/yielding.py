@@ -1,15 +1,14 @@
 """Work that gives way: what a starting engine computes takes nothing from those that answer on the same machine."""
 
-import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-T = TypeVar("T")
+from serving.scheduler.urgency import LEAST, give_way
 
-LEAST = 19  # the least urgent priority that there is
+T = TypeVar("T")
 
 
 def yielding(work: Callable[[], T]) -> T:
@@ -25,7 +24,7 @@ def yielding(work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST)
+            give_way(LEAST)
             done.set_result(work())
         except BaseException as error:
             done.set_exception(error)

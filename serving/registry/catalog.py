@@ -25,6 +25,7 @@ from serving.registry.records import (
     DEFAULT_EMBEDDING,
     CheckReport,
     Member,
+    Moved,
     NameRecord,
     Once,
     Published,
@@ -137,7 +138,7 @@ class Catalog(Reading):
 
     def set_alias(
         self, actor: Actor, space: Space, name: str, alias: str, version: int, *, if_match: int | None
-    ) -> Committed[NameRecord]:
+    ) -> Committed[Moved]:
         """Point an alias at a version that may be served.
 
         Raises `NotFound`, `PreconditionFailed` where `if_match` is outdated, and `DependencyFailed` for a version in
@@ -148,7 +149,7 @@ class Catalog(Reading):
             aliases.refuse_outdated(record, if_match)
             refuse_quarantined(versions.numbered(record, version))
             aliases.point(change, record.key, alias, version)
-            return Committed(change.present(record.key), change.revision)
+            return Committed(Moved(change.present(record.key), record.aliases.get(alias)), change.revision)
 
     def delete_alias(
         self, actor: Actor, space: Space, name: str, alias: str, *, if_match: int | None

@@ -30,6 +30,7 @@ from serving.registry.records import (
     AuditEntry,
     CheckReport,
     Extension,
+    Moved,
     NameRecord,
     NewTarget,
     Once,
@@ -143,7 +144,7 @@ class Publisher:
 
     async def set_alias(
         self, caller: Actor, space: Space, name: str, alias: str, version: int, *, if_match: int | None
-    ) -> NameRecord:
+    ) -> Moved:
         """Point an alias at a version: promote and rollback."""
         _checked(parse_alias, alias)
         return await self._acknowledged(

@@ -136,6 +136,14 @@ class NameRecord:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """An alias that was set: its name as it is now, and the version that it led to until then (None: to none)."""
+
+    record: NameRecord
+    was: int | None
+
+
+@dataclass(frozen=True)
 class Published:
     """The outcome of a publish. `created` is False where a version of the name had the same bytes already."""
 

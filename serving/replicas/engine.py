@@ -105,12 +105,12 @@ class EngineReplica:
             await asyncio.to_thread(self._engine.close)
         return self._replica, done
 
-    async def retire(self, refs: Sequence[AdapterRef]) -> None:
+    async def retire(self, refs: Sequence[AdapterRef], *, replica: str = "") -> None:
         """Have packages leave every tier, each once its last lease ends."""
         for ref in refs:
             self._engine.retire(ref)
 
-    async def metrics(self) -> tuple[str, str]:
+    async def metrics(self, *, replica: str = "") -> tuple[str, str]:
         """The engine's id and Prometheus text."""
         return self._replica, self._engine.metrics_text()
 

@@ -81,6 +81,7 @@ class Gateway:
             observe=self._observe,
             desired=directory.desired,
             gone=self._metrics.replicas_lost.inc,
+            silent=self._metrics.replicas_silent.inc,
         )
         self._metrics.see(partial(_seen, fleet, directory))
         self._metrics.tenants.prefer(lambda tenant: directory.quota(tenant) != Quota())

@@ -125,8 +125,8 @@ class FairQueue:
         """Fill a budget with rows whose adapters are resident, in fair order, and charge their tenants.
 
         The row whose turn it is and that does not fit closes the batch: nobody gets ahead for being short. Where others
-        have less than a whole step to do, a tenant with more leaves the step at `beside` tokens: all rows of a step
-        are answered together, so what it adds is time that the others wait.
+        have less than a whole step to do, a tenant with more leaves the step to them at `beside` tokens: all rows of a
+        step are answered together, so what it adds is time that the others wait.
         """
         batch = Batcher(budget)
         beside = budget.tokens if beside is None else beside
@@ -146,7 +146,6 @@ class FairQueue:
                     self._missed.setdefault(row.ticket.id, now)
                     continue
                 if guests and tenant in heavy and batch.tokens + row.tokens > beside:
-                    fit = Fit.FULL
                     break
                 fit = batch.admit(row, nbytes)
                 if fit is Fit.IN:

@@ -193,11 +193,15 @@ class Keyring:
 
     async def _read(self, began: float) -> None:
         try:
-            revision, changed = await asyncio.to_thread(self._store.since, self._revision)
+            held, seen = self._held, self._revision
+            revision, changed = await asyncio.to_thread(self._store.since, seen)
+            if revision < seen:  # a standby took over, and had not heard of the last writes
+                log("tenancy", "the registry went back", level=logging.ERROR, seen=seen, now=revision)
+                held, (revision, changed) = {}, await asyncio.to_thread(self._store.since, -1)
         except NotReady as error:
             self._unanswered(error.detail)
         else:
-            self._held.update((key.key_id, key) for key in changed)
+            self._held = held | {key.key_id: key for key in changed}
             self._revision, self._as_of = revision, began
         finally:
             self._reading = None

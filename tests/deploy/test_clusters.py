@@ -11,6 +11,7 @@ from ray.serve.schema import ServeDeploySchema
 from serving import cluster
 from serving.api.auth import OPEN_PATHS
 from serving.config import ServiceSettings
+from serving.deployment import finishing_s
 from serving.premises import everywhere
 from tests.deploy.test_containers import words_of
 
@@ -20,6 +21,7 @@ SERVICE, BUDGET, POLICY = yaml.safe_load_all((DEPLOY / "kuberay" / "rayservice.y
 RAY = SERVICE["spec"]["rayClusterConfig"]
 GROUPS = [RAY["headGroupSpec"], *RAY["workerGroupSpecs"]]
 PODS = [group["template"]["spec"] for group in GROUPS]
+MARGIN_S = 10  # for Ray to end what it started
 RAYLET = (52365, "/api/local_raylet_healthz")  # Ray's dashboard agent
 
 
@@ -155,6 +157,17 @@ def test_the_policy_holds_for_every_pod_and_lets_strangers_in_at_one_port_alone(
     assert reached == {53, 5432, 443, 4318}
 
 
-def test_a_pod_is_given_longer_to_end_than_the_service_drains():
+def test_a_pod_is_given_longer_to_end_than_gateways_engines_and_the_front_may_take(tmp_path):
     drain = CONFIG["applications"][0]["args"]["drain"]
-    assert all(pod["terminationGracePeriodSeconds"] >= 2 * drain for pod in PODS)
+    settings = ServiceSettings(backbone=tmp_path, data=tmp_path, drain_s=drain)
+    assert finishing_s(settings) > settings.limits.max_timeout_ms / 1000
+    front = int(everywhere(settings, 1)["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"])
+    longest = max(drain, finishing_s(settings), front)
+    for pod in PODS:
+        hooks = [
+            container["lifecycle"]["preStop"]["exec"]["command"]
+            for container in pod["containers"]
+            if "lifecycle" in container
+        ]
+        before = max((float(seconds) for _, seconds in hooks), default=0.0)
+        assert pod["terminationGracePeriodSeconds"] > before + longest + MARGIN_S

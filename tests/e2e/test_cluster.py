@@ -121,6 +121,21 @@ def test_metrics_of_all_processes_are_one_page(service, adapters):
     assert set(service.replicas()) < replicas
 
 
+def test_an_engine_that_hangs_hides_no_other_ones_metrics_and_is_counted(service, adapters):
+    engine = service.pids("Engine")[0]
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        with service.client() as client:
+            page = client.get("/metrics").text
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    found = {line.split('replica="')[1].split('"')[0] for line in page.splitlines() if 'replica="' in line}
+    assert len(found) == 3
+    assert len(set(service.replicas()) - found) == 1
+    silent = [line.split()[-1] for line in page.splitlines() if line.startswith("chorus_replicas_silent_total{")]
+    assert sorted(map(float, silent)) == [0.0, 1.0]
+
+
 def test_an_acknowledged_promote_is_seen_by_every_gateway_at_once(service):
     profile, gateways = read_profile(service.backbone), gateways_of(service)
     assert len(gateways) == 2

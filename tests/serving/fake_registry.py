@@ -20,6 +20,7 @@ from serving.registry.records import (
     AuditEntry,
     CheckReport,
     Extension,
+    Moved,
     NameRecord,
     NewTarget,
     Once,
@@ -215,15 +216,16 @@ class FakeControl:
 
     async def set_alias(
         self, caller: Caller, space: Space, name: str, alias: str, version: int, *, if_match: int | None
-    ) -> NameRecord:
+    ) -> Moved:
         try:
             parse_alias(alias)
         except InvalidName as error:
             raise from_library(error, "/alias") from error
         record = self._record(caller, space, name, version)
         _refuse_outdated(record, if_match)
-        detail = f"{alias}: {record.aliases.get(alias)} -> {version}"
-        return self._store(caller, replace(record, aliases={**record.aliases, alias: version}), "set_alias", detail)
+        was, now = record.aliases.get(alias), {**record.aliases, alias: version}
+        detail = f"{alias}: {was} -> {version}"
+        return Moved(self._store(caller, replace(record, aliases=now), "set_alias", detail), was)
 
     async def delete_alias(
         self, caller: Caller, space: Space, name: str, alias: str, *, if_match: int | None

@@ -6,22 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import RayActorError
-from ray.serve._private import replica as ray_replica
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 
 from serving.asking import ANSWER_S
 from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
 from serving.engine.engine import LOAD_SECONDS
 from serving.errors import NotReady, Unprocessable
-from serving.request import Desired, Holding, ReplicaReport
+from serving.request import REPLACED_S, Desired, Holding, ReplicaReport
 from serving.routing import (
+    GLANCE_S,
     LOAD_S,
     EngineCalls,
     Fleet,
     GatewayCalls,
     HintedRouter,
     RemoteChecker,
-    bind_to_loopback,
 )
 from tests.serving.test_affinity import ref, ticket
 from tests.serving.virtual_time import run
@@ -221,7 +220,7 @@ class Watched:
 
     def __post_init__(self):
         self.gateways.answers.setdefault("present", ["gw1"])
-        self.gone = []
+        self.gone, self.silent = [], []
         self.fleet = Fleet(
             self.engines,
             self.gateways,
@@ -229,6 +228,7 @@ class Watched:
             observe=self.told.append,
             desired=lambda: DESIRED,
             gone=self.gone.append,
+            silent=self.silent.append,
         )
 
 
@@ -374,7 +374,7 @@ def test_nobody_knows_how_much_room_there_is_where_an_engine_is_silent_or_none_i
         fleet = await seen({"room": {"a": ("a", 10, 20), "b": TimeoutError()}})
         with pytest.raises(NotReady, match="b gave no answer in 35 s") as caught:
             await fleet.room([ref("x")])
-        assert caught.value.retry_after
+        assert caught.value.retry_after == REPLACED_S
         with pytest.raises(NotReady, match="no engine"):
             await Watched(Handle()).fleet.room([ref("x")])
 
@@ -412,11 +412,14 @@ def test_every_question_tells_the_engines_what_is_pinned():
 
 def test_retired_packages_are_named_to_every_engine_and_none_to_nobody():
     async def main():
-        engines = Handle({"retire": [None]})
-        fleet = Watched(engines).fleet
+        loop, gone = asyncio.get_running_loop(), (ref("x"), ref("y"))
+        fleet = await seen({"retire": {"a": TimeoutError(), "b": None}})
+        engines, began = fleet._engines, loop.time()
         await fleet.retire([])
-        await fleet.retire([ref("x"), ref("y")])
-        assert engines.asked == [("retire", ((ref("x"), ref("y")),))]
+        assert {asked[0] for asked in engines.asked} == {"holdings"}
+        await fleet.retire(gone)
+        assert engines.asked[-2:] == [("retire", (gone,), {"replica": name}) for name in "ab"]
+        assert loop.time() - began == pytest.approx(GLANCE_S), "one that hangs holds no write up for longer"
 
     run(main())
 
@@ -431,7 +434,7 @@ def test_an_operator_hears_of_every_replica():
             "report": {"a": report("a"), "b": report("b")},
             "preload": {"a": ("a", "device"), "b": ("b", "error: no room")},
             "unload": {"a": ("a", "unloaded"), "b": ("b", "in use")},
-            "metrics": [("a", "text of a"), ("b", "text of b")],
+            "metrics": {"a": ("a", "text of a"), "b": ("b", "text of b")},
         }
         gateways = Handle({"metrics": [("gw1", "own"), ("gw2", "text of gw2")]})
         engines = Handle(answers)
@@ -444,6 +447,31 @@ def test_an_operator_hears_of_every_replica():
         assert engines.asked[-1] == ("preload", (ref("x"), True), {"replica": "b"})
         assert await fleet.unload(RESOLVED) == {"a": "unloaded", "b": "in use"}
         assert await fleet.metrics() == {"a": "text of a", "b": "text of b", "gw2": "text of gw2"}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("engines", "gateways", "texts", "silent"),
+    [
+        ({"a": ("a", "1"), "b": ("b", "2")}, [("gw1", "own"), ("gw2", "3")], {"a": "1", "b": "2", "gw2": "3"}, 0),
+        ({"a": TimeoutError(), "b": ("b", "2")}, [("gw1", "own"), ("gw2", "3")], {"b": "2", "gw2": "3"}, 1),
+        ({"b": ("b", "2")}, [("gw1", "own")], {"b": "2"}, 2),
+        ({"a": TimeoutError(), "b": ("b", "2")}, TimeoutError(), {"b": "2"}, 2),
+    ],
+)
+def test_metrics_leave_out_who_hangs_after_a_short_while_and_count_it(engines, gateways, texts, silent):
+    async def main():
+        answers = {"holdings": [Holding("a", HELD), Holding("b", HELD)], "metrics": engines}
+        watched = Watched(Handle(answers), Handle({"present": ["gw1", "gw2"], "metrics": gateways}))
+        await watched.fleet.start()
+        await watched.fleet.stop()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert await watched.fleet.metrics() == texts
+        assert watched.silent == [silent]
+        hangs = any(isinstance(answer, TimeoutError) for answer in (gateways, *engines.values()))
+        assert loop.time() - began == pytest.approx(GLANCE_S if hangs else 0.0)
 
     run(main())
 
@@ -497,11 +525,3 @@ def test_a_matrix_is_built_by_the_checker_or_refused_with_all_it_says(tmp_path):
             await RemoteChecker(Handle({"build": RayActorError()})).build("job", tmp_path)
 
     run(main())
-
-
-def test_the_server_between_deployments_is_bound_to_loopback(monkeypatch):
-    bound = []
-    monkeypatch.setattr(ray_replica, "add_port_to_grpc_server", lambda _server, address: bound.append(address) or 5)
-    bind_to_loopback()
-    assert ray_replica.add_port_to_grpc_server(None, "[::]:0") == 5
-    assert bound == ["127.0.0.1:0"]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from serving.registry.blobs.files import digest_of, fsync_folder, storing
+from adapters.files import digest_of, fsync_folder
+from serving.registry.blobs.files import storing
 
 Bring = Callable[[str, Path], None]  # a verified copy of a digest, whole or not there
 _GRACE_S = 60.0  # what was handed out is opened by then

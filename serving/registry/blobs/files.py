@@ -1,10 +1,7 @@
-"""How blobs touch the disk: hashes of files, names that survive a power cut, and errors of the disk as refusals."""
+"""Errors of the disk, and of a store that is away, as refusals."""
 
-import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from serving.errors import NotReady
 
@@ -25,18 +22,3 @@ def away(reason: str) -> NotReady:
     return NotReady(
         f"the blob store can not do this now: {reason}", code="storage_unavailable", retry_after=RETRY_AFTER
     )
-
-
-def digest_of(path: Path) -> str:
-    """`sha256:<64 hex>` of a file."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def fsync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

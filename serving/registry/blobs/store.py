@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from adapters.files import digest_of
 from serving.errors import DependencyFailed
-from serving.registry.blobs.files import digest_of, storing
+from serving.registry.blobs.files import storing
 from serving.registry.blobs.uploads import Upload
 
 State = Literal["sound", "lost", "rotten"]

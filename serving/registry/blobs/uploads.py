@@ -11,8 +11,9 @@ import secrets
 import threading
 from pathlib import Path
 
+from adapters.files import fsync_folder
 from serving.logs import log
-from serving.registry.blobs.files import fsync_folder, storing
+from serving.registry.blobs.files import storing
 
 _CHUNK = 1 << 20
 _SUFFIX = ".part"

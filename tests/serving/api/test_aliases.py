@@ -78,6 +78,15 @@ def test_moving_an_alias_tells_where_it_was(http):
     ]
 
 
+def test_what_this_gateway_has_not_heard_yet_does_not_make_it_tell_another_place(held, http):
+    put(http, "tone", params={"promote": "true"})
+    put(http, "tone", OTHER)
+    stale = held.directory.names("default", "adapter")
+    http.put("/v1/adapters/tone/aliases/prod", json={"version": 2})
+    held.directory.names = lambda *_: stale
+    assert http.put("/v1/adapters/tone/aliases/prod", json={"version": 1}).json()["was"] == 2
+
+
 def test_a_gate_is_passed_before_the_alias_moves(held, http):
     put(http, "tone")
     moved = http.put("/v1/adapters/tone/aliases/prod", json={"version": 1, "gate": {"input": "i love it"}})

@@ -52,6 +52,15 @@ def test_metrics_of_all_processes_carry_their_replica(fakes, client):
     assert own.labels["route"] == "/livez"
 
 
+def test_a_scrape_tells_of_those_whom_it_lacks_itself(fakes, client):
+    async def silent() -> dict[str, str]:
+        fakes.services.metrics.replicas_silent.inc(2)
+        return {}
+
+    fakes.fleet.metrics = silent
+    assert 'chorus_replicas_silent_total{replica="gateway-1"} 2.0' in client.get("/metrics").text
+
+
 @pytest.fixture
 def scrape(fakes, client):
     """The tenants of whom a scrape with a key of `acme` and these scopes tells, by replica."""

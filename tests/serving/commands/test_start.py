@@ -1,12 +1,16 @@
 import re
 import shlex
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
+import torch
 
 from serving.commands import start
-from serving.commands.start import refuse_open_door
+from serving.commands.start import refuse_absent_gpu, refuse_open_door, serve
 from serving.config import ServiceSettings
-from serving.errors import Forbidden
+from serving.errors import Conflict, Forbidden
 from tests.serving.hand import Hand
 
 
@@ -48,3 +52,37 @@ def test_the_password_of_the_database_is_not_told(tmp_path, monkeypatch):
     url = "postgresql://u:hunter2@db/x"
     with pytest.raises(Forbidden, match=r"--database-url 'postgresql\+psycopg://u:\*\*\*@db/x'"):
         refuse_open_door(ServiceSettings(backbone=tmp_path, data=tmp_path, host="0.0.0.0", database_url=url))
+
+
+@pytest.mark.parametrize(
+    ("built_for", "why"), [(None, "built without CUDA: install"), ("13.0", "no GPU: look at `nvidia-smi`")]
+)
+def test_a_gpu_that_is_not_here_is_refused_before_anything_starts(tmp_path, monkeypatch, built_for, why):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(start, "serve_forever", lambda _: pytest.fail("started"))
+    data = tmp_path / "data"
+    with pytest.raises(Conflict, match=f"^--device cuda: .*{why}.*or serve with --device cpu") as caught:
+        serve(replace(settings(data, "127.0.0.1"), device="cuda"))
+    assert caught.value.code == "no_gpu"
+    assert not data.exists()
+
+
+def test_a_gpu_that_is_here_or_that_other_nodes_may_have_is_let_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    wanted = replace(settings(tmp_path, "127.0.0.1"), device="cuda")
+    refuse_absent_gpu(wanted)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refuse_absent_gpu(replace(wanted, ray_address="auto"))
+
+
+def test_without_a_gpu_to_look_for_no_torch_is_imported():
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from serving.commands import start\n"
+        "from serving.config import ServiceSettings\n"
+        "start.refuse_absent_gpu(ServiceSettings(backbone=Path(), data=Path()))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,5 +1,6 @@
 """An engine on a tiny backbone, with a folder of published packages."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -46,7 +47,7 @@ def fusion_package(seed, children=("a", "b")):
 class Bench:
     """`publish` packages, `send` tickets, `turn` by hand or start the thread; `replies` by ticket."""
 
-    def __init__(self, folder, *, device_bytes=1 << 22, forward=None, budget=BUDGET):
+    def __init__(self, folder, *, device_bytes=1 << 22, forward=None, budget=BUDGET, clock=time.monotonic):
         self.blobs = folder / "blobs"
         self.blobs.mkdir(parents=True)
         self.packages = {}
@@ -66,7 +67,7 @@ class Bench:
             release=lambda: self.released.append(True),
             rehearsal=rows_of(self.backbone.profile.geometry),
         )
-        self.engine = Engine(self.parts, "r1")
+        self.engine = Engine(self.parts, "r1", clock)
         self.groups = []
         self.sent = 0
 

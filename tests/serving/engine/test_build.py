@@ -13,8 +13,8 @@ from serving.engine import build
 from serving.engine import engine as module
 from serving.engine.build import parts_of, rehearsed
 from serving.engine.engine import Engine
-from serving.engine.yielding import LEAST
 from serving.errors import BadRequest
+from serving.scheduler.urgency import FORWARD, LEAST
 from tests.adapters import builders
 
 
@@ -71,9 +71,13 @@ def test_loading_gives_way_and_the_threads_that_answer_do_not(tmp_path, monkeypa
 
     monkeypatch.setattr(module, "parts_of", watched)
     engine = Engine.build(settings(tmp_path), source)
-    answering = [t for t in threading.enumerate() if t.name in ("forward", "chorus-loader")]
+    answering = {t.name: priority(t.native_id) for t in threading.enumerate() if t.name in ("forward", "chorus-loader")}
     assert loaded == [LEAST]
-    assert [priority(thread.native_id) for thread in answering] == [priority(threading.get_native_id())] * 2
+    mine = priority(threading.get_native_id())
+    assert answering == {
+        "chorus-loader": mine,
+        "forward": mine + FORWARD,
+    }  # the latter to those who speak with clients
     engine.close()
 
 

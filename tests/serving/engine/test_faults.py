@@ -1,6 +1,8 @@
 """Every effect of an engine fails once, at the first call, the second, ...: nothing leaks, and the next request works."""
 
+import time
 from contextlib import suppress
+from itertools import count
 
 import pytest
 
@@ -8,6 +10,7 @@ from serving.errors import REFUSALS, ServiceError
 from serving.request import Desired, Result, Share
 from serving.scheduler.batcher import Budget
 from tests.serving.engine.bench import Bench, package
+from tests.serving.jumping import HOUR, Jumping
 
 SIZE = 8192
 FAULTS = {
@@ -42,8 +45,8 @@ class Struck:
 class Life:
     """An engine with little room: loads, evictions, a pin, a batch of three, all by hand."""
 
-    def __init__(self, folder):
-        self.bench = Bench(folder, device_bytes=4 * SIZE, budget=Budget(4, 512, 2 * SIZE))
+    def __init__(self, folder, **other):
+        self.bench = Bench(folder, device_bytes=4 * SIZE, budget=Budget(4, 512, 2 * SIZE), **other)
         self.refs = [self.bench.publish(f"x{i}", package(i)) for i in range(5)]
 
     def strike(self, struck):
@@ -115,6 +118,25 @@ def test_each_effect_fails_once_and_nothing_leaks(tmp_path, fault):
         at += 1
     assert at > 15, "the sweep saw sources, loads, copies, wipes and passes"
     assert {"_source", "_load", "write", "run"} <= set(struck.calls)
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["forward", "back"])
+def test_a_clock_that_jumps_at_any_look_leaks_nothing_and_the_next_request_works(tmp_path, by):
+    for at in count(1):
+        clock = Jumping(time.monotonic, at, by)
+        life = Life(tmp_path / str(at), clock=clock)
+        replies = life.run()
+        jumped = clock.jumped
+        life.sound()
+        for reply in replies:
+            assert isinstance(reply, Result) or (jumped and reply.code in REFUSALS and reply.detail)
+        again = life.bench.run(*(life.bench.ticket(ref, head=ref) for ref in life.refs[:2]))
+        assert all(isinstance(reply, Result) for reply in again) or jumped != clock.jumped, at
+        life.sound()
+        life.bench.engine.close()
+        if not jumped:
+            break
+    assert at > 50, "the sweep saw the queue, the loads and the steps look at the clock"
 
 
 def test_a_wipe_that_fails_is_tried_again_and_ends_no_thread(tmp_path):

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from serving.engine import yielding as module
-from serving.engine.yielding import LEAST, yielding
+from serving.engine.yielding import yielding
+from serving.scheduler.urgency import LEAST
 
 linux = sys.platform == "linux"
 

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -79,12 +80,27 @@ def test_an_alias_moves_only_from_the_revision_that_was_seen(catalog):
     add(catalog, b"two")
     seen = record(catalog).revision
     moved = catalog.set_alias(ACME, "adapter", "ada", "prod", 1, if_match=seen).value
-    assert moved.aliases == {"prod": 1}
-    assert moved.revision > seen
+    assert (moved.record.aliases, moved.was) == ({"prod": 1}, None)
+    assert moved.record.revision > seen
     with pytest.raises(PreconditionFailed):
         catalog.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=seen)
     assert record(catalog).aliases == {"prod": 1}
-    assert catalog.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=None).value.aliases == {"prod": 2}
+    for was in (1, 2):
+        moved = catalog.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=None).value
+        assert (moved.record.aliases, moved.was) == ({"prod": 2}, was)
+
+
+def test_of_moves_at_once_each_tells_where_the_one_before_it_left_the_alias(registry):
+    numbers = range(1, 9)
+    for number in numbers:
+        add(registry.catalog, f"{number}".encode())
+
+    def move(number):
+        return registry.catalog.set_alias(ACME, "adapter", "ada", "prod", number, if_match=None).value.was
+
+    with ThreadPoolExecutor(len(numbers)) as threads:
+        was = list(threads.map(move, numbers))
+    assert {None, *numbers} - set(was) == {record(registry.catalog).aliases["prod"]}
 
 
 def test_an_alias_is_removed_only_from_the_revision_that_the_caller_saw(catalog):

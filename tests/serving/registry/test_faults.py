@@ -1,16 +1,20 @@
-"""Every statement of every write fails once, at n = 1, 2, ...: nothing is torn, and the audit tells what is there."""
+"""Every statement of every write fails once, at n = 1, 2, ..., and the clock jumps: nothing is torn, and the audit tells what is there."""
 
+import asyncio
+import time
 from itertools import count
 
 import pytest
 
 from serving.errors import Conflict, NotReady
+from serving.registry.garbage import collect
 from serving.registry.records import Once, Quota
-from serving.tenancy.keys import create_key, rotate_key
+from serving.tenancy.keys import Keyring, create_key, rotate_key
 from serving.tenancy.store import KeyStore
 from serving.tenancy.tenants import TenantStore
+from tests.serving.jumping import HOUR, Jumping
 from tests.serving.registry.effects import Statements, fail
-from tests.serving.registry.given import ACME, Someone, digest_of, report_of
+from tests.serving.registry.given import ACME, Someone, digest_of, fresh_data, report_of, stream
 from tests.serving.registry.ledger import stored, told
 
 PREDICT = frozenset({"predict"})
@@ -168,3 +172,51 @@ def test_a_read_that_fails_says_so_and_the_next_one_is_whole(busy):
                 continue
         break
     assert at > 5
+
+
+class Day:
+    """What a tenant does in a day, by one clock; every act of it works."""
+
+    def __init__(self, registry, clock, key):
+        registry.catalog._clock = clock
+        self.registry, self.clock, self.key = registry, clock, key
+        self.store = KeyStore(registry.database, clock)
+
+    def run(self):
+        catalog, data = self.registry.catalog, fresh_data(self.registry.blobs)
+        first, again = self.put(data), self.put(data)
+        assert again.replayed
+        assert again.version == first.version
+        number = first.version.ref.version
+        catalog.set_alias(ACME, "adapter", "ada", "prod", number, if_match=None)
+        self.admits(create_key(self.store, "acme", PREDICT, self.key, by="cli"))
+        catalog.delete_alias(ACME, "adapter", "ada", "prod", if_match=None)
+        catalog.delete(ACME, "adapter", "ada", number)
+        collect(self.registry.database, self.registry.blobs, grace_s=HOUR / 2, clock=self.clock)
+
+    def put(self, data):
+        publish = self.registry.publisher.publish
+        asked = publish(
+            ACME, "adapter", "ada", stream(data), promote=False, once=lambda _: Once(self.key, digest_of(data)[-64:])
+        )
+        return asyncio.run(asked)
+
+    def admits(self, made):
+        heir = rotate_key(self.store, "acme", made.record.key_id, 60.0, by="cli")
+        keyring = Keyring(self.registry.database, loopback_only=True, wall=self.clock)
+        assert asyncio.run(keyring.authenticate(heir.secret)).key_id == heir.record.key_id
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["forward", "back"])
+def test_a_clock_that_jumps_at_any_look_tears_nothing_and_the_next_request_works(registry, by):
+    for at in count(1):
+        clock = Jumping(time.time, at, by)
+        Day(registry, clock, f"key {at}").run()
+        jumped = clock.jumped
+        assert stored(registry) == told(registry), at
+        assert registry.uploads() == []
+        assert registry.blobs.check() == ()
+        Day(registry, clock, f"key {at}, later").run()
+        if not jumped:
+            break
+    assert at > 10

@@ -293,9 +293,9 @@ def test_aliases_pins_and_embeddings_are_told_as_well(registry):
         await registry.publish(b"two")
         await publisher.publish(ACME, "embedding", "kli", stream(b"embedding"), promote=False)
         moved = await publisher.set_alias(ACME, "adapter", "ada", "prod", 1, if_match=None)
-        assert moved.aliases == {"prod": 1}
+        assert (moved.record.aliases, moved.was) == ({"prod": 1}, None)
         with pytest.raises(PreconditionFailed):
-            await publisher.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=moved.revision - 1)
+            await publisher.set_alias(ACME, "adapter", "ada", "prod", 2, if_match=moved.record.revision - 1)
         with pytest.raises(BadRequest):
             await publisher.set_alias(ACME, "adapter", "ada", "7", 2, if_match=None)
         pinned = await publisher.set_pin(ACME, "adapter", "ada", 2, pinned=True)

@@ -33,7 +33,7 @@ def made(tmp_path, monkeypatch, gateways):
     monkeypatch.setattr(gateway, "settle", lambda *_: "gw1")
     monkeypatch.setattr(gateway, "gateway_handle", lambda *_: gateways)
     settings = ServiceSettings(backbone=tmp_path, data=tmp_path / "data")
-    engines = Handle({"holdings": [Holding("e1", frozenset())], "report": [], "metrics": [("e1", "")]})
+    engines = Handle({"holdings": [Holding("e1", frozenset())], "report": [], "metrics": {"e1": ("e1", "")}})
     return Gateway(settings, PROFILE, engines, Handle())
 
 
@@ -181,6 +181,7 @@ def test_metrics_tell_what_the_gateway_sees_around_it(made):
     assert 'chorus_engines{replica="gw1",state="cold"} 1.0' in text
     assert 'chorus_gateways{replica="gw1"} 1.0' in text
     assert 'chorus_quarantined_versions{replica="gw1"} 0.0' in text
+    assert 'chorus_replicas_silent_total{replica="gw1"} 1.0' in text, "e2 gave no metrics"
 
 
 def test_of_the_tenants_those_with_a_quota_are_told_apart_first(made):

@@ -6,10 +6,11 @@ import logging
 from dataclasses import replace
 
 import pytest
+from ray.serve._private import replica as ray_replica
 
 from serving.config import ServiceSettings
 from serving.replicas import surroundings
-from serving.replicas.surroundings import fault_file, reported, settle, settled
+from serving.replicas.surroundings import bind_to_loopback, fault_file, reported, settle, settled
 
 
 @pytest.fixture
@@ -36,6 +37,14 @@ def test_a_replica_listens_on_loopback_before_anything_else(settings, monkeypatc
     monkeypatch.setattr(surroundings, "bind_to_loopback", lambda: calls.append("bound"))
     settle(settings, "Gateway")
     assert calls == ["bound"]
+
+
+def test_the_server_between_deployments_is_bound_to_loopback(monkeypatch):
+    bound = []
+    monkeypatch.setattr(ray_replica, "add_port_to_grpc_server", lambda _server, address: bound.append(address) or 5)
+    bind_to_loopback()
+    assert ray_replica.add_port_to_grpc_server(None, "[::]:0") == 5
+    assert bound == ["127.0.0.1:0"]
 
 
 def test_in_a_cluster_of_others_calls_may_come_from_other_nodes(settings, monkeypatch):
@@ -72,10 +81,13 @@ def test_a_good_start_leaves_none(settings):
 
 def test_what_was_made_at_the_start_is_not_looked_through_again():
     kept = [{"number": number} for number in range(100)]
-    before = gc.get_freeze_count()
+    before, thresholds = gc.get_freeze_count(), gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
     try:
         settled()
         assert gc.get_freeze_count() >= before + 100
         assert not any(item is kept[0] for item in gc.get_objects())
+        assert gc.get_threshold() == (700, 10, 300)  # nor often at what comes later
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)

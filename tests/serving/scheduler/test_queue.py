@@ -75,6 +75,12 @@ def test_where_others_have_little_to_do_a_long_line_leaves_the_step_early():
     assert len(queue_of(*rows[40:]).take(replace(MANY, tokens=200), everything, beside=40)) == 11
 
 
+def test_a_long_line_that_leaves_the_step_leaves_it_to_the_others():
+    rows = [waiting(f"a{i}", tokens=10) for i in range(50)] + [waiting(f"b{i}", "b", tokens=10) for i in range(8)]
+    picked = queue_of(*rows).take(replace(MANY, tokens=100), everything, beside=40)
+    assert sorted(row.waiting.ticket.id for row in picked) == ["a0", "a1", *(f"b{i}" for i in range(8))]
+
+
 def test_a_larger_share_is_served_more_often():
     rows = [waiting(f"{tenant}{i}", tenant) for i in range(6) for tenant in "ab"]
     order = drain(queue_of(*rows, shares={"a": 2.0}))[:6]

@@ -517,3 +517,30 @@ def test_a_ring_hands_out_no_key_that_may_do_more_than_whoever_asks(database, cl
         assert (await keyring.rotate("acme", root.record.key_id, 0.0, within=SCOPES)).record.scopes == SCOPES
 
     asyncio.run(scenario())
+
+
+def test_a_registry_that_went_back_is_read_anew_and_the_keys_that_it_forgot_are_gone(database, tmp_path, clock):
+    """A standby took over that had not heard of the last writes."""
+    other = Database.open(url_of(tmp_path / "standby"))
+
+    async def scenario():
+        ring, standby = keyring_of(database, clock, loopback_only=False), KeyStore(other)
+        first = await ring.create("acme", PREDICT, "first")
+        lost = [await ring.create("acme", PREDICT, f"lost {number}") for number in range(2)]
+        assert (await ring.authenticate(lost[0].secret)).key_id == lost[0].record.key_id
+        kept = ring._held[first.record.key_id]
+        stored = {"tenant": kept.tenant, "scopes": kept.scopes, "label": kept.label, "by": "api"}
+        standby.add(kept.key_id, kept.secret_sha256, **stored)
+        ring._store.store = standby
+        clock.now += 1.0
+        assert (await ring.authenticate(first.secret)).key_id == kept.key_id
+        for made in lost:
+            with pytest.raises(Unauthenticated):
+                await ring.authenticate(made.secret)
+        standby.revoke("acme", kept.key_id, "api")
+        clock.now += 1.0
+        with pytest.raises(Unauthenticated):
+            await ring.authenticate(first.secret)
+
+    asyncio.run(scenario())
+    other.close()

@@ -1,18 +1,10 @@
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
 from serving.errors import NotReady
-from serving.registry.blobs.files import away, digest_of, fsync_folder, storing
-from tests.serving.registry import given
-
-
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
-    data = os.urandom(3 << 20)
-    (tmp_path / "file").write_bytes(data)
-    assert digest_of(tmp_path / "file") == given.digest_of(data)
+from serving.registry.blobs.files import away, storing
 
 
 def test_errors_of_the_disk_name_no_path_and_say_when_to_come_again(tmp_path):
@@ -30,11 +22,3 @@ def test_other_errors_and_refusals_pass():
     with pytest.raises(NotReady) as caught, storing():
         raise refusal
     assert caught.value is refusal
-
-
-def test_the_names_in_a_folder_are_brought_to_the_disk_and_nothing_stays_open(tmp_path, monkeypatch):
-    descriptors = Path("/proc/self/fd")
-    synced, before = [], len(list(descriptors.iterdir()))
-    monkeypatch.setattr(os, "fsync", lambda number: synced.append((descriptors / str(number)).readlink()))
-    fsync_folder(tmp_path)
-    assert synced == [tmp_path] and len(list(descriptors.iterdir())) == before

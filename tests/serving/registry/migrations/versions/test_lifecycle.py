@@ -119,7 +119,7 @@ def test_writing_goes_on_where_the_release_before_stopped(bare_url, previous):
     added = catalog.add_version(ACME, "adapter", "gone", report_of(b"new"), promote=True)
     assert (added.value.version.ref.version, added.revision) == (3, 9)
     moved = catalog.set_alias(ACME, "adapter", "ada", "prod", 1, if_match=7).value
-    assert moved.aliases == {"prod": 1}
+    assert (moved.record.aliases, moved.was) == ({"prod": 1}, 3)
     assert catalog.alias_history("acme", "adapter", "ada")[0].before == 3
     catalog.set_tags(ACME, "adapter", "ada", 3, {"stage": "old"})
     catalog.delete(ACME, "adapter", "ada", 3)
