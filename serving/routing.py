@@ -87,12 +87,15 @@ class GatewayCalls:
         self._gateways = gateways
 
     async def claim(self, claim: Claim) -> frozenset[str]:
-        """Ask all gateways for the turn; which suspects any of them has on board."""
-        answers: list[frozenset[str]] = await broadcast(self._gateways, "consent", claim, timeout_s=CONSENT_S)
+        """Ask all gateways for the turn; which suspects any of them has on board.
+
+        Raises `TimeoutError` where one neither answers nor is gone: what it has on board, nobody knows.
+        """
+        answers: list[frozenset[str]] = await ask(self._gateways, "consent", claim, timeout_s=CONSENT_S)
         return frozenset().union(*answers)
 
     async def tell(self, news: News) -> Sequence[News]:
-        """Tell all gateways; returns when they have heard, or after 1.5 s: who is convicted at each of them."""
+        """Tell all gateways; returns when they have heard, or after 1.5 s: who is convicted or suspected at each."""
         return await broadcast(self._gateways, "hear", news, timeout_s=NUDGE_S)
 
 

@@ -73,10 +73,15 @@ class Dispatcher:
         self._waiting = +self._waiting
         homeless, self._homeless = self._homeless, []
         for flight in homeless:
-            (self._send if flight is self._quarantine.asked else self._place)(flight)
+            if flight is self._quarantine.asked:  # while it had nowhere to go it may have become grave: ask anew
+                self._quarantine.landed(flight, proven=False)
+            self._place(flight)
+        self._question()
 
     async def consent(self, claim: Claim) -> frozenset[str]:
-        """Another gateway's claim to question its suspects; returns when it may: which of them it must not send."""
+        """Another gateway's claim to question its suspects; returns when it may: which suspects are on board here."""
+        self._quarantine.heed(claim)
+        self._question()
         try:
             return await self._quarantine.consent(claim)
         finally:
@@ -85,10 +90,12 @@ class Dispatcher:
     async def greet(self) -> None:
         """Hear of what the other gateways found out about suspects before this one was there."""
         await self._quarantine.greet()
+        self._question()
 
     def hear(self, news: News) -> News:
-        """What another gateway found out about suspects; answers with who is convicted here."""
+        """What another gateway found out about suspects; answers with who is convicted and suspected here."""
         self._quarantine.hear(news)
+        self._question()
         return self._quarantine.news
 
     async def submit(self, tickets: Sequence[Ticket], timeout_s: float) -> Sequence[Reply]:
@@ -152,7 +159,7 @@ class Dispatcher:
         """Send an unanswered flight on its way, or keep it where suspects wait."""
         if flight.answer.done():
             return
-        if self._suspects.any_suspected and self._suspects.suspected(flight.print_):
+        if self._suspects and (self._suspects.suspected(flight.print_) or self._suspects.convicted(flight.print_)):
             self._quarantine.add(flight)
             self._question()
         else:
@@ -171,6 +178,7 @@ class Dispatcher:
             self._homeless.append(flight)
             return
         spread.add(replica)
+        flight.left = self._loop.time()
         self._waiting[replica] += 1
         self._affinity.expect(replica, flight.ticket)
         self._lanes.put(replica, flight)

@@ -26,6 +26,7 @@ class Flight:
     replica: str | None = None  # where it is in a lane or on board
     tried: list[str] = field(default_factory=list)  # replicas that did not answer it
     failures: int = 0  # calls that ended without an answer and without a loss
+    left: float = 0.0  # when it was sent last, on the loop's clock
     _print: str | None = None
 
     @property

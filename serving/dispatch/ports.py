@@ -51,23 +51,25 @@ class Conviction:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one gateway has found out, for all others."""
+    """What one gateway has found out, for all others; all of it by fingerprint."""
 
     gateway: str
-    cleared: frozenset[str] = frozenset()  # fingerprints
-    convicted: Mapping[str, Conviction] = field(default_factory=dict)  # by fingerprint
+    cleared: frozenset[str] = frozenset()
+    convicted: Mapping[str, Conviction] = field(default_factory=dict)
+    suspected: Mapping[str, frozenset[str]] = field(default_factory=dict)  # with the lost replicas, as in `Claim`
 
 
 class Peers(Protocol):
     """The other gateways. Implemented by `serving.routing.GatewayCalls`."""
 
     async def claim(self, claim: Claim) -> frozenset[str]:
-        """Ask for the turn; returns when every other live gateway consents: which suspects are not to be sent now.
+        """Ask for the turn; returns when every other live gateway consents, and has told all others whom it suspects.
 
-        Some gateway has them on board, or knows of so many losses that it would cost another to try them.
+        Which suspects, of the claimant and its own, any of them has on board: while there are any, none is to be sent.
+        Raises `TimeoutError` where one does not answer: nothing is known of it, so that there is no turn.
         """
         ...
 
     async def tell(self, news: News) -> Sequence[News]:
-        """Returns when every live gateway has heard, or a while has passed: who is convicted at each of them."""
+        """Returns when every live gateway has heard, or a while has passed: who is convicted and suspected at each."""
         ...

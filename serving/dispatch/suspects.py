@@ -1,6 +1,6 @@
 """Which rows may have killed a replica: strikes by fingerprint, who is cleared, and who is convicted."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
@@ -34,9 +34,12 @@ class Suspects:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock  # seconds, monotonic
         self._strikes = _Memory[frozenset[str]](clock)
         self._convicts = _Memory[Conviction](clock)
         self._explained = _Memory[str](clock)  # lost replicas whose culprit is known
+        self._losses = _Memory[float](clock)  # lost replicas, and when that was heard of first
+        self._survived = _Memory[frozenset[str]](clock)  # losses that a row was cleared of: old claims still name them
 
     def __bool__(self) -> bool:
         """Whether any row is suspected or convicted: else nobody needs a fingerprint."""
@@ -47,13 +50,27 @@ class Suspects:
         """Whether any row may only travel alone."""
         return bool(self._strikes)
 
+    def learn(self, losses: Iterable[str]) -> None:
+        """These replicas died: what is sent there after this did not do it."""
+        for replica in losses:
+            if self._losses.get(replica) is None:
+                self._losses.put(replica, self._clock(), REMEMBERED_S)
+
+    def may_blame(self, replica: str, left: float) -> bool:
+        """Whether what was sent at that time to a replica may have killed it."""
+        seen = self._losses.get(replica)
+        return seen is None or left <= seen
+
     def strike(self, print_: str, replicas: Iterable[str], *, alone: bool = False) -> bool:
         """Note that a row was on board of lost replicas (`alone`: the only suspect); whether that is proof."""
-        new = frozenset(replica for replica in replicas if self._explained.get(replica) is None)
+        survived = self._survived.get(print_) or frozenset()
+        new = frozenset(replica for replica in replicas if self._explained.get(replica) is None) - survived
         if not new or self.convicted(print_):
             return False
-        strikes = new | (self._strikes.get(print_) or frozenset())
-        self._strikes.put(print_, strikes, REMEMBERED_S)
+        known = self._strikes.get(print_) or frozenset()
+        strikes = new | known
+        if strikes != known:  # else heard of again: that makes nothing of it later
+            self._strikes.put(print_, strikes, REMEMBERED_S)
         if not alone or len(strikes) < FATAL:
             return False
         self.convict(print_, Conviction(strikes, proven=True))
@@ -61,8 +78,13 @@ class Suspects:
 
     def grave(self, prints: Iterable[str] | None = None) -> frozenset[str]:
         """Which of these rows (of all) were on board of so many lost replicas that they may not even travel alone."""
-        known = dict(self._strikes.items()) if prints is None else self.strikes(prints)
-        return frozenset(print_ for print_, strikes in known.items() if len(strikes) >= FATAL)
+        return frozenset(print_ for print_, strikes in self.strikes(prints).items() if len(strikes) >= FATAL)
+
+    def beyond(self, known: Mapping[str, frozenset[str]]) -> frozenset[str]:
+        """Which rows are suspected of more than these strikes."""
+        return frozenset(
+            print_ for print_, strikes in self._strikes.items() if strikes - known.get(print_, frozenset())
+        )
 
     def sentence(self, prints: Iterable[str]) -> frozenset[str]:
         """Convict those of these rows that are grave, without proof; which ones."""
@@ -88,8 +110,11 @@ class Suspects:
             self._lift(conviction.losses)
 
     def clear(self, print_: str) -> None:
-        """The row was answered: it kills nobody."""
-        self._strikes.drop(print_)
+        """The row was answered: it kills nobody, and did not kill what it is suspected of."""
+        strikes = self._strikes.get(print_)
+        if strikes:
+            self._survived.put(print_, strikes | (self._survived.get(print_) or frozenset()), REMEMBERED_S)
+            self._strikes.drop(print_)
 
     def suspected(self, print_: str) -> bool:
         """Whether the row may only travel alone."""
@@ -103,8 +128,10 @@ class Suspects:
         """The rows that are proven to have caused any of these losses."""
         return frozenset(print_ for loss in losses if (print_ := self._explained.get(loss)) is not None)
 
-    def strikes(self, prints: Iterable[str]) -> dict[str, frozenset[str]]:
-        """The strikes of these rows, where they have any."""
+    def strikes(self, prints: Iterable[str] | None = None) -> dict[str, frozenset[str]]:
+        """The strikes of these rows, where they have any; of all rows, where none are named."""
+        if prints is None:
+            return dict(self._strikes.items())
         found = {print_: self._strikes.get(print_) for print_ in prints}
         return {print_: strikes for print_, strikes in found.items() if strikes}
 
@@ -120,6 +147,9 @@ class Suspects:
             assert not self.convicted(print_), f"{print_} is convicted and still suspected"
             assert strikes, f"{print_} is suspected of nothing"
             assert not strikes & explained, f"{print_} is suspected of losses that are explained"
+            assert not strikes & (self._survived.get(print_) or frozenset()), (
+                f"{print_} is suspected of what it survived"
+            )
         for print_, conviction in self._convicts.items():
             assert len(conviction.losses) >= FATAL, f"{print_} is convicted of {len(conviction.losses)} losses"
             known = conviction.losses <= explained

@@ -25,7 +25,10 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, strikes: Mapping[str, frozenset[str]]) -> AsyncIterator[frozenset[str]]:
-        """Have the turn within; yields which of the suspects others have on board. One claim at a time."""
+        """Have the turn within; yields the suspects that other gateways have on board of any engine. One claim at a time.
+
+        While there are any, no suspect at all is to be sent: what dies beside one of them proves nothing.
+        """
         assert self._claim is None, "the turn is claimed already"
         self._stamp += 1
         self._claim = Claim(self._stamp, self._name, strikes)

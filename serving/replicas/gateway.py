@@ -130,7 +130,7 @@ class Gateway:
         return self._replica
 
     async def consent(self, claim: Claim) -> frozenset[str]:
-        """Another gateway's claim to question its suspects; returns when it may: which of them are on board here."""
+        """Another gateway's claim to question its suspects; returns when it may: which suspects are on board here."""
         return await self._dispatcher.consent(claim) if self._dispatcher is not None else frozenset()
 
     async def hear(self, news: News) -> News:

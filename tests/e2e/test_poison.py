@@ -4,6 +4,7 @@ The fault is planted in a copy of the code: an engine that is handed a certain t
 """
 
 import asyncio
+import json
 import shutil
 import time
 from collections import Counter
@@ -43,6 +44,13 @@ def service(tmp_path_factory):
             running.stop()
 
 
+def dispatched(service) -> str:
+    """What all gateways logged of losses, of questions and of convictions, in the order of time."""
+    lines = [line for path in service.logged() for line in path.read_text().splitlines() if line.startswith("{")]
+    told = [line for line in map(json.loads, lines) if line["part"] == "dispatch"]
+    return "\n".join(json.dumps(line) for line in sorted(told, key=lambda line: line["time"]))
+
+
 def test_two_clients_with_one_poisonous_request_cost_two_engines_and_no_other_answer(service):
     poison, harmless = "i i i i i i i", ("i love it", "you hate it !", "i", "cafe i i i")
     innocent, guilty, engines = Counter(), Counter(), set(service.pids("Engine"))
@@ -74,6 +82,5 @@ def test_two_clients_with_one_poisonous_request_cost_two_engines_and_no_other_an
         await asyncio.gather(*clients)
 
     asyncio.run(scenario())
-    assert guilty == {(422, "poisonous_request"): 16}
-    assert innocent.keys() == {200}, innocent
-    assert len(engines) <= 2 + 2, "two that were there, and two that took their place"
+    found = (guilty, innocent.keys(), len(engines) <= 2 + 2)  # two that were there, and two that took their place
+    assert found == ({(422, "poisonous_request"): 16}, {200}, True), f"{innocent} {engines}\n{dispatched(service)}"

@@ -7,36 +7,49 @@ import numpy as np
 from serving.dispatch import record as module
 from serving.dispatch.record import Record
 from tests.serving.dispatch.worlds import row
-from tests.serving.test_affinity import ref
+from tests.serving.test_affinity import Clock, ref
 
 
 def test_a_row_is_vouched_for_once_it_was_answered_whoever_sends_it():
-    record = Record()
-    assert not record.vouches(row("t1", 1), "a")
+    record = Record(Clock())
+    assert not record.vouches(row("t1", 1), "a", 0.0)
     record.answered(row("t1", 1))
-    assert record.vouches(row("t2", 1), "a")
-    assert not record.vouches(row("t2", 2), "a")
+    assert record.vouches(row("t2", 1), "a", 0.0)
+    assert not record.vouches(row("t2", 2), "a", 0.0)
 
 
 def test_another_content_is_another_row():
-    record, one = Record(), row("t", 1)
+    record, one = Record(Clock()), row("t", 1)
     record.answered(one)
     for change in ({"type_ids": np.array([0, 1], np.int32)}, {"head": ref("z")}, {"inserted": 1}):
-        assert not record.vouches(replace(one, **change), "a")
+        assert not record.vouches(replace(one, **change), "a", 0.0)
 
 
 def test_it_is_vouched_for_in_one_loss_only_however_many_copies_were_on_board():
-    record = Record()
+    record = Record(Clock())
     record.answered(row("t", 1))
-    assert [record.vouches(row(f"t{i}", 1), "a") for i in range(3)] == [True, True, True]
-    assert not record.vouches(row("t", 1), "b"), "what was there twice may be what did it"
+    assert [record.vouches(row(f"t{i}", 1), "a", 0.0) for i in range(3)] == [True, True, True]
+    assert not record.vouches(row("t", 1), "b", 0.0), "what was there twice may be what did it"
     record.answered(row("t", 1))
-    assert record.vouches(row("t", 1), "b")
+    assert record.vouches(row("t", 1), "b", 0.0)
 
 
 def test_the_oldest_records_are_forgotten(monkeypatch):
     monkeypatch.setattr(module, "KEPT", 3)
-    record = Record()
+    record = Record(Clock())
     for number in (1, 2, 3, 1, 4, 5):
         record.answered(row("t", number))
-    assert [number for number in range(1, 6) if record.vouches(row("t", number), "a")] == [1, 4, 5]
+    assert [number for number in range(1, 6) if record.vouches(row("t", number), "a", 0.0)] == [1, 4, 5]
+
+
+def test_it_is_vouched_for_in_other_losses_of_what_had_left_before_the_first_was_seen():
+    clock = Clock()
+    record = Record(clock)
+    record.answered(row("t", 1))
+    clock.now = 2.0
+    assert record.vouches(row("t", 1), "a", 1.0)
+    clock.now = 3.0
+    assert [record.vouches(row("t", 1), "b", left) for left in (1.9, 2.0, 2.5)] == [True, False, False]
+    assert record.vouches(row("t", 1), "a", 2.5), "the first itself"
+    record.answered(row("t", 1))
+    assert record.vouches(row("t", 1), "c", 2.5)

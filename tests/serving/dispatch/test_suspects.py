@@ -64,6 +64,45 @@ def test_an_answer_clears(known):
     assert not known.strike("p", ["b"]), "what it survived is forgotten"
 
 
+def test_an_answer_clears_for_good_of_what_the_row_was_suspected_of(known, clock):
+    known.strike("p", ["a"])
+    known.clear("p")
+    known.strike("p", ["a", "b"])
+    assert known.strikes() == {"p": frozenset("b")}
+    known.clear("p")
+    known.strike("p", ["a", "b"])
+    assert known.strikes() == {}
+    clock.now += REMEMBERED_S
+    known.strike("p", ["a"])
+    assert known.strikes(["p"]) == {"p": frozenset("a")}
+
+
+def test_a_suspicion_that_is_heard_of_again_ends_no_later(known, clock):
+    known.strike("p", ["a"])
+    clock.now += REMEMBERED_S - 1
+    known.strike("p", ["a"])
+    clock.now += 1
+    assert not known.suspected("p")
+
+
+def test_what_is_suspected_beyond_a_claim(known):
+    known.strike("p", ["a", "b"])
+    known.strike("q", ["a"])
+    known.strike("r", ["c"])
+    assert known.beyond({"p": frozenset("a"), "q": frozenset("ab")}) == {"p", "r"}
+    assert known.beyond(known.strikes()) == frozenset()
+
+
+def test_what_is_sent_to_a_replica_after_its_loss_was_heard_of_is_not_to_blame(known, clock):
+    assert known.may_blame("a", 5.0), "it is not known to be lost"
+    clock.now = 2.0
+    known.learn("a")
+    clock.now = 3.0
+    known.learn("ab")
+    assert [known.may_blame("a", left) for left in (1.0, 2.0, 2.5)] == [True, True, False]
+    assert known.may_blame("b", 2.5)
+
+
 def test_a_conviction_explains_its_losses_for_all_others(known):
     for print_ in ("p", "q", "r"):
         known.strike(print_, ["a"])

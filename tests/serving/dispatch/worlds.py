@@ -8,11 +8,13 @@ import numpy as np
 
 from serving.dispatch.dispatcher import Dispatcher
 from serving.dispatch.ports import ReplicaLeft, ReplicaLost
+from serving.dispatch.suspects import fingerprint
 from serving.metrics import GatewayMetrics
 from serving.request import Holding, Refusal, Result, Timing
 from tests.serving.test_affinity import ticket
 
 NEVER = float("inf")
+POISON = 666  # the content of rows that kill
 
 
 def holding(replica: str, keys=frozenset(), *, warm: bool = True) -> Holding:
@@ -135,3 +137,19 @@ def dispatcher(engines, *replicas, metrics=None, max_flights=1000, gateways=None
 def row(ident: str, number: int):
     """A row whose content is a number; the rows of `rows` are all the same."""
     return replace(ticket("x", ident=ident), input_ids=np.array([number, 2], np.int32))
+
+
+def mark(number: int) -> str:
+    return fingerprint(row("any", number))
+
+
+def see(made, replicas: str) -> None:
+    made.observe({replica: holding(replica) for replica in replicas})
+
+
+def codes(replies) -> set[str]:
+    return {getattr(reply, "code", "right") for reply in replies}
+
+
+async def replies_of(tasks) -> list:
+    return [reply for replies in await asyncio.gather(*tasks) for reply in replies]
