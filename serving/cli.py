@@ -66,9 +66,7 @@ class Commands(TyperGroup):
             raise typer.Exit(exit_code(error)) from error
 
 
-app = typer.Typer(
-    cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, help="One frozen backbone, many voices."
-)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (names.app, placing.app, predicting.app, audit.app, garbage.app, scrub.app, backup.app):
     app.add_typer(group)
 for group, called in (
@@ -103,10 +101,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     ctx: typer.Context,
-    url: Annotated[str, typer.Option("--url", envvar="CHORUS_HOST", help="The service.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option("--url", envvar="CHORUS_HOST", help="Address of the service.")] = DEFAULT_URL,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
-    """One frozen backbone, many voices. CHORUS_API_KEY is the key."""
+    """One frozen backbone, many voices. A service with keys is asked with the one in the variable CHORUS_API_KEY."""
     ctx.obj = Connection(url, os.environ.get("CHORUS_API_KEY") or None)
 
 
@@ -129,7 +127,13 @@ def serve(
     threads: Annotated[int, typer.Option(min=0, help="Torch threads of an engine; 0 shares the cores.")] = 0,
     database_url: DatabaseUrl = "",
     blob_url: BlobUrl = "",
-    watch: Annotated[Path | None, typer.Option(metavar="DIR", help="Publish what appears as DIR/tenant/name.")] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Publish what appears as DIR/tenant/name (no pickles), moving no alias; `chorus watch` tells what became of it.",
+        ),
+    ] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that running requests may take at the end.")] = 10.0,
     log_size: Annotated[str, typer.Option(metavar="SIZE", help="Of one log file, before it is rotated.")] = "64MiB",
     trace_endpoint: TraceEndpoint = "",

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from serving.errors import BadRequest
 
+HEALTH_CHECK_S = 30.0  # how long a replica may take to say that it is well; Ray ends it when it failed thrice
+REPLACED_S = 5.0  # in about so long an engine that died is replaced: when to ask again
+HUNG_S = 3 * HEALTH_CHECK_S + REPLACED_S  # the same for one that hangs
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|KB|MB|GB)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -80,6 +84,11 @@ class ServiceSettings:
     def sql_url(self) -> str:
         """The database: PostgreSQL by URL, else SQLite in the data folder."""
         return self.database_url or f"sqlite:///{self.data.resolve() / 'registry.sqlite'}"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the engines compute on GPUs."""
+        return self.device.startswith("cuda")
 
     @property
     def loopback(self) -> bool:

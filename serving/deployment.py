@@ -26,8 +26,8 @@ from typing import Any
 
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.errors import AdapterError
-from serving.config import ServiceSettings
-from serving.errors import Conflict, NotReady, ServiceError, Unprocessable, from_library
+from serving.config import HEALTH_CHECK_S, ServiceSettings
+from serving.errors import NotReady, ServiceError, Unprocessable, from_library, no_gpu
 from serving.guard import guarded
 from serving.leaving import leave
 from serving.logs import configure, log
@@ -238,14 +238,14 @@ def application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
     from serving.replicas.gateway import Gateway  # noqa: PLC0415
     from serving.replicas.surroundings import CHECKER, ENGINE, GATEWAY  # noqa: PLC0415
 
-    gpus = float(ray.cluster_resources().get("GPU", 0)) if settings.device.startswith("cuda") else 0.0
-    if settings.device.startswith("cuda") and not gpus:
-        raise Conflict(f"device {settings.device!r} was asked for, and there is no GPU", code="no_gpu")
+    gpus = float(ray.cluster_resources().get("GPU", 0)) if settings.on_gpu else 0.0
+    if settings.on_gpu and not gpus:
+        raise no_gpu(settings.device, "Ray finds no GPU")
     common = {
         "max_ongoing_requests": ONGOING,
         "max_constructor_retry_count": 1,
         "health_check_period_s": 2.0,
-        "health_check_timeout_s": 30.0,
+        "health_check_timeout_s": HEALTH_CHECK_S,
         "graceful_shutdown_wait_loop_s": 0.2,
         "graceful_shutdown_timeout_s": settings.drain_s,
     }

@@ -202,3 +202,8 @@ def from_library(error: library.AdapterError, pointer: str = "") -> ServiceError
             later = getattr(error, "retry_after", None)
             return refusal(str(error), code=code, pointer=at, faults=faults, retry_after=later)
     return ServiceError(str(error))
+
+
+def no_gpu(device: str, why: str, remedy: str = "look at `nvidia-smi` and CUDA_VISIBLE_DEVICES") -> Conflict:
+    """The refusal to serve on a GPU that is not there, whoever finds it out: the command, Ray, or an engine."""
+    return Conflict(f"--device {device}: {why}: {remedy}, or serve with --device cpu", code="no_gpu")

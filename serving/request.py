@@ -16,8 +16,6 @@ from adapters.refs import AdapterRef
 Output = Literal["logits", "hidden_state"]
 Pooling = Literal["mean", "cls", "max", "last"]
 
-REPLACED_S = 5.0  # in about so long an engine that died or hangs is replaced: when to ask again
-
 
 @dataclass(frozen=True, slots=True)
 class Reduction:

@@ -7,7 +7,6 @@ alive and what it holds is asked once a second by broadcast, which needs nothing
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -15,12 +14,12 @@ from ray.serve.request_router import RequestRouter
 
 from adapters.refs import AdapterRef
 from serving.asking import ANSWER_S, DIED, LOST, NoAnswer, ask, broadcast, each
+from serving.config import HUNG_S, REPLACED_S
 from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
-from serving.errors import NotReady, ServiceError
+from serving.errors import NotReady
 from serving.logs import log
-from serving.registry.inspection import Inspection
-from serving.registry.records import CheckReport, MatrixJob, Resolved
-from serving.request import REPLACED_S, Desired, Holding, ReplicaReport, Reply, Ticket
+from serving.registry.records import Resolved
+from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
 
 WATCH_S = 1.0  # how often the engines are asked what they hold
 FIRST_WATCH_S = 0.1  # and how often until the first has answered
@@ -73,7 +72,7 @@ class EngineCalls:
             raise
 
     async def cancel(self, replica: str, ids: Sequence[str]) -> None:
-        """Tell one replica that nobody waits for these tickets. Raises `ReplicaLost`, `ReplicaLeft`."""
+        """Tell one replica to refuse these tickets where they wait there. Raises `ReplicaLost`, `ReplicaLeft`."""
         try:
             await self._cancel.remote(tuple(ids), replica=replica)
         except LOST as error:
@@ -89,13 +88,22 @@ class GatewayCalls:
     async def claim(self, claim: Claim) -> frozenset[str]:
         """Ask all gateways for the turn; which suspects any of them has on board.
 
-        Raises `TimeoutError` where one neither answers nor is gone: what it has on board, nobody knows.
+        Raises `TimeoutError` where one neither answers nor is gone, and `RuntimeError` where one fails: what it has on
+        board, nobody knows.
         """
-        answers: list[frozenset[str]] = await ask(self._gateways, "consent", claim, timeout_s=CONSENT_S)
-        return frozenset().union(*answers)
+        try:
+            asked = self._gateways.broadcast("consent", claim)
+            answers = await asked.results_async(timeout_s=CONSENT_S, return_exceptions=True)
+        except LOST:  # nobody is there
+            return frozenset()
+        failed = [answer for answer in answers if isinstance(answer, BaseException)]
+        unknown = [error for error in failed if not isinstance(error, LOST)]
+        if unknown:
+            raise RuntimeError(f"gateways could not say which suspects they have on board: {unknown}") from unknown[0]
+        return frozenset().union(*(answer for answer in answers if answer not in failed))
 
     async def tell(self, news: News) -> Sequence[News]:
-        """Tell all gateways; returns when they have heard, or after 1.5 s: who is convicted or suspected at each."""
+        """Tell all gateways; returns when they have heard, or after 1.5 s: what each answered."""
         return await broadcast(self._gateways, "hear", news, timeout_s=NUDGE_S)
 
 
@@ -122,7 +130,7 @@ class Fleet:
         self._observe = observe
         self._desired = desired
         self._gone = gone  # told how many engines are not there any more
-        self._silent = silent  # told of how many replicas `metrics` has no text
+        self._silent = silent  # told how many replicas gave `metrics` no text in time
         self._holdings: Mapping[str, Holding] = {}
         self._living = 1
         self._task: asyncio.Task[None] | None = None
@@ -156,8 +164,8 @@ class Fleet:
         told = await self._each("room", tuple(refs), timeout_s=LOAD_S)
         silent = [f"{name} gave {a.why}" for name, a in told.items() if isinstance(a, NoAnswer) and a.silent]
         if silent or not told:
-            why = "; ".join(silent) or "no engine is there"
-            raise NotReady(f"whether there is room for it is not known: {why}", retry_after=REPLACED_S)
+            why, later = ("; ".join(silent), HUNG_S) if silent else ("no engine is there", REPLACED_S)
+            raise NotReady(f"whether there is room for it is not known: {why}", retry_after=later)
         return [answer for answer in told.values() if not isinstance(answer, NoAnswer)]
 
     async def reports(self) -> Sequence[ReplicaReport]:
@@ -174,12 +182,12 @@ class Fleet:
         return _outcomes(await self._each("unload", resolved.version.ref, timeout_s=ANSWER_S))
 
     async def retire(self, refs: Sequence[AdapterRef]) -> None:
-        """Have packages leave every engine, each once its last lease ends."""
+        """Have packages leave every engine, one that came up just now included, each once its last lease ends."""
         if refs:
-            await self._each("retire", tuple(refs), timeout_s=GLANCE_S)
+            await broadcast(self._engines, "retire", tuple(refs), timeout_s=GLANCE_S)
 
     async def metrics(self) -> dict[str, str]:
-        """Prometheus text of every engine replica and every other gateway, by replica id; `silent` counts who gave none.
+        """Prometheus text of every engine replica and every other gateway, by replica id; `silent` counts who hangs.
 
         Gateways are asked in one call, as Ray lets no ingress have a router of its own: one that hangs hides the others.
         """
@@ -188,7 +196,9 @@ class Fleet:
         )
         engines = [answer for answer in told.values() if not isinstance(answer, NoAnswer)]
         texts = {replica: text for replica, text in (*engines, *gateways) if replica != self._own}
-        self._silent(max(0, len(told) + self._living - 1 - len(texts)))
+        hanging = sum(isinstance(answer, NoAnswer) and answer.silent for answer in told.values())
+        others = sum(replica != self._own for replica, _ in gateways)
+        self._silent(hanging + max(0, self._living - 1 - others))
         return texts
 
     async def ready(self) -> bool:
@@ -236,29 +246,6 @@ class Fleet:
             log("fleet", "a gateway does not answer", level=logging.WARNING)
 
 
-class RemoteChecker:
-    """Implements the registry's checker over the handle of the `Checker` deployment."""
-
-    def __init__(self, checkers: Any) -> None:
-        self._check = checkers.options(method_name="check")
-        self._inspect = checkers.options(method_name="inspect")
-        self._build = checkers.options(method_name="build")
-
-    async def check(self, path: Path) -> CheckReport:
-        """What is in the file. Raises the refusal that the checker answered with, or `NotReady`."""
-        report: CheckReport = await _unwrapped(self._check, str(path))
-        return report
-
-    async def inspect(self, path: Path, text: str) -> Inspection:
-        """What is in the file, what it touches, and what it answers to a text; raises as `check` does."""
-        found: Inspection = await _unwrapped(self._inspect, str(path), text)
-        return found
-
-    async def build(self, job: MatrixJob, target: Path) -> None:
-        """Have the package of a new vocabulary written to a file; raises as `check` does."""
-        await _unwrapped(self._build, job, str(target))
-
-
 def _outcomes(told: Mapping[str, Any]) -> dict[str, str]:
     return {name: f"error: {a.why}" if isinstance(a, NoAnswer) else str(a[1]) for name, a in told.items()}
 
@@ -270,17 +257,6 @@ def _silent(replica: str, answer: NoAnswer) -> ReplicaReport:
 def _ended(replica: str, error: Exception) -> ReplicaLost | ReplicaLeft:
     """What the end of a call means for what it did not answer."""
     return (ReplicaLost if isinstance(error, DIED) else ReplicaLeft)(f"{replica}: {type(error).__name__}")
-
-
-async def _unwrapped(call: Any, *args: object) -> Any:
-    """What the checker answers; raises it where it is a refusal, and `NotReady` where there is no answer."""
-    try:
-        answer = await call.remote(*args)
-    except LOST as error:
-        raise NotReady("the checker was lost on the way; try again", retry_after=1.0) from error
-    if isinstance(answer, ServiceError):
-        raise answer
-    return answer
 
 
 def gateway_handle(deployment: str, application: str) -> Any:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from serving.api.packages import Operator, Surface
 from serving.api.residency_answers import ReplicasAnswer
 from serving.api.residents import joined, loaded, pinned_as, residents
+from serving.config import REPLACED_S
 from serving.errors import Conflict, Fault, NotReady
 from serving.registry.records import Resolved
-from serving.request import REPLACED_S
 from serving.tenancy.keys import Caller
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -83,7 +84,8 @@ class Problems:
 
         try:
             await self._app(scope, receive, watched)
-        except ClientDisconnect:
+        except ClientDisconnect as error:
+            _let_go(error)
             log("api", "the client went away while it sent its body")
         except Exception as error:
             if started:  # too late for another answer: the server must cut the connection
@@ -91,6 +93,7 @@ class Problems:
             problem = problem_of(error)
             if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 log("api", "unexpected error", level=logging.ERROR, error=True)
+            _let_go(error)
             caller = scope["state"].get("caller")
             self._metrics.refused(problem.code, caller.tenant if caller else "")
             await problem.response(scope["state"]["request_id"], scope["path"])(scope, receive, send)
@@ -109,6 +112,20 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         return _routing(error)
     return Problem(500, ServiceError.code, ServiceError.title, "the service failed on this request; its log says why")
+
+
+def _let_go(error: BaseException) -> None:
+    """Drop the frames that an error and its causes hold.
+
+    These hold the request, whose frames hold the error: a ring with the whole body in it, which only the collector would
+    find, and that is seldom asked (`replicas.surroundings.settled`).
+    """
+    chain: list[BaseException | None] = [error]
+    while chain:
+        if (one := chain.pop()) is not None and one.__traceback__ is not None:
+            traceback.clear_frames(one.__traceback__)
+            one.__traceback__ = None
+            chain += [one.__cause__, one.__context__]
 
 
 async def raise_again(_request: Request, error: Exception) -> Response:

@@ -21,7 +21,10 @@ def collect(
     grace: Annotated[str, typer.Option(metavar="DURATION", help="Younger blobs stay: 90s, 30m, 24h, 7d.")] = "24h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     unknown: Annotated[
-        bool, typer.Option("--unknown", help="Make all blobs there this registry's, whoever claimed them.")
+        bool,
+        typer.Option(
+            "--unknown", help="Whoever claimed the blobs, make all this registry's, and remove those it does not know."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -65,7 +65,10 @@ def create(
     database_url: DatabaseUrl = "",
     as_json: Json = False,
 ) -> None:
-    """Make a key; its secret is shown once. With --data without HTTP: the first key."""
+    """Make a key; its secret is shown once. With the first one, whoever's it is, every call needs a key.
+
+    With --data it is made without HTTP, and without a key.
+    """
     lifetime = seconds(expires_in, "--expires-in") if expires_in else None
     with open_keys(ctx.obj, data, database_url, tenant) as keys:
         made = keys.create(split(scopes) or (), label, expires_in_s=lifetime)

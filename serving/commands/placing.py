@@ -17,7 +17,7 @@ _ACTIONS: dict[Action, str] = {
     "preload": "Load a version on every engine.",
     "unload": "Evict a version from every engine, wherever no row uses it.",
     "pin": "Keep a version resident on every engine.",
-    "unpin": "Let a version go, and be retired again.",
+    "unpin": "Keep a version resident no longer: it may be evicted and retired again.",
 }
 _HEAD = ("REPLICA", "NAME", "VERSION", "TIER", "SIZE", "IN-USE", "HITS", "LOADS", "PINNED")
 

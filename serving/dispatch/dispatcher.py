@@ -12,7 +12,7 @@ from serving.dispatch.lanes import End, Lanes
 from serving.dispatch.ports import Claim, EnginePort, News, Peers
 from serving.dispatch.quarantine import Quarantine
 from serving.dispatch.suspects import Suspects
-from serving.errors import BROKEN, EngineFailed, NotReady
+from serving.errors import BROKEN, DeadlineExceeded, EngineFailed, NotReady
 from serving.metrics import GatewayMetrics
 from serving.request import Holding, Refusal, Reply, Result, Ticket
 
@@ -21,6 +21,7 @@ SPREAD = 2  # replicas that the rows of one request are spread over: as many as 
 RETRY_AFTER_S = 1.0
 POISONOUS = "this row was on board of two engine replicas that died, and is not tried again: send no copy of it"
 _ENDS: dict[str, End] = {NotReady.code: "left", BROKEN: "lost"}  # refusals that are none: the row goes elsewhere
+_TOO_LATE = DeadlineExceeded.code  # also how an engine refuses a row that it was told to give back
 _RAN = EngineFailed.code  # the one refusal of a row that an engine has run; whatever else may come says nothing of it
 
 
@@ -47,6 +48,7 @@ class Dispatcher:
             place=self._send,
             condemn=self._condemn,
             under_way=lambda: self._lanes.under_way,
+            recall=self._cancel,
         )
         self._questioning = False
         self._flights: dict[str, Flight] = {}
@@ -93,10 +95,10 @@ class Dispatcher:
         self._question()
 
     def hear(self, news: News) -> News:
-        """What another gateway found out about suspects; answers with who is convicted and suspected here."""
+        """What another gateway found out about suspects; a greeting is answered with who is convicted and suspected."""
         self._quarantine.hear(news)
         self._question()
-        return self._quarantine.news
+        return self._quarantine.news if news.greets else News(self._name)
 
     async def submit(self, tickets: Sequence[Ticket], timeout_s: float) -> Sequence[Reply]:
         """One reply per ticket, in order; after `timeout_s` what is unanswered is refused as too late.
@@ -188,9 +190,20 @@ class Dispatcher:
         code = reply.code if isinstance(reply, Refusal) else ""
         if code in _ENDS:
             self._returned([flight], reply.replica, _ENDS[code])
-            return
-        self._quarantine.landed(flight, proven=isinstance(reply, Result) or code == _RAN)
-        self._settle(flight, reply)
+        elif code == _TOO_LATE and flight.recalled is not None and self._loop.time() < flight.deadline:
+            self._given_back(flight)
+        else:
+            cleared = self._quarantine.landed(flight, proven=isinstance(reply, Result) or code == _RAN)
+            self._settle(flight, reply)
+            if cleared:
+                self._question()
+
+    def _given_back(self, flight: Flight) -> None:
+        """A replica has not run this suspect, as it was told: it is held, or travels again where it is none any more."""
+        self._quarantine.landed(flight, proven=False)
+        if not flight.answer.done():
+            self._unplace(flight)
+            self._place(flight)
 
     def _returned(self, flights: Sequence[Flight], replica: str, end: End) -> None:
         """A call ended without an answer for these: some wait no more, the others travel again."""
@@ -204,13 +217,17 @@ class Dispatcher:
             self._quarantine.landed(flight, proven=False)
             if flight.answer.done():
                 continue
-            assert flight.replica is not None
-            self._waiting[flight.replica] -= 1
-            flight.tried.append(flight.replica)
-            flight.replica = None
+            flight.tried.append(self._unplace(flight))
             flight.failures += end == "failed"
             self._again(flight, end)
         self._question()
+
+    def _unplace(self, flight: Flight) -> str:
+        """Take an unanswered flight from its replica; which that was."""
+        replica, flight.replica = flight.replica, None
+        assert replica is not None, f"{flight.ticket.id} is nowhere"
+        self._waiting[replica] -= 1
+        return replica
 
     def _again(self, flight: Flight, end: End) -> None:
         if self._suspects and self._suspects.convicted(flight.print_):
@@ -246,13 +263,19 @@ class Dispatcher:
 
     def _abandon(self, flights: Sequence[Flight], code: str, detail: str) -> None:
         """Refuse what is still unanswered, and tell the replicas that nobody waits for it any more."""
-        left: dict[str, list[str]] = {}
+        left = [flight for flight in flights if not flight.answer.done()]
+        for flight in left:
+            self._metrics.cancelled.inc(flight.replica is not None)
+            self._settle(flight, self._refusal(flight, code, detail))
+        self._cancel(left)
+
+    def _cancel(self, flights: Iterable[Flight]) -> None:
+        """Tell the replicas of these flights to refuse them where they wait."""
+        rows: dict[str, list[str]] = {}
         for flight in flights:
-            if not flight.answer.done():
-                if flight.replica is not None:
-                    left.setdefault(flight.replica, []).append(flight.ticket.id)
-                self._settle(flight, self._refusal(flight, code, detail))
-        for replica, ids in left.items():
+            if flight.replica is not None:
+                rows.setdefault(flight.replica, []).append(flight.ticket.id)
+        for replica, ids in rows.items():
             self._lanes.cancel(replica, ids)
 
     def _refusal(self, flight: Flight, code: str, detail: str) -> Refusal:

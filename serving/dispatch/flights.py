@@ -27,6 +27,8 @@ class Flight:
     tried: list[str] = field(default_factory=list)  # replicas that did not answer it
     failures: int = 0  # calls that ended without an answer and without a loss
     left: float = 0.0  # when it was sent last, on the loop's clock
+    # When an engine was told last to give it back; kept, for the word may come late and find it on its next journey.
+    recalled: float | None = None
     _print: str | None = None
 
     @property

@@ -77,8 +77,7 @@ class Lanes:
         self._lanes = {name: lane for name, lane in self._lanes.items() if name in replicas or lane.open or lane.timer}
 
     def cancel(self, replica: str, ids: Sequence[str]) -> None:
-        """Tell a replica that nobody waits for these tickets any more."""
-        self._metrics.cancelled.inc(len(ids))
+        """Tell a replica to refuse these tickets where they wait there; they land as others do."""
         self.start(self._cancel(replica, ids))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -161,5 +160,5 @@ class Lanes:
             await self._port.cancel(replica, ids)
         except (ReplicaLost, ReplicaLeft):
             self._gone(replica)
-        except Exception:  # the rows are refused already; a cancel that fails costs the engine work, nobody an answer
+        except Exception:  # a cancel that fails costs the engine work and suspects time, but nobody an answer
             log("dispatch", "a cancel failed", level=logging.ERROR, error=True, replica=replica, rows=len(ids))

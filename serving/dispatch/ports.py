@@ -23,7 +23,10 @@ class EnginePort(Protocol):
         ...
 
     async def cancel(self, replica: str, ids: Sequence[str]) -> None:
-        """Tell the replica that nobody waits for these tickets any more. Raises `ReplicaLost`, `ReplicaLeft`."""
+        """Have the replica refuse these tickets where they wait there; one that it runs is answered as usual.
+
+        One that has not come yet runs all the same. Raises `ReplicaLost`, `ReplicaLeft`.
+        """
         ...
 
 
@@ -58,6 +61,11 @@ class News:
     convicted: Mapping[str, Conviction] = field(default_factory=dict)
     suspected: Mapping[str, frozenset[str]] = field(default_factory=dict)  # with the lost replicas, as in `Claim`
 
+    @property
+    def greets(self) -> bool:
+        """Whether it says nothing but that a gateway came up, which wants to hear all that others know."""
+        return not (self.cleared or self.convicted or self.suspected)
+
 
 class Peers(Protocol):
     """The other gateways. Implemented by `serving.routing.GatewayCalls`."""
@@ -66,10 +74,14 @@ class Peers(Protocol):
         """Ask for the turn; returns when every other live gateway consents, and has told all others whom it suspects.
 
         Which suspects, of the claimant and its own, any of them has on board: while there are any, none is to be sent.
-        Raises `TimeoutError` where one does not answer: nothing is known of it, so that there is no turn.
+        Raises `TimeoutError` where one does not answer, and another error where one fails: nothing is known of it, so
+        that there is no turn.
         """
         ...
 
     async def tell(self, news: News) -> Sequence[News]:
-        """Returns when every live gateway has heard, or a while has passed: who is convicted and suspected at each."""
+        """Returns when every live gateway has heard, or a while has passed: what each answered.
+
+        To a greeting that is whoever is convicted and suspected there, to other news nothing.
+        """
         ...

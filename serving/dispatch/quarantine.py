@@ -10,29 +10,41 @@ that is suspected; who hears of a loss that it has not seen suspects at once wha
 copies of suspects from then on, and tells whom it suspects beyond the claim before it consents. Until nobody learns
 anything new, and nothing suspected by anybody is on board of any engine, nobody is asked. Whoever killed the first
 replica is then suspected everywhere, and on board nowhere: what travels beside the question did not do it.
+
+So that nobody waits for a long line, or for adapters that load, what is suspected is recalled from its engine at once:
+what waits there comes back and is held, and only a running step is waited for. The bound of two engines comes first:
+while an engine or a gateway hangs, nobody knows what it has on board, and no suspect is asked, nor any row sentenced,
+until it is ended (by Ray's health check, in 90 s or so). Suspects whose deadline ends before that are refused as too
+late: one that is asked all the same might be the third engine's end, or be convicted of what the silent one carries.
+Ordinary rows go on.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
+from serving.dispatch.blaming import Blaming
 from serving.dispatch.flights import Flight
 from serving.dispatch.ports import Claim, News, Peers
 from serving.dispatch.record import Record
 from serving.dispatch.suspects import Suspects
+from serving.dispatch.telling import Telling
 from serving.dispatch.turns import Turns
 from serving.logs import log
 
 HOLD_S = 0.5  # how long one gateway questions its suspects before it lets others have their turn
-PAUSE_S = 0.05  # until suspects are claimed again that others had on board
+PAUSE_S = 0.05  # after a round that brought nothing to light
+LONGEST_PAUSE_S = 0.5  # to which that grows: a claim names all suspects, to all gateways
+RECALL_S = 0.5  # until an engine that has not given a row back is told again: the first word may have overtaken the row
 
 
 class Quarantine:
     """Holds the suspected and the convicted flights of one gateway.
 
     `place` sends a flight on its way, `condemn` refuses every flight of convicted rows, `under_way` tells what any
-    engine has on board.
+    engine has on board, and `recall` has engines give back what waits there.
     """
 
     def __init__(
@@ -44,6 +56,7 @@ class Quarantine:
         place: Callable[[Flight], None],
         condemn: Callable[[Iterable[str]], None],
         under_way: Callable[[], Iterable[Flight]],
+        recall: Callable[[Sequence[Flight]], None],
     ) -> None:
         self._suspects = suspects
         self._peers = peers
@@ -51,15 +64,16 @@ class Quarantine:
         self._place = place
         self._condemn = condemn
         self._under_way = under_way
+        self._recall = recall
         self._loop = asyncio.get_running_loop()
         self._turns = Turns(peers, name=name)
         self._record = Record(self._loop.time)
         self._waiting: list[Flight] = []
         self._asked: Flight | None = None  # the one suspect that is on its way
         self._outcome = asyncio.Event()  # that it landed
-        self._untold: set[str] = set()  # convicted rows that the other gateways have not heard of
-        self._struck: set[str] = set()  # the same of suspected ones
-        self._cleared: set[str] = set()  # the same of cleared ones
+        self._stirred = asyncio.Event()  # that a suspect landed, or something was heard: it ends a pause
+        self._telling = Telling(suspects, peers, name=name)
+        self._blaming = Blaming(suspects, self._record, self._telling, name=name, under_way=under_way)
 
     @property
     def held(self) -> tuple[Flight, ...]:
@@ -74,7 +88,7 @@ class Quarantine:
     @property
     def busy(self) -> bool:
         """Whether `run` has something to do."""
-        if self._untold or self._struck or any(not flight.answer.done() for flight in self._waiting):
+        if self._telling or any(not flight.answer.done() for flight in self._waiting):
             return True
         return bool(self._suspects.grave())  # nobody waits for it here, but others may, who know half of it
 
@@ -84,40 +98,40 @@ class Quarantine:
 
     def lost(self, flights: Iterable[Flight], replica: str) -> None:
         """These flights were on board of a replica that died; so is whatever other calls to it have not given back."""
-        self._suspects.learn([replica])
-        known = self._suspects.strikes()
-        asked = self._asked
-        if asked is not None and asked.replica == replica:  # first of all: it explains the loss for all others
-            self._strike(asked, replica, alone=True)
-        for flight in flights:
-            self._strike(flight, replica, alone=False)
-        self._blame({replica})
-        new = len(self._suspects.beyond(known))
-        if new:
-            log("dispatch", "rows are suspected of a loss", gateway=self._name, replica=replica, rows=new)
+        self._blaming.lost(flights, replica, asked=self._asked)
+        self._call_back()
+        self._stirred.set()
 
-    def landed(self, flight: Flight, *, proven: bool) -> None:
-        """A flight is not on board any more; `proven` where an engine ran it, and lives."""
+    def landed(self, flight: Flight, *, proven: bool) -> bool:
+        """A flight is not on board any more; `proven` where an engine ran it, and lives. Whether that clears a suspect."""
         if proven:
             self._record.answered(flight.ticket)
             flight.request.lost.clear()
-        if proven and self._suspects.any_suspected and self._suspects.suspected(flight.print_):
+        suspected = self._suspects.any_suspected and self._suspects.suspected(flight.print_)
+        if suspected:
+            self._stirred.set()
+        if suspected and proven:
             self._suspects.clear(flight.print_)
-            self._cleared.add(flight.print_)
+            self._telling.clear(flight.print_)
         if flight is self._asked:
             self._asked = None
             self._outcome.set()
+        return suspected and proven
 
     async def run(self) -> None:
         """Question the suspects until none is left."""
+        pause = PAUSE_S
         while self.busy:
+            self._stirred.clear()
             try:
-                asked = await self._round()
+                found = await self._round()
             except Exception:  # a bug in the port: the rows must still be answered
                 log("dispatch", "a round of questions failed", level=logging.ERROR, error=True)
-                asked = False
-            if not asked and self.busy:
-                await asyncio.sleep(PAUSE_S)
+                found = False
+            if found:
+                pause = PAUSE_S
+            elif self.busy:
+                pause = await self._rest(pause)
 
     def heed(self, claim: Claim) -> None:
         """Another gateway's claim: take over whom it suspects, before anything else; `run` may have to do then.
@@ -125,7 +139,8 @@ class Quarantine:
         Rows that are grave with its strikes added to ours are for our own turn as well.
         """
         if claim.gateway != self._name:
-            self._suspect(claim.strikes)
+            self._blaming.heard(claim.strikes)
+            self._call_back()
 
     async def consent(self, claim: Claim) -> frozenset[str]:
         """Answer a claim that was heeded, when its gateway may go on: who is on board here.
@@ -139,8 +154,8 @@ class Quarantine:
         culprits = self._suspects.culprits(frozenset().union(*claim.strikes.values()))
         again = frozenset(self._suspects.convictions(culprits | claim.strikes.keys()))
         told = dict(claim.strikes)
-        # What is untold `run` may be telling, but is not done with.
-        while (more := self._suspects.beyond(told)) or again or self._untold:
+        # What there is to tell `run` may be telling, but is not done with.
+        while (more := self._suspects.beyond(told)) or again or self._telling:
             told.update(self._suspects.strikes(more))
             await self._tell(again=again | more)
             again = frozenset()
@@ -165,29 +180,41 @@ class Quarantine:
         for print_, conviction in news.convicted.items():
             self._suspects.learn(conviction.losses)
             self._suspects.convict(print_, conviction)
-        self._suspect(news.suspected)
+        self._blaming.heard(news.suspected)
         self._condemn(self._suspects.convictions(news.convicted))
         self._release()
+        self._call_back()
+        self._stirred.set()
 
     async def _round(self) -> bool:
         """One turn of this gateway; whether it brought anything to light."""
-        if self._untold or self._struck:
+        if self._telling:
             await self._tell()
             return True
         self._release()
+        self._call_back()
         grave, strikes = self._suspects.grave(), self._suspects.strikes()
         if not grave and not self._waiting:
             return False
-        async with self._turns.turn(strikes) as abroad:
-            # Who became grave since has not been claimed as such: whoever can explain it has not been asked.
-            guilty = self._suspects.sentence(grave)
-            if guilty:
-                message = "rows may have taken two replicas down"
-                log("dispatch", message, level=logging.ERROR, gateway=self._name, losses=self._losses(guilty))
-            self._untold |= guilty
-            asked = not abroad and await self._question(strikes)
-            await self._tell()
-        return asked or bool(guilty)
+        try:
+            async with self._turns.turn(strikes) as abroad:
+                # Who became grave since has not been claimed as such: whoever can explain it has not been asked.
+                guilty = self._blaming.sentence(grave)
+                asked = not abroad and await self._question(strikes)
+                await self._tell()
+                return asked or bool(guilty)
+        except TimeoutError:
+            message = "a gateway is silent: no suspect is asked beside what it may have on board"
+            log("dispatch", message, level=logging.WARNING, gateway=self._name, suspects=len(strikes))
+            return False
+
+    async def _rest(self, pause: float) -> float:
+        """Pause, for a shorter time where something stirs; returns the next pause, in seconds."""
+        await asyncio.sleep(PAUSE_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause - PAUSE_S):
+                await self._stirred.wait()
+        return PAUSE_S if self._stirred.is_set() else min(2 * pause, LONGEST_PAUSE_S)
 
     async def _question(self, claimed: Mapping[str, frozenset[str]]) -> bool:
         """Send suspects one by one, those whose time ends first before others; whether there were any.
@@ -195,7 +222,7 @@ class Quarantine:
         None where one is on board already, or where more is suspected than all gateways were asked about.
         """
         until, asked = self._loop.time() + HOLD_S, False
-        while self._loop.time() < until and not self._untold:
+        while self._loop.time() < until and not self._telling.convicted:
             self._release()
             lesser = self._suspects.strikes().keys() - self._suspects.grave()
             free = [flight for flight in self._waiting if flight.print_ in lesser]
@@ -212,32 +239,29 @@ class Quarantine:
         return asked
 
     async def _tell(self, again: AbstractSet[str] = frozenset()) -> None:
-        """Tell all gateways what was found out, and of these rows once more; then refuse who is convicted."""
-        convicted, cleared = frozenset(self._untold), frozenset(self._cleared)
-        known = self._suspects.convictions(convicted | again)
-        struck, self._struck = self._suspects.strikes(self._struck | again), set()
-        if convicted or known or cleared or struck:
-            try:
-                await self._peers.tell(News(self._name, cleared, known, struck))
-            finally:
-                self._untold -= convicted
-                self._cleared -= cleared
-                self._condemn(self._suspects.convictions(convicted))  # but for those that proof freed meanwhile
-                self._release()
+        """Tell all gateways what was found out, and of these rows once more; then refuse who is convicted.
 
-    def _suspect(self, strikes: Mapping[str, frozenset[str]]) -> None:
-        """Suspect whom another gateway suspects, and whatever is on board here of a replica that it saw die."""
-        for print_, replicas in strikes.items():
-            self._suspects.strike(print_, replicas)
-        lost = frozenset().union(*strikes.values())
-        self._suspects.learn(lost)
-        self._blame(lost)
+        Where that fails, who is convicted is refused all the same, rather than left to wait for its deadline, and told
+        again. Until then a copy of it may go through a gateway that has heard nothing.
+        """
+        convicted = frozenset(self._telling.convicted)
+        try:
+            await self._telling.tell(again)
+        finally:
+            self._condemn(self._suspects.convictions(convicted))  # but for those that proof freed meanwhile
+            self._release()
 
-    def _blame(self, lost: AbstractSet[str]) -> None:
-        """Suspect whatever is on board of replicas that are known to be lost, though its call has not ended yet."""
+    def _call_back(self) -> None:
+        """Have engines give back the suspects that wait there: one that they run now is answered as usual."""
+        if not self._suspects.any_suspected:
+            return
+        now, recalled = self._loop.time(), []
         for flight in self._under_way():
-            if flight.replica is not None and flight.replica in lost:
-                self._strike(flight, flight.replica, alone=False)
+            told = flight.recalled is not None and now < flight.recalled + RECALL_S
+            if flight is not self._asked and not told and self._suspects.suspected(flight.print_):
+                flight.recalled = now
+                recalled.append(flight)
+        self._recall(recalled)
 
     def _aboard(self) -> frozenset[str]:
         """Which suspects are on board of any engine."""
@@ -251,7 +275,7 @@ class Quarantine:
         for flight in held:
             if flight.answer.done():
                 continue
-            if flight.print_ in self._untold:
+            if flight.print_ in self._telling.convicted:
                 self._waiting.append(flight)
             elif self._suspects.convicted(flight.print_):
                 self._condemn([flight.print_])
@@ -260,22 +284,3 @@ class Quarantine:
             else:
                 flight.request.lost.clear()
                 self._place(flight)
-
-    def _strike(self, flight: Flight, replica: str, *, alone: bool) -> None:
-        if not self._suspects.may_blame(replica, flight.left):
-            return
-        if not alone and self._record.vouches(flight.ticket, replica, flight.left):
-            return
-        flight.request.lost.add(replica)  # two rows of a request that kill are no better than one that kills twice
-        before = self._suspects.strikes([flight.print_])
-        proven = self._suspects.strike(flight.print_, flight.request.lost, alone=alone)
-        if self._suspects.strikes([flight.print_]) not in (before, {}):  # what is told twice makes others tell it again
-            self._struck.add(flight.print_)
-        if proven:
-            self._untold.add(flight.print_)
-            losses, message = self._losses([flight.print_]), "a row took two replicas down"
-            log("dispatch", message, level=logging.ERROR, gateway=self._name, row=flight.ticket.id, losses=losses)
-
-    def _losses(self, prints: Iterable[str]) -> dict[str, list[str]]:
-        """For the log: what convicted rows are held responsible for."""
-        return {print_: sorted(c.losses) for print_, c in self._suspects.convictions(prints).items()}

@@ -63,11 +63,13 @@ class Suspects:
 
     def strike(self, print_: str, replicas: Iterable[str], *, alone: bool = False) -> bool:
         """Note that a row was on board of lost replicas (`alone`: the only suspect); whether that is proof."""
+        known, replicas = self._strikes.get(print_) or frozenset(), frozenset(replicas)
+        if replicas <= known and not alone:  # every claim tells all strikes
+            return False
         survived = self._survived.get(print_) or frozenset()
         new = frozenset(replica for replica in replicas if self._explained.get(replica) is None) - survived
         if not new or self.convicted(print_):
             return False
-        known = self._strikes.get(print_) or frozenset()
         strikes = new | known
         if strikes != known:  # else heard of again: that makes nothing of it later
             self._strikes.put(print_, strikes, REMEMBERED_S)

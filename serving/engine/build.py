@@ -17,7 +17,7 @@ from serving.engine.folder import Claim, claim
 from serving.engine.forward import BackboneForward, Forward, Work
 from serving.engine.loading import Loader
 from serving.engine.rehearsal import rows_of, tokens_per_s
-from serving.errors import BadRequest
+from serving.errors import BadRequest, no_gpu
 from serving.scheduler.batcher import Budget
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -44,11 +44,11 @@ class Parts:
 
 
 def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
-    """Load the backbone and open the tiers; raises `BadRequest` for a dtype or device that is not served."""
+    """Load the backbone and open the tiers; raises `BadRequest` for another dtype, and `Conflict` for a GPU not here."""
     if settings.dtype not in DTYPES:
         raise BadRequest(f"dtype {settings.dtype!r} is none of {', '.join(DTYPES)}")
-    if settings.device.startswith("cuda") and not torch.cuda.is_available():
-        raise BadRequest(f"device {settings.device!r} was asked for, but this machine offers no CUDA device")
+    if settings.on_gpu and not torch.cuda.is_available():
+        raise no_gpu(settings.device, "torch finds no GPU in an engine")
     dtype = DTYPES[settings.dtype]
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.engines))
     backbone = Backbone.load(settings.backbone, settings.device, dtype)

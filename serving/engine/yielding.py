@@ -1,14 +1,15 @@
 """Work that gives way: what a starting engine computes takes nothing from those that answer on the same machine."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from serving.scheduler.urgency import LEAST, give_way
-
 T = TypeVar("T")
+
+LEAST = 19  # the least urgent priority that there is
 
 
 def yielding(work: Callable[[], T]) -> T:
@@ -24,7 +25,7 @@ def yielding(work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            give_way(LEAST)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST)
             done.set_result(work())
         except BaseException as error:
             done.set_exception(error)

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from adapters.files import fsync_folder
 from serving.errors import Conflict, NotReady
 from serving.registry import dump
-from serving.registry.blobs.files import storing
+from serving.registry.blobs.refusals import storing
 from serving.registry.blobs.store import BlobLost, BlobRotten, Blobs, key_of
 from serving.registry.database import Database
 

@@ -10,7 +10,7 @@ from adapters.files import digest_of
 from serving.errors import Conflict, Unprocessable
 from serving.registry import dump
 from serving.registry.backup import BLOBS, CONTENTS, FORMAT, ROWS, Contents
-from serving.registry.blobs.files import storing
+from serving.registry.blobs.refusals import storing
 from serving.registry.blobs.store import PIECE, Blobs, key_of
 from serving.registry.database import Database
 from serving.registry.lookup import read_revision

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from adapters.files import fsync_folder
 from serving.errors import Conflict
-from serving.registry.blobs.files import storing
+from serving.registry.blobs.refusals import storing
 from serving.registry.database import Database
 from serving.registry.ownership import id_of
 

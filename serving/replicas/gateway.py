@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from adapters.architectures.profile import BackboneProfile
 from serving.api.app import build_app
 from serving.api.services import Services
+from serving.checking import RemoteChecker
 from serving.config import ServiceSettings
 from serving.dispatch.dispatcher import Dispatcher
 from serving.dispatch.ports import Claim, News
@@ -27,7 +28,7 @@ from serving.replicas.accusing import Accusing
 from serving.replicas.draining import Draining
 from serving.replicas.surroundings import APPLICATION, GATEWAY, reported, settle, settled
 from serving.request import Holding
-from serving.routing import EngineCalls, Fleet, GatewayCalls, RemoteChecker, gateway_handle
+from serving.routing import EngineCalls, Fleet, GatewayCalls, gateway_handle
 from serving.tenancy.keys import Keyring
 from serving.tenancy.tenants import TenantStore
 from serving.tracing import Tracing
@@ -134,7 +135,7 @@ class Gateway:
         return await self._dispatcher.consent(claim) if self._dispatcher is not None else frozenset()
 
     async def hear(self, news: News) -> News:
-        """What another gateway found out about suspects; answers with what this one knows."""
+        """What another gateway found out about suspects; a greeting is answered with what this one knows."""
         return News(self._replica) if self._dispatcher is None else self._dispatcher.hear(news)
 
     async def drain(self, seconds: float) -> tuple[str, int]:

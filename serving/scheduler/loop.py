@@ -18,7 +18,6 @@ from serving.scheduler.prefetch import Prefetcher
 from serving.scheduler.queue import FairQueue
 from serving.scheduler.replies import Answer, refused, send
 from serving.scheduler.stepping import Machine, Outcome, Stepper
-from serving.scheduler.urgency import FORWARD, give_way
 from serving.scheduler.waiting import Picked, Sink, Waiting
 
 SWITCH_SECONDS = 2e-4  # a busy Python thread would otherwise hold the forward thread up by 5 ms at every kernel call
@@ -179,7 +178,6 @@ class Loop:
 
     def _run(self) -> None:
         try:
-            give_way(FORWARD)
             while True:
                 if self._closing or self._stepper.broken:
                     return

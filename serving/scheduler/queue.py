@@ -5,7 +5,8 @@ was served, and the tenant with the least goes first; an encoder row's cost is k
 so the counter is exact, as no estimate of it could be (compare the virtual token counter, arXiv:2401.00588). The
 queue's clock is the counter at which the last row was picked: a tenant that had nothing to run starts there, so that
 neither idling nor waiting for a load saves anything up. Between two tenants with rows to run, the counters differ by
-no more than one row of each, wherever device bytes do not bind. Not thread-safe: the loop guards it.
+no more than one row of each, wherever device bytes do not bind and no long line left its step to short ones (`take`),
+which may get ahead by that step. Not thread-safe: the loop guards it.
 """
 
 import heapq
@@ -125,8 +126,8 @@ class FairQueue:
         """Fill a budget with rows whose adapters are resident, in fair order, and charge their tenants.
 
         The row whose turn it is and that does not fit closes the batch: nobody gets ahead for being short. Where others
-        have less than a whole step to do, a tenant with more leaves the step to them at `beside` tokens: all rows of a
-        step are answered together, so what it adds is time that the others wait.
+        have less than a whole step to do, a tenant with more leaves the step to them at `beside` tokens, once one of
+        their rows is in: all rows of a step are answered together, so what it adds is time that the others wait.
         """
         batch = Batcher(budget)
         beside = budget.tokens if beside is None else beside

@@ -91,6 +91,7 @@ class Keyring:
         self._clock = clock
         self._wall = wall
         self._held: dict[str, StoredKey] = {}
+        self._keyed = False  # whether any key was ever seen: a registry that forgets them opens no door
         self._revision = -1  # nothing read yet
         self._as_of = float("-inf")  # when what is held was read
         self._asked = float("-inf")  # when SQL was last asked, answered or not
@@ -103,8 +104,8 @@ class Keyring:
 
     @property
     def keyless(self) -> bool:
-        """Whether no keys exist, so that loopback callers may do all as tenant `default`."""
-        return self._loopback_only and not self._held
+        """Whether there never were keys since the start, so that loopback callers may do all as tenant `default`."""
+        return self._loopback_only and not self._keyed
 
     async def authenticate(self, token: str | None) -> Caller:
         """The caller of a bearer token; a keyless service answers as tenant `default`.
@@ -202,6 +203,7 @@ class Keyring:
             self._unanswered(error.detail)
         else:
             self._held = held | {key.key_id: key for key in changed}
+            self._keyed = self._keyed or bool(self._held)
             self._revision, self._as_of = revision, began
         finally:
             self._reading = None

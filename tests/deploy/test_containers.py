@@ -236,6 +236,14 @@ def test_prometheus_scrapes_the_service_with_the_key_that_it_is_given():
     assert f"--config.file={mounted['./prometheus/prometheus.yml']}" in COMPOSE["services"]["prometheus"]["command"]
 
 
+def test_every_first_key_that_is_told_can_name_tenants_and_make_their_keys():
+    for path in (DEPLOY / "README.md", DEPLOY.parent / "README.md"):
+        told = re.findall(r"key create --data .*?--scopes (\S+)", path.read_text())
+        firsts = [scopes.strip("`").split(",") for scopes in told if scopes != "metrics"]
+        assert firsts, path
+        assert all({"operate", "admin"} <= set(scopes) for scopes in firsts), path
+
+
 def test_what_the_readme_says_to_type_exists():
     known = typer.main.get_command(app).commands
     lines = re.findall(

@@ -173,6 +173,25 @@ def maps_torch(pid: int) -> bool:
     return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
+@dataclass(frozen=True)
+class Thread:
+    """One thread of a process, and how much it gives way."""
+
+    process: int
+    name: str
+    niceness: int
+
+
+def threads_of(pid: int) -> list[Thread]:
+    """All threads of the process; the kernel knows a niceness for each."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it ended meanwhile
+            niceness = os.getpriority(os.PRIO_PROCESS, int(task.name))
+            found.append(Thread(pid, (task / "comm").read_text().strip(), niceness))
+    return found
+
+
 def _belongs(pid: int, mark: bytes, title: str) -> bool:
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

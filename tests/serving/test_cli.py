@@ -68,6 +68,10 @@ def test_the_key_of_the_environment_is_sent(hand, held):
     Hand(hand.url, secret).run("rm", "tone", code=6)
 
 
+def test_the_first_help_says_how_a_key_is_given():
+    assert "CHORUS_API_KEY" in NOWHERE.run("--help").stdout
+
+
 def test_the_url_of_the_command_line_comes_first(hand):
     assert NOWHERE.run("--url", hand.url, "ls").stdout.startswith("NAME")
 

@@ -39,3 +39,8 @@ def test_the_registry_is_sqlite_in_the_data_folder_unless_a_url_is_given(tmp_pat
 )
 def test_loopback_is_told_from_the_host(host, loopback):
     assert ServiceSettings(Path("m"), Path("d"), host=host).loopback is loopback
+
+
+@pytest.mark.parametrize(("device", "on_gpu"), [("cpu", False), ("cuda", True), ("cuda:1", True)])
+def test_gpus_are_told_from_the_device(device, on_gpu):
+    assert ServiceSettings(Path("m"), Path("d"), device=device).on_gpu is on_gpu

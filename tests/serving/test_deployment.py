@@ -246,6 +246,18 @@ def test_an_engine_that_is_stopped_outlasts_every_row_that_it_may_have_on_board(
     assert checker.graceful_shutdown_timeout_s == settings.drain_s
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_engines_share_the_gpus_that_ray_knows_of_and_without_one_nothing_is_deployed(tmp_path, monkeypatch, device):
+    settings = ServiceSettings(backbone=tmp_path, data=tmp_path, device=device, engines=2)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
+    engine = application(settings, PROFILE)._bound_deployment.init_args[2]._bound_deployment
+    assert engine.ray_actor_options["num_gpus"] == 0.5
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    with pytest.raises(Conflict, match=f"^--device {device}: Ray finds no GPU: .*nvidia-smi") as caught:
+        application(settings, PROFILE)
+    assert caught.value.code == "no_gpu"
+
+
 class Running:
     url = "http://127.0.0.1:1"
     stopped = 0

@@ -6,22 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import RayActorError
+from ray.serve._private.constants import REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 
 from serving.asking import ANSWER_S
+from serving.config import HEALTH_CHECK_S, HUNG_S, REPLACED_S
 from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
 from serving.engine.engine import LOAD_SECONDS
-from serving.errors import NotReady, Unprocessable
-from serving.request import REPLACED_S, Desired, Holding, ReplicaReport
-from serving.routing import (
-    GLANCE_S,
-    LOAD_S,
-    EngineCalls,
-    Fleet,
-    GatewayCalls,
-    HintedRouter,
-    RemoteChecker,
-)
+from serving.errors import NotReady
+from serving.request import Desired, Holding, ReplicaReport
+from serving.routing import GLANCE_S, LOAD_S, EngineCalls, Fleet, GatewayCalls, HintedRouter
 from tests.serving.test_affinity import ref, ticket
 from tests.serving.virtual_time import run
 
@@ -374,9 +368,24 @@ def test_nobody_knows_how_much_room_there_is_where_an_engine_is_silent_or_none_i
         fleet = await seen({"room": {"a": ("a", 10, 20), "b": TimeoutError()}})
         with pytest.raises(NotReady, match="b gave no answer in 35 s") as caught:
             await fleet.room([ref("x")])
-        assert caught.value.retry_after == REPLACED_S
-        with pytest.raises(NotReady, match="no engine"):
+        assert caught.value.retry_after == HUNG_S
+        with pytest.raises(NotReady, match="no engine") as caught:
             await Watched(Handle()).fleet.room([ref("x")])
+        assert caught.value.retry_after == REPLACED_S
+
+    run(main())
+
+
+def test_whoever_met_an_engine_that_hangs_comes_again_when_ray_has_replaced_it():
+    assert HUNG_S > HEALTH_CHECK_S * REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD
+
+
+def test_a_gateway_that_fails_at_a_claim_may_have_anything_on_board():
+    async def main():
+        for answers in ([frozenset("x"), ValueError("a bug")], [asyncio.CancelledError(), RayActorError()]):
+            with pytest.raises(RuntimeError, match="gateways could not say which suspects they have on board"):
+                await GatewayCalls(Handle({"consent": answers})).claim(Claim(1, "gw1", {}))
+        assert await GatewayCalls(Handle({"consent": NOBODY})).claim(Claim(1, "gw1", {})) == frozenset()
 
     run(main())
 
@@ -414,12 +423,12 @@ def test_every_question_tells_the_engines_what_is_pinned():
 def test_retired_packages_are_named_to_every_engine_and_none_to_nobody():
     async def main():
         loop, gone = asyncio.get_running_loop(), (ref("x"), ref("y"))
-        fleet = await seen({"retire": {"a": TimeoutError(), "b": None}})
+        fleet = await seen({"retire": TimeoutError()})
         engines, began = fleet._engines, loop.time()
         await fleet.retire([])
         assert {asked[0] for asked in engines.asked} == {"holdings"}
         await fleet.retire(gone)
-        assert engines.asked[-2:] == [("retire", (gone,), {"replica": name}) for name in "ab"]
+        assert engines.asked[-1] == ("retire", (gone,)), "all of them, not those alone that were seen before"
         assert loop.time() - began == pytest.approx(GLANCE_S), "one that hangs holds no write up for longer"
 
     run(main())
@@ -457,11 +466,13 @@ def test_an_operator_hears_of_every_replica():
     [
         ({"a": ("a", "1"), "b": ("b", "2")}, [("gw1", "own"), ("gw2", "3")], {"a": "1", "b": "2", "gw2": "3"}, 0),
         ({"a": TimeoutError(), "b": ("b", "2")}, [("gw1", "own"), ("gw2", "3")], {"b": "2", "gw2": "3"}, 1),
-        ({"b": ("b", "2")}, [("gw1", "own")], {"b": "2"}, 2),
+        ({"b": ("b", "2")}, [("gw1", "own"), ("gw2", "3")], {"b": "2", "gw2": "3"}, 0),
+        ({"b": ("b", "2")}, [("gw1", "own")], {"b": "2"}, 1),
+        ({"a": TimeoutError()}, [(f"gw{n}", "3") for n in (1, 2, 3)], {"gw2": "3", "gw3": "3"}, 1),
         ({"a": TimeoutError(), "b": ("b", "2")}, TimeoutError(), {"b": "2"}, 2),
     ],
 )
-def test_metrics_leave_out_who_hangs_after_a_short_while_and_count_it(engines, gateways, texts, silent):
+def test_metrics_wait_a_short_while_and_count_who_hangs_and_nobody_who_is_gone(engines, gateways, texts, silent):
     async def main():
         answers = {"holdings": [Holding("a", HELD), Holding("b", HELD)], "metrics": engines}
         watched = Watched(Handle(answers), Handle({"present": ["gw1", "gw2"], "metrics": gateways}))
@@ -488,41 +499,5 @@ def test_a_nudge_reaches_all_gateways_and_gives_up_after_a_while():
         began = loop.time()
         await fleet.nudge(8)
         assert loop.time() - began == pytest.approx(1.5)
-
-    run(main())
-
-
-def test_a_refusal_of_the_checker_is_raised_with_all_it_says(tmp_path):
-    async def main():
-        refusal = Unprocessable("does not fit", code="does_not_fit", pointer="/layers")
-        with pytest.raises(Unprocessable) as caught:
-            await RemoteChecker(Handle({"check": refusal})).check(tmp_path)
-        assert (caught.value.code, caught.value.faults[0].pointer) == ("does_not_fit", "/layers")
-        report = object()
-        assert await RemoteChecker(Handle({"check": report})).check(tmp_path) is report
-        with pytest.raises(NotReady):
-            await RemoteChecker(Handle({"check": RayActorError()})).check(tmp_path)
-
-    run(main())
-
-
-def test_an_inspection_comes_from_the_checker_too(tmp_path):
-    async def main():
-        handle = Handle({"inspect": "found"})
-        assert await RemoteChecker(handle).inspect(tmp_path, "a text") == "found"
-        assert handle.asked[0][:2] == ("inspect", (str(tmp_path), "a text"))
-
-    run(main())
-
-
-def test_a_matrix_is_built_by_the_checker_or_refused_with_all_it_says(tmp_path):
-    async def main():
-        handle = Handle({"build": None})
-        await RemoteChecker(handle).build("job", tmp_path)
-        assert handle.asked[0][:2] == ("build", ("job", str(tmp_path)))
-        with pytest.raises(Unprocessable, match="does not fit"):
-            await RemoteChecker(Handle({"build": Unprocessable("does not fit")})).build("job", tmp_path)
-        with pytest.raises(NotReady):
-            await RemoteChecker(Handle({"build": RayActorError()})).build("job", tmp_path)
 
     run(main())

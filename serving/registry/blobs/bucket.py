@@ -21,7 +21,7 @@ from obstore.store import ObjectStore, from_url
 
 from serving.errors import BadRequest
 from serving.logs import log
-from serving.registry.blobs.files import away
+from serving.registry.blobs.refusals import away
 
 SCHEMES = ("s3", "gs", "az")
 SINGLE = 8 << 20  # bytes of a file that goes in one request; a larger one goes in parts

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapters.files import digest_of, fsync_folder
-from serving.registry.blobs.files import storing
+from serving.registry.blobs.refusals import storing
 
 Bring = Callable[[str, Path], None]  # a verified copy of a digest, whole or not there
 _GRACE_S = 60.0  # what was handed out is opened by then

@@ -7,7 +7,7 @@ store is made while others wait to write. `serving.registry.doom` says why that 
 from collections.abc import Callable
 from typing import TypeVar
 
-from serving.registry.blobs.files import away
+from serving.registry.blobs.refusals import away
 from serving.registry.blobs.store import BlobLost, Blobs
 from serving.registry.blobs.uploads import Upload
 

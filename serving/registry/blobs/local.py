@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapters.files import digest_of, fsync_folder
-from serving.registry.blobs.files import storing
+from serving.registry.blobs.refusals import storing
 from serving.registry.blobs.store import OWNER, PIECE, BlobLost, BlobRotten, State, Stored, digest_at, key_of
 from serving.registry.blobs.uploads import Upload, Uploads
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from adapters.files import digest_of
 from serving.registry.blobs.bucket import Bucket, Held
 from serving.registry.blobs.downloads import Downloads
-from serving.registry.blobs.files import away, storing
+from serving.registry.blobs.refusals import away, storing
 from serving.registry.blobs.store import OWNER, BlobLost, BlobRotten, State, Stored, digest_at, key_of
 from serving.registry.blobs.uploads import Upload, Uploads
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from adapters.files import digest_of
 from serving.errors import DependencyFailed
-from serving.registry.blobs.files import storing
+from serving.registry.blobs.refusals import storing
 from serving.registry.blobs.uploads import Upload
 
 State = Literal["sound", "lost", "rotten"]

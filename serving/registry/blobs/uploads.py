@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adapters.files import fsync_folder
 from serving.logs import log
-from serving.registry.blobs.files import storing
+from serving.registry.blobs.refusals import storing
 
 _CHUNK = 1 << 20
 _SUFFIX = ".part"

@@ -4,8 +4,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.api.app import build_app
+from serving.config import REPLACED_S
 from serving.errors import NotReady
-from serving.request import REPLACED_S
 from tests.serving import fakes
 
 OCTETS = {"content-type": "application/octet-stream"}

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import json
+import weakref
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -149,6 +151,30 @@ def test_an_error_after_the_answer_began_cuts_the_connection():
 
     with pytest.raises(RuntimeError, match="late"):
         run(app)
+
+
+def test_an_answered_error_keeps_nothing_of_its_request():
+    class Body:
+        pass
+
+    held = []
+
+    async def app(_scope, _receive, _send):
+        body, error = Body(), errors.Overloaded("full")
+        held.append(weakref.ref(body))
+        try:
+            raise KeyError(body)
+        except KeyError as cause:
+            ring = (error, body)
+            raise ring[0] from cause
+
+    gc.disable()
+    try:
+        sent, _ = run(app)
+        assert sent[0]["status"] == 429
+        assert held[0]() is None, "only the collector would find it"
+    finally:
+        gc.enable()
 
 
 def test_faults_keep_their_order():

@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-import torch
 
 from serving.commands import start
 from serving.commands.start import refuse_absent_gpu, refuse_open_door, serve
@@ -43,8 +42,9 @@ def test_the_key_is_made_in_the_database_that_is_served(tmp_path):
     with pytest.raises(Forbidden) as caught:
         refuse_open_door(wanted)
     command = re.search("`chorus (.*)`", str(caught.value))[1]
-    Hand("").run(*shlex.split(command))
+    made = Hand("").json(*shlex.split(command))
     refuse_open_door(wanted)
+    assert "admin" in made["scopes"]  # else nobody could make another tenant's key over HTTP
 
 
 def test_the_password_of_the_database_is_not_told(tmp_path, monkeypatch):
@@ -54,12 +54,30 @@ def test_the_password_of_the_database_is_not_told(tmp_path, monkeypatch):
         refuse_open_door(ServiceSettings(backbone=tmp_path, data=tmp_path, host="0.0.0.0", database_url=url))
 
 
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Other processes find this torch."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+
+    def has(*, gpu=False, built_for="'13.0'"):
+        (tmp_path / "lib").mkdir()
+        (tmp_path / "lib" / "torch.py").write_text(
+            f"class cuda:\n    is_available = lambda: {gpu}\nclass version:\n    cuda = {built_for}\n"
+        )
+
+    return has
+
+
 @pytest.mark.parametrize(
-    ("built_for", "why"), [(None, "built without CUDA: install"), ("13.0", "no GPU: look at `nvidia-smi`")]
+    ("built_for", "why"),
+    [
+        ("None", "built without CUDA: install"),
+        ("'13.0'", "no GPU: look at `nvidia-smi`"),
+        ("open('/none')", r"torch can not look for a GPU \(FileNotFoundError.*\): look at `nvidia-smi`"),
+    ],
 )
-def test_a_gpu_that_is_not_here_is_refused_before_anything_starts(tmp_path, monkeypatch, built_for, why):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.version, "cuda", built_for)
+def test_a_gpu_that_is_not_here_is_refused_before_anything_starts(tmp_path, monkeypatch, machine, built_for, why):
+    machine(built_for=built_for)
     monkeypatch.setattr(start, "serve_forever", lambda _: pytest.fail("started"))
     data = tmp_path / "data"
     with pytest.raises(Conflict, match=f"^--device cuda: .*{why}.*or serve with --device cpu") as caught:
@@ -68,21 +86,26 @@ def test_a_gpu_that_is_not_here_is_refused_before_anything_starts(tmp_path, monk
     assert not data.exists()
 
 
-def test_a_gpu_that_is_here_or_that_other_nodes_may_have_is_let_pass(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    wanted = replace(settings(tmp_path, "127.0.0.1"), device="cuda")
-    refuse_absent_gpu(wanted)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    refuse_absent_gpu(replace(wanted, ray_address="auto"))
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_here_is_let_pass(tmp_path, machine, device):
+    machine(gpu=True)
+    refuse_absent_gpu(replace(settings(tmp_path, "127.0.0.1"), device=device))
 
 
-def test_without_a_gpu_to_look_for_no_torch_is_imported():
+@pytest.mark.parametrize("choice", [{"device": "cpu"}, {"device": "cuda", "ray_address": "auto"}])
+def test_where_none_is_needed_or_other_nodes_may_have_one_nobody_looks(tmp_path, monkeypatch, choice):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("looked"))
+    refuse_absent_gpu(replace(settings(tmp_path, "127.0.0.1"), **choice))
+
+
+def test_the_process_that_looks_for_a_gpu_keeps_no_torch(tmp_path, machine):
+    machine(gpu=True)
     program = (
         "import sys\n"
         "from pathlib import Path\n"
         "from serving.commands import start\n"
         "from serving.config import ServiceSettings\n"
-        "start.refuse_absent_gpu(ServiceSettings(backbone=Path(), data=Path()))\n"
+        "start.refuse_absent_gpu(ServiceSettings(backbone=Path(), data=Path(), device='cuda'))\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -426,7 +426,6 @@ def test_every_ticket_gets_exactly_one_reply_whatever_dies(requests, deaths, rev
         async def revive(when):
             await asyncio.sleep(when)
             engines.deaths.clear()
-            engines.ends.clear()
             made.observe({replica: holding(replica) for replica in "abc"})
             made.check()
 

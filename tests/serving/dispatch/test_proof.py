@@ -203,7 +203,7 @@ def test_popular_rows_on_board_of_two_engines_that_die_at_once_are_refused_by_no
 async def random_world(chance, engines, made):
     """Thirty requests of few contents, and two clients with one poison: what each content came to."""
     outcome: dict[int, set[str]] = {}
-    contents = chance.choice([6, 25])
+    contents, queues, engines.cancel_s = chance.choice([6, 25]), chance.choice([0, 0.5, 1]), chance.choice([0, 0.05])
 
     async def client(ident, number, count):
         await asyncio.sleep(chance.uniform(0, 1))
@@ -211,6 +211,7 @@ async def random_world(chance, engines, made):
         for ticket in sent:
             engines.delays[ticket.id] = chance.choice([0.01, 0.1, 0.5])
             engines.unnoticed[ticket.id] = chance.choice([0.0, 0.0, 0.1])
+        engines.queued.update(ticket.id for ticket in sent if chance.random() < queues)
         outcome.setdefault(number, set()).update(codes(await chance.choice(made).submit(sent, PATIENCE)))
 
     async def replaced():

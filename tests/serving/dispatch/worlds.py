@@ -37,7 +37,10 @@ class Engines:
     fatal: set[int] = field(default_factory=set)  # the same of rows that leave it alive, and unable to compute
     broken: set[str] = field(default_factory=set)  # replicas to which that happened
     away: set[str] = field(default_factory=set)  # replicas that no call reaches any more
-    ends: dict[str, asyncio.Event] = field(default_factory=dict)  # replica -> that it was killed
+    queued: set[str] = field(default_factory=set)  # tickets that wait in line for their delay; others run
+    cancel_s: float = 0.0  # how long a cancel is on its way
+    stirs: dict[str, asyncio.Event] = field(default_factory=dict)  # replica -> that it was killed, or gives rows back
+    lines: dict[tuple[str, str], bool] = field(default_factory=dict)  # replica and ticket -> whether it is cancelled
     error: Exception | None = None
     deaf: set[str] = field(default_factory=set)  # replicas that end a call without answering
     calls: list[tuple[float, str, list[str]]] = field(default_factory=list)
@@ -59,38 +62,57 @@ class Engines:
             raise self.error
         if replica in self.deaf:
             return
-        due: dict[float, list] = {}
-        for t in tickets:
-            due.setdefault(clock() + self.delays.get(t.id, 0.01), []).append(t)
-        for when in sorted(due):
+        due = {t.id: clock() + self.delays.get(t.id, 0.01) for t in tickets}
+        self.lines.update({(replica, t.id): False for t in tickets})
+        while due:
+            when = min(due.values())
             await self._until(replica, min(when, self.deaths.get(replica, NEVER)))
-            run = {int(t.input_ids[0]) for t in due[when]} if replica not in self.refuse else set()
-            if run & self.poison and replica not in self.dead:
-                self.kill(replica)
-            if replica in self.dead:
-                await asyncio.sleep(max(self.unnoticed.get(t.id, 0.0) for t in tickets))
-                raise ReplicaLost(replica)
-            if run & self.fatal and replica not in self.broken:
-                self.broken.add(replica)
-                yield tuple(Refusal(t.id, "engine_broken", "no", replica) for t in due[when])
-                continue
-            yield tuple(self.answer(replica, t) for t in due[when])
+            if replica not in self.dead and (back := [ident for ident in due if self.lines[replica, ident]]):
+                yield tuple(Refusal(i, "deadline_exceeded", "the caller cancelled this row", replica) for i in back)
+            elif replica in self.dead or clock() > when - 1e-6:  # a timer may be early by what a float can not tell
+                back = [ident for ident in due if due[ident] == when]
+                yield await self._step(replica, tickets, [t for t in tickets if t.id in back])
+            else:
+                continue  # another call's row was cancelled
+            for ident in back:
+                del due[ident], self.lines[replica, ident]
+
+    async def _step(self, replica, tickets, batch):
+        """What the batch is answered, if it leaves the replica alive."""
+        run = {int(t.input_ids[0]) for t in batch} if replica not in self.refuse else set()
+        if run & self.poison and replica not in self.dead:
+            self.kill(replica)
+        if replica in self.dead:
+            await asyncio.sleep(max(self.unnoticed.get(t.id, 0.0) for t in tickets))
+            raise ReplicaLost(replica)
+        if run & self.fatal and replica not in self.broken:
+            self.broken.add(replica)
+            return tuple(Refusal(t.id, "engine_broken", "no", replica) for t in batch)
+        return tuple(self.answer(replica, t) for t in batch)
 
     def kill(self, replica) -> None:
         """The replica dies now, and every call to it ends."""
         self.deaths[replica] = asyncio.get_running_loop().time()
-        self.ends.setdefault(replica, asyncio.Event()).set()
+        self._stir(replica)
+
+    def _stir(self, replica) -> None:
+        self.stirs.pop(replica, asyncio.Event()).set()
 
     async def _until(self, replica, when) -> None:
-        ended = self.ends.setdefault(replica, asyncio.Event())
+        stirred = self.stirs.setdefault(replica, asyncio.Event())
         left = when - asyncio.get_running_loop().time()
         with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), max(left, 0.0))
+            await asyncio.wait_for(stirred.wait(), max(left, 0.0))
 
     async def cancel(self, replica, ids):
         self.cancelled.append((replica, list(ids)))
+        await asyncio.sleep(self.cancel_s)
         if replica in self.dead:
             raise ReplicaLost(replica)
+        waiting = {(replica, ident) for ident in ids if ident in self.queued} & self.lines.keys()
+        if waiting:
+            self.lines.update(dict.fromkeys(waiting, True))
+            self._stir(replica)
 
     def answer(self, replica, t):
         if replica in self.broken:

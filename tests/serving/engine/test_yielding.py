@@ -7,8 +7,7 @@ import threading
 import pytest
 
 from serving.engine import yielding as module
-from serving.engine.yielding import yielding
-from serving.scheduler.urgency import LEAST
+from serving.engine.yielding import LEAST, yielding
 
 linux = sys.platform == "linux"
 

@@ -10,8 +10,8 @@ import pytest
 from serving.errors import Conflict, NotReady
 from serving.registry import backup, restore
 from serving.registry.backup import back_up
-from serving.registry.blobs.files import away
 from serving.registry.blobs.local import LocalBlobs
+from serving.registry.blobs.refusals import away
 from serving.registry.blobs.store import key_of
 from serving.registry.database import Database
 from tests.serving.registry.blobs.faults import Disk

@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from serving.errors import Conflict
-from serving.registry.blobs.files import away
 from serving.registry.blobs.local import LocalBlobs
+from serving.registry.blobs.refusals import away
 from serving.registry.database import Database
 from serving.registry.ownership import claim, id_of, refuse_foreign
 

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from serving.errors import NotReady
-from serving.registry.blobs.files import away
+from serving.registry.blobs.refusals import away
 from serving.registry.scrub import Scrubber
 from serving.registry.suspicion import REASONS
 from tests.serving.registry.given import ACME, digest_of, report_of

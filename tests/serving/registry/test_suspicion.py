@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serving.errors import NotReady
-from serving.registry.blobs.files import away
+from serving.registry.blobs.refusals import away
 from serving.registry.suspicion import REASONS, Suspicions, Verdict, confine, examine
 from tests.serving.registry.given import digest_of
 

@@ -150,8 +150,9 @@ def test_other_gateways_are_heard_and_answered(made):
         await made.__serve_build_asgi_app__()
         assert await made.consent(claim) == frozenset()
         assert made._dispatcher._suspects.suspected("p")
-        assert await made.hear(news) == replace(news, gateway="gw1"), "it answers with what it knows now"
+        assert await made.hear(news) == News("gw1")
         assert made._dispatcher._suspects.convicted("p")
+        assert await made.hear(News("gw2")) == replace(news, gateway="gw1"), "a greeting is told what is known"
 
     asyncio.run(main())
 
@@ -174,14 +175,15 @@ def test_metrics_are_told_with_the_name_of_the_gateway(made):
     assert "chorus_dispatch_calls_total 0.0" in text
 
 
-def test_metrics_tell_what_the_gateway_sees_around_it(made):
+def test_metrics_tell_what_the_gateway_sees_around_it(made, gateways):
+    gateways.answers.update(present=["gw1", "gw2"], metrics=[("gw1", "")])
     made._engines.answers["holdings"] = [Holding("e1", frozenset()), Holding("e2", frozenset(), warm=False)]
     text = asyncio.run(served(made, "GET", "/metrics")).text
     assert 'chorus_engines{replica="gw1",state="warm"} 1.0' in text
     assert 'chorus_engines{replica="gw1",state="cold"} 1.0' in text
-    assert 'chorus_gateways{replica="gw1"} 1.0' in text
+    assert 'chorus_gateways{replica="gw1"} 2.0' in text
     assert 'chorus_quarantined_versions{replica="gw1"} 0.0' in text
-    assert 'chorus_replicas_silent_total{replica="gw1"} 1.0' in text, "e2 gave no metrics"
+    assert 'chorus_replicas_silent_total{replica="gw1"} 1.0' in text, "gw2 gave no metrics; e2 is gone"
 
 
 def test_of_the_tenants_those_with_a_quota_are_told_apart_first(made):

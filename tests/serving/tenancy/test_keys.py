@@ -519,6 +519,26 @@ def test_a_ring_hands_out_no_key_that_may_do_more_than_whoever_asks(database, cl
     asyncio.run(scenario())
 
 
+def test_a_registry_that_forgot_every_key_opens_no_door_on_loopback(database, tmp_path, clock):
+    """Only a restart may find that there never were keys."""
+    other = Database.open(url_of(tmp_path / "standby"))
+
+    async def scenario():
+        ring = keyring_of(database, clock)
+        made = await ring.create("acme", PREDICT, "first")
+        ring._store.store = KeyStore(other)
+        for token in (None, made.secret, f"ck_{'0' * 12}_{'x' * 43}"):
+            clock.now += 1.0
+            with pytest.raises(Unauthenticated):
+                await ring.authenticate(token)
+        assert not ring._held
+        assert not ring.keyless
+        assert await keyring_of(other, clock).authenticate(None) == KEYLESS
+
+    asyncio.run(scenario())
+    other.close()
+
+
 def test_a_registry_that_went_back_is_read_anew_and_the_keys_that_it_forgot_are_gone(database, tmp_path, clock):
     """A standby took over that had not heard of the last writes."""
     other = Database.open(url_of(tmp_path / "standby"))

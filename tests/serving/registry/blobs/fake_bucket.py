@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.registry.blobs.bucket import Held
-from serving.registry.blobs.files import away, storing
+from serving.registry.blobs.refusals import away, storing
 
 REFUSED = "refused"  # no answer, nothing done: an outage, or a stall that ended with the deadline
 UNHEARD = "unheard"  # done, and the answer lost

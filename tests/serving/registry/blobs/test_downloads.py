@@ -8,7 +8,7 @@ import pytest
 
 from serving.errors import NotReady
 from serving.registry.blobs.downloads import Downloads
-from serving.registry.blobs.files import away
+from serving.registry.blobs.refusals import away
 from tests.serving.registry.given import digest_of
 
 

@@ -7,10 +7,10 @@ import time
 import pytest
 
 from serving.errors import NotReady
-from serving.registry.blobs.files import away
 from serving.registry.blobs.keeping import keep_and_write
 from serving.registry.blobs.local import LocalBlobs
 from serving.registry.blobs.objects import ObjectBlobs
+from serving.registry.blobs.refusals import away
 from serving.registry.blobs.store import BlobLost
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database

@@ -2,7 +2,7 @@ import pytest
 
 from adapters.errors import LoadFailed, PackageLost, PackageRotten, StoreUnavailable
 from serving.errors import from_library
-from serving.registry.blobs.files import away
+from serving.registry.blobs.refusals import away
 from serving.registry.blobs.source import source_of
 from serving.registry.blobs.store import BlobLost, BlobRotten
 from tests.serving.registry.given import digest_of

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from serving.errors import NotReady
-from serving.registry.blobs.files import away, storing
+from serving.registry.blobs.refusals import away, storing
 
 
 def test_errors_of_the_disk_name_no_path_and_say_when_to_come_again(tmp_path):
