@@ -1,19 +1,20 @@
 """The blob store stalls, and its bytes rot: residents do not notice, the rest is refused, and nothing rotten is served.
 
 Once with an S3 server behind a proxy that holds back or damages what it passes on, found by a service with empty disks;
-once with the files of a data folder, flipped, cut short and removed.
+once with the files of a data folder, flipped, cut short and removed. How long residents take is compared with as long a
+time just before, in which others ask as much of what is sound as they do of what is damaged afterwards.
 """
 
 import asyncio
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtests.proofs.evidence import Figure, spread
+from loadtests.proofs.evidence import Figure, percentile, spread
 from loadtests.proofs.fingerprints import Forge
 from loadtests.proofs.judging import is_wrong
 from loadtests.proofs.known import Known
@@ -23,8 +24,9 @@ from loadtests.proofs.steady import Sample, Steady, faults
 from serving.registry.blobs.local import LocalBlobs
 
 RESIDENTS, COLD = 6, 12
-RATE = 10.0  # predictions per second, of residents
+RATE = 30.0  # predictions per second, of residents
 HEALED_S = 30.0
+SLOWER = 1.5
 LOOK_S = 0.2
 
 
@@ -36,14 +38,16 @@ class Size:
     rotten_s: float
 
 
-WHOLE, QUICK = Size(30.0, 20.0), Size(8.0, 4.0)
+WHOLE, QUICK = Size(30.0, 20.0), Size(8.0, 8.0)
 
 
 @dataclass
 class Found:
     """What was seen of one store."""
 
-    residents: list[Sample] = field(default_factory=list)  # while something was wrong with it
+    quiet: list[Sample] = field(default_factory=list)  # residents, before anything was wrong with it
+    beside: Counter[str] = field(default_factory=Counter)  # answers and packages that others got meanwhile
+    residents: list[Sample] = field(default_factory=list)  # while something was
     cold: Counter[str] = field(default_factory=Counter)  # answers and packages of what was not resident; "" is right
     writes: Counter[str] = field(default_factory=Counter)
     healed_s: float = float("nan")  # until everything answered as before
@@ -52,8 +56,43 @@ class Found:
     @property
     def corrupt(self) -> int:
         """Answers and packages that came, and were not right."""
-        told = (*self.cold.items(), *faults(self.residents).items())
+        told = (*self.beside.items(), *self.cold.items(), *faults(self.residents).items())
         return sum(count for fault, count in told if is_wrong(fault))
+
+    @property
+    def slower(self) -> float:
+        """The 99th percentile of residents while something was wrong over that of the time before."""
+        quiet, troubled = ([sample.seconds for sample in samples] for samples in (self.quiet, self.residents))
+        return percentile(troubled, 0.99) / percentile(quiet, 0.99)
+
+
+class Residents:
+    """Asks for residents all the while, and sorts what came of it by the times in which something was wrong."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._steady = Steady(lambda number: known.ask(f"resident/{number % RESIDENTS}"), RATE)
+        self._times: list[tuple[Found, float, float, float]] = []
+        self._steady.start()
+
+    @asynccontextmanager
+    async def troubled(self, found: Found, seconds: float, beside: Sequence[str] = ()) -> AsyncIterator[float]:
+        """Let so long be quiet, then trouble begins; its end is that of the context. Gives the time when it may end.
+
+        `beside` is asked for in the quiet time, in turn.
+        """
+        quiet = time.monotonic()
+        found.beside = await _ask_on(self._known, beside, quiet + seconds)
+        began = time.monotonic()
+        yield began + seconds
+        self._times.append((found, quiet, began, time.monotonic()))
+
+    async def stop(self) -> None:
+        """Once every answer is there: a request belongs to a time of trouble that saw any part of it."""
+        await self._steady.stop()
+        for found, quiet, began, ended in self._times:
+            found.quiet = [sample for sample in self._steady.between(quiet, began) if sample.done < began]
+            found.residents = self._steady.during(began, ended)
 
 
 def remote(backbone: Path, data: Path, forge: Forge, size: Size) -> tuple[Found, Found]:
@@ -91,6 +130,7 @@ def figures(size: Size, stalled: Found, damaged: Found, rotten: Found) -> tuple[
     for how, found, seconds in kinds:
         made += [
             Figure(f"residents failed, store {how}", faults(found.residents).total(), "=", 0, "requests"),
+            Figure(f"residents' p99 over quiet, store {how}", found.slower, "<=", SLOWER, "ratio"),
             Figure(f"residents asked, store {how}", len(found.residents), ">=", 0.8 * RATE * seconds, "requests"),
             Figure(f"corrupt bytes served, store {how}", found.corrupt, "=", 0, "answers"),
             Figure(f"healed, store {how}", found.healed_s, "<=", HEALED_S, "s"),
@@ -105,6 +145,8 @@ def seen(found: Found) -> dict[str, object]:
     """The rest, for the reader."""
     return {
         "residents, seconds": spread([sample.seconds for sample in found.residents]),
+        "residents before, seconds": spread([sample.seconds for sample in found.quiet]),
+        "others before": {fault or "right": count for fault, count in found.beside.items()},
         "residents failed": dict(faults(found.residents)),
         "not resident": {fault or "right": count for fault, count in found.cold.items()},
         "publishes": dict(found.writes),
@@ -130,29 +172,24 @@ async def _remote(stage: Stage, store: ObjectStore, forge: Forge, size: Size) ->
         for name in (*names("resident", RESIDENTS), *names("stalled", COLD), *names("damaged", COLD)):
             known.make(name)
         known.make("new/stalled")
-        steady = Steady(lambda number: known.ask(f"resident/{number % RESIDENTS}"), RATE)
-        steady.start()
-        stalled, damaged = Found(), Found()
-        began = time.monotonic()
-        store.proxy.turn("stall")
-        until = began + size.stalled_s
-        asking = asyncio.gather(*(known.ask(name) for name in names("stalled", COLD)))
-        while time.monotonic() < until:
-            told = await known.again("new/stalled")
-            stalled.writes[told.why] += 1
-            await asyncio.sleep(LOOK_S)
-        stalled.cold.update(await asking)
-        stalled.residents = steady.between(began, time.monotonic())
+        residents, stalled, damaged = Residents(known), Found(), Found()
+        async with residents.troubled(stalled, size.stalled_s) as until:
+            store.proxy.turn("stall")
+            asking = asyncio.gather(*(known.ask(name) for name in names("stalled", COLD)))
+            while time.monotonic() < until:
+                told = await known.again("new/stalled")
+                stalled.writes[told.why] += 1
+                await asyncio.sleep(LOOK_S)
+            stalled.cold.update(await asking)
         store.proxy.turn("pass")
         await _heal(known, ["new/stalled", *names("stalled", COLD)], stalled)
-        began = time.monotonic()
-        store.proxy.turn("corrupt")
-        damaged.cold = await _ask_on(known, names("damaged", COLD), began + size.rotten_s)
-        damaged.damaged = store.proxy.damaged
-        damaged.residents = steady.between(began, time.monotonic())
+        async with residents.troubled(damaged, size.rotten_s, names("resident", RESIDENTS)) as until:
+            store.proxy.turn("corrupt")
+            damaged.cold = await _ask_on(known, names("damaged", COLD), until)
+            damaged.damaged = store.proxy.damaged
         store.proxy.turn("pass")
         await _heal(known, names("damaged", COLD), damaged)
-        await steady.stop()
+        await residents.stop()
     return stalled, damaged
 
 
@@ -162,19 +199,17 @@ async def _local(stage: Stage, data: Path, forge: Forge, size: Size) -> Found:
         cold = names("cold", COLD)
         await known.add(names("resident", RESIDENTS), pin=True)
         await known.add(cold)
-        steady = Steady(lambda number: known.ask(f"resident/{number % RESIDENTS}"), RATE)
-        steady.start()
-        began = time.monotonic()
-        for number, name in enumerate(cold):
-            _spoil(blobs.path(known.made[name].digest), number)
-            found.damaged += 1
-        for name in names("resident", RESIDENTS):
-            _spoil(blobs.path(known.made[name].digest), 0)
-        found.cold = await _ask_on(known, cold, began + size.rotten_s)
-        found.cold.update([await known.fetch(name) for name in names("resident", RESIDENTS)])
-        found.residents = steady.between(began, time.monotonic())
+        residents = Residents(known)
+        async with residents.troubled(found, size.rotten_s, names("resident", RESIDENTS)) as until:
+            for number, name in enumerate(cold):
+                _spoil(blobs.path(known.made[name].digest), number)
+                found.damaged += 1
+            for name in names("resident", RESIDENTS):
+                _spoil(blobs.path(known.made[name].digest), 0)
+            found.cold = await _ask_on(known, cold, until)
+            found.cold.update([await known.fetch(name) for name in names("resident", RESIDENTS)])
         await _heal(known, cold, found)
-        await steady.stop()
+        await residents.stop()
     return found
 
 

@@ -1,7 +1,8 @@
 """The right adapter under churn: everything moves, and every answer is decoded to whom it is from.
 
-Two engines have device room for 8 of 200 adapters of three tenants. Then the same with two faults planted into the
-engines, one at a time: a proof that can not see them would prove nothing.
+Two engines have device room for 8 of 200 adapters of three tenants. That everything did move is counted as well: acts of
+each kind, loads, evictions. Then the same with two faults planted into the engines, one at a time: a proof that can not
+see them would prove nothing.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from loadtests.proofs.backbones import TEXTS, tiny
-from loadtests.proofs.calls import Told, answered, predict
+from loadtests.proofs.calls import Told, answered, call, predict
 from loadtests.proofs.evidence import Evidence, Figure, spread
 from loadtests.proofs.fingerprints import METHODS, Forge, Identity
 from loadtests.proofs.given import Given
@@ -26,21 +27,30 @@ from loadtests.proofs.population import TENANTS, Name, Population, keys
 from loadtests.proofs.stage import ROOT, Stage, staged
 
 CLIENTS = 16
-DEVICE_ROOM, HOST_ROOM = 8, 40  # adapters
+DEVICE_ROOM, HOST_ROOM = 8, 40  # adapters of mean size
 PAUSE_S = 0.1  # of each operator, between two acts
 BY_NUMBER, BY_ALIAS = 0.15, 0.15  # of the requests; the others name no version
+ACTS = {  # what operators call them
+    "publishes": ("publish",),
+    "alias moves": ("move", "move through the gate"),
+    "deletes": ("retire", "retire all"),
+    "reloads": ("preload",),
+}
+LOADED = ("host", "disk")  # tiers that an answer's adapter had to be loaded from
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many requests, about how many adapters; and requests under each planted fault."""
+    """How many requests, about how many adapters; requests under each planted fault; what has to move at least."""
 
     answers: int
     adapters: int
     planted: int
+    acts: int  # of each kind
+    loads: int  # to the device, and evictions from it
 
 
-WHOLE, QUICK = Size(20_000, 200, 2_000), Size(1_500, 60, 500)
+WHOLE, QUICK = Size(20_000, 200, 2_000, 50, 1_000), Size(1_500, 60, 500, 4, 75)
 
 
 @dataclass
@@ -54,6 +64,7 @@ class Tally:
     acts: Counter[str] = field(default_factory=Counter)
     failed_acts: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    evictions: int = 0  # from the devices of all engines
 
     @property
     def answers(self) -> int:
@@ -79,6 +90,12 @@ def evidence(given: Given, size: Size, honest: Tally, planted: dict[str, Tally])
         Figure("wrong answers", honest.wrong.total(), "=", 0, "requests"),
         Figure("failed requests", honest.failed.total(), "=", 0, "requests"),
         Figure("failed acts of operators", honest.failed_acts.total(), "=", 0, "requests"),
+        *(
+            Figure(kind, sum(honest.acts[act] for act in acts), ">=", size.acts, "requests")
+            for kind, acts in ACTS.items()
+        ),
+        Figure("answers that a load came before", sum(honest.tiers[t] for t in LOADED), ">=", size.loads, "requests"),
+        Figure("evictions from the devices", honest.evictions, ">=", size.loads, "adapters"),
         *(
             Figure(f"wrong answers with {fault}", tally.wrong.total(), ">=", 1, "requests")
             for fault, tally in planted.items()
@@ -106,8 +123,8 @@ def _stage_and_churn(given: Given, backbone: Path, adapters: int, requests: int,
     forge = Forge(backbone, TEXTS, given.seed)
     data = given.folder / (fault or "honest")
     held = keys(data)
-    slot = max(forge.make("size", method).slot_bytes for method in METHODS)
-    rooms = ("--device-cache", f"{DEVICE_ROOM * slot}B", "--host-cache", f"{HOST_ROOM * slot}B")
+    slots = [forge.make("size", method).slot_bytes for method in METHODS]
+    rooms = ("--device-cache", f"{room(slots, DEVICE_ROOM)}B", "--host-cache", f"{room(slots, HOST_ROOM)}B")
     environment = {}
     if fault is not None:
         environment["PYTHONPATH"] = f"{hook(given.folder / f'{fault}-hook', fault)}:{ROOT}"
@@ -116,6 +133,11 @@ def _stage_and_churn(given: Given, backbone: Path, adapters: int, requests: int,
         tally = asyncio.run(_churn(stage, Population(forge, adapters), held, requests, given.seed))
         stage.stop()
     return tally
+
+
+def room(slots: Sequence[int], adapters: int) -> int:
+    """Bytes for so many adapters of mean size, and for the largest: a batch needs one in whole."""
+    return max(adapters * sum(slots) // len(slots), *slots)
 
 
 async def _churn(stage: Stage, population: Population, held: dict[str, str], requests: int, seed: int) -> Tally:
@@ -134,6 +156,7 @@ async def _churn(stage: Stage, population: Population, held: dict[str, str], req
         await asyncio.gather(*(client(number) for number in range(CLIENTS)))
         over.set()
         await asyncio.gather(*working)
+        tally.evictions = await _evictions(next(iter(sessions.values())))
     finally:
         for session in sessions.values():
             await session.close()
@@ -141,6 +164,11 @@ async def _churn(stage: Stage, population: Population, held: dict[str, str], req
         tally.acts.update(operator.done)
         tally.failed_acts.update(operator.failed)
     return tally
+
+
+async def _evictions(session: aiohttp.ClientSession) -> int:
+    told = await call(session, "GET", "/v1/residency")
+    return sum(int(replica["counters"]["evictions_device"]) for replica in told.body.get("replicas", ()))
 
 
 async def _ask(

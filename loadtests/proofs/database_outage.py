@@ -1,4 +1,7 @@
-"""The database stops, and hangs: what is known is served on, and writes say so at once and come back by themselves."""
+"""The database stops, and hangs: what is known is served on, and writes say so at once and come back by themselves.
+
+The service has keys, which are in the same database: known ones are good all the while, and unknown ones never.
+"""
 
 import asyncio
 import time
@@ -11,11 +14,13 @@ from tempfile import mkdtemp
 import aiohttp
 
 from loadtests.proofs.backbones import TEXTS
+from loadtests.proofs.callers import TENANT_SCOPES, make_keys
 from loadtests.proofs.calls import Told, call, predict, publish
 from loadtests.proofs.evidence import Figure, spread
 from loadtests.proofs.fingerprints import Forge
 from loadtests.proofs.known import Known
 from loadtests.proofs.postgres import Postgres
+from loadtests.proofs.publishing_process import TENANT
 from loadtests.proofs.stage import Stage, staged
 from loadtests.proofs.steady import Sample, Steady, faults
 
@@ -24,6 +29,8 @@ RATE = 10.0  # predictions per second
 WRITE_S = 1.0  # between two tries to write
 RECOVERY_S = 5.0
 LOOK_S = 0.05
+MARGIN_S = 1.0  # of predictions before the first outage and after the last
+STRANGER = {"Authorization": f"Bearer ck_{'0' * 12}_{'0' * 43}"}  # a key of good form that nobody was given
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,11 @@ WHOLE, QUICK = Size(60.0, 20.0), Size(6.0, 6.0)
 class Found:
     """What was seen while the database was away, and afterwards."""
 
-    samples: list[Sample] = field(default_factory=list)  # predictions of known names
+    samples: list[Sample] = field(default_factory=list)  # predictions of known names that it was away for, or a part
     writes: Counter[str] = field(default_factory=Counter)  # what they were answered
     write_seconds: list[float] = field(default_factory=list)
     not_told_when: int = 0  # refusals without `Retry-After`
+    strangers: Counter[str] = field(default_factory=Counter)  # what a key that is none was answered
     unknown: Counter[str] = field(default_factory=Counter)  # a name that nobody published
     recovery_s: float = float("nan")
 
@@ -57,30 +65,30 @@ async def run(stage: Stage, server: Postgres, forge: Forge, size: Size) -> tuple
         await known.add(names)
         steady = Steady(lambda number: known.ask(names[number % NAMES]), RATE)
         steady.start()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(MARGIN_S)
         stopped, stalled = Found(), Found()
         began = time.monotonic()
         await asyncio.to_thread(server.stop)
         await _write(session, known, stopped, time.monotonic() + size.stopped_s, "stopped")
         await asyncio.to_thread(server.start)
         await _recover(session, known, stopped, "stopped")
-        stopped.samples = [*steady.between(began, time.monotonic())]
-        began = time.monotonic()
+        between = time.monotonic()
         with server.stalled():
             await _write(session, known, stalled, time.monotonic() + size.stalled_s, "stalled")
         await _recover(session, known, stalled, "stalled")
         ended = time.monotonic()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(MARGIN_S)
         await steady.stop()
-        stalled.samples = steady.between(began, ended)
+        stopped.samples, stalled.samples = steady.during(began, between), steady.during(between, ended)
     return stopped, stalled
 
 
 def stage_and_run(backbone: Path, data: Path, forge: Forge, size: Size) -> tuple[Found, Found]:
     """On a server and a service of its own."""
     with closing(_Server()) as held:
-        options = ("--database-url", held.server.create("registry"))
-        stage = Stage(backbone, data, engines=1, gateways=2, options=options)
+        url = held.server.create("registry")
+        key = make_keys(data, {TENANT: TENANT_SCOPES}, url)[TENANT]
+        stage = Stage(backbone, data, engines=1, gateways=2, options=("--database-url", url), key=key)
         with staged(stage):
             found = asyncio.run(run(stage, held.server, forge, size))
             stage.stop()
@@ -98,9 +106,16 @@ def figures(size: Size, stopped: Found, stalled: Found) -> tuple[Figure, ...]:
             Figure(f"writes not answered 503, database {how}", found.writes.total() - refused, "=", 0, "requests"),
             Figure(f"writes refused, database {how}", refused, ">=", 1, "requests"),
             Figure(f"refusals without Retry-After, database {how}", found.not_told_when, "=", 0, "requests"),
+            Figure(f"keys that are none not refused, database {how}", let_in(found), "=", 0, "requests"),
+            Figure(f"keys that are none tried, database {how}", found.strangers.total(), ">=", 1, "requests"),
             Figure(f"recovery after the database was {how}", found.recovery_s, "<=", RECOVERY_S, "s"),
         ]
     return tuple(made)
+
+
+def let_in(found: Found) -> int:
+    """Callers without a good key who were not told that they have none, or that nobody can say so now."""
+    return sum(count for told, count in found.strangers.items() if told[:3] not in ("401", "503"))
 
 
 def seen(found: Found) -> dict[str, object]:
@@ -110,6 +125,7 @@ def seen(found: Found) -> dict[str, object]:
         "failed": dict(faults(found.samples)),
         "writes": dict(found.writes),
         "writes, seconds": spread(found.write_seconds),
+        "a key that nobody was given": dict(found.strangers),
         "a name that nobody published": dict(found.unknown),
     }
 
@@ -126,6 +142,8 @@ async def _write(session: aiohttp.ClientSession, known: Known, found: Found, unt
         _count(told, found)
         asked = await predict(session, "nobody/knows", TEXTS[:1])
         found.unknown[asked.why] += 1
+        stranger = await call(session, "GET", "/v1/adapters/known/0", headers=STRANGER)
+        found.strangers[stranger.why] += 1
         number += 1
         await asyncio.sleep(WRITE_S)
 

@@ -1,8 +1,9 @@
 """Hostile packages: every one is refused with a reason, and nothing of the service notices.
 
-Sound packages are broken in every way that `hostile_packages` knows, and sent to every door for packages; sound ones are
-sent under names that are none. Meanwhile somebody predicts. Every replica must be the same process in the end, nothing
-may be stored, and the answers be right.
+Sound packages are broken in every way that `hostile_packages` knows, and sent to every door for packages; more are sound,
+and sent under names or with headers that are none. Meanwhile somebody predicts. Every replica must be the same process in
+the end, and so the one that reads uploads, unless it said itself that it makes way for a fresh one; nothing may be stored,
+and the answers be right.
 """
 
 import asyncio
@@ -21,17 +22,23 @@ from loadtests.proofs.calls import NATIVE, call, predict, publish
 from loadtests.proofs.evidence import Evidence, Figure, spread
 from loadtests.proofs.fingerprints import Book, Forge, Identity
 from loadtests.proofs.given import Given
-from loadtests.proofs.hostile_packages import hostile
+from loadtests.proofs.hostile_packages import KINDS, hostile
 from loadtests.proofs.judging import fault_of
 from loadtests.proofs.stage import Stage, staged
 from loadtests.proofs.steady import Steady, faults
 from loadtests.synthetic import CONFIGS, make_package
 from serving.registry.blobs.local import LocalBlobs
+from serving.registry.check_worker import refusal_of
 
-WHOLE, QUICK = 500, 54  # attacks: of every kind some
+WHOLE, QUICK = 500, 54  # broken packages: of every kind some
+UNBROKEN = 0.1  # on top of them: under a name or with a header that is none
 ATTACKERS = 4
 RATE = 20.0  # predictions a second meanwhile
 NAME = "innocent"
+DOUBT, RENEWED = (
+    "check_failed",
+    str(refusal_of(MemoryError())["message"]),
+)  # no refusal; one after which it ends as planned
 REPLICAS = ("Engine", "Gateway", "Checker", "Proxy", "Controller")  # what the titles of Ray's processes hold
 DOORS = (
     *5 * ("PUT /v1/adapters/{}",),
@@ -84,20 +91,22 @@ class Met:
     refused: Counter[str] = field(default_factory=Counter)  # by kind
     codes: Counter[str] = field(default_factory=Counter)
     taken: list[str] = field(default_factory=list)  # any other answer than a refusal with a reason
+    renewed: int = 0  # packages after which the process that read them made way, as it said
+    fatal: list[str] = field(default_factory=list)  # those on which it died, failed or hung
     seconds: list[float] = field(default_factory=list)
 
 
 def attacks(sound: Sequence[bytes], count: int, seed: int) -> list[Attack]:
-    """So many: nine in ten are broken packages, the rest sound ones under a name or with a header that is none."""
+    """So many broken packages, and on top a tenth as many sound ones under a name or with a header that is none."""
     dice, made = random.Random(seed), []
-    for number, (kind, body) in enumerate(hostile(sound, count - count // 10, seed)):
+    for number, (kind, body) in enumerate(hostile(sound, count, seed)):
         method, _, path = dice.choice(DOORS).partition(" ")
         made.append(Attack(kind, method, path.format(f"evil-{number}"), body, NATIVE))
-    for number in range(count // 10):
+    for number in range(int(UNBROKEN * count)):
         body = dice.choice(sound)
         if number % 2:
             headers = {**NATIVE, **dice.choice(HEADERS)}
-            made.append(Attack("header", "PUT", f"/v1/adapters/evil-{number}", body, headers))
+            made.append(Attack("header", "PUT", f"/v1/adapters/odd-{number}", body, headers))
         else:
             made.append(Attack("name", "PUT", f"/v1/adapters/{dice.choice(NAMES)}", body, NATIVE))
     dice.shuffle(made)
@@ -115,7 +124,7 @@ def run(given: Given) -> Evidence:
     with staged(Stage(backbone, data)) as stage:
         seen = asyncio.run(_attacked(stage, planned, innocent.data, book))
         exit_code = stage.stop()
-    return _evidence(given, len(planned), seen, exit_code, data)
+    return _evidence(given, Counter(attack.kind for attack in planned), seen, exit_code, data)
 
 
 @dataclass
@@ -125,7 +134,7 @@ class Seen:
     met: Met
     before: dict[str, list[int]]
     after: dict[str, list[int]]
-    checkers: int
+    checkers: int  # processes that read uploads, beyond the first two
     meanwhile: Counter[str]
     asked: list[float]
     stored: list[str]
@@ -135,11 +144,13 @@ async def _attacked(stage: Stage, planned: Sequence[Attack], innocent: bytes, bo
     right, met, checkers = Identity("", NAME, 1), Met(), set[int]()
     async with stage.session() as session:
         await publish(session, NAME, innocent)
+        await call(session, "POST", f"/v1/adapters/{NAME}:validate", data=innocent)  # starts what tries packages, too
 
         async def ask(_number: int) -> str:
             return fault_of(await predict(session, NAME, TEXTS), (NAME, 1), book, right, range(len(TEXTS)))
 
         steady, before = Steady(ask, RATE), _replicas(stage)
+        first = set(_children(before["Checker"]))  # one that checks packages, one that tries them
         steady.start()
         left = iter(planned)
 
@@ -156,7 +167,7 @@ async def _attacked(stage: Stage, planned: Sequence[Attack], innocent: bytes, bo
             for item in (await call(session, "GET", root)).body["items"]
         ]
         answers = [sample.seconds for sample in steady.samples]
-        return Seen(met, before, _replicas(stage), len(checkers), faults(steady.samples), answers, stored)
+        return Seen(met, before, _replicas(stage), len(checkers - first), faults(steady.samples), answers, stored)
 
 
 def _replicas(stage: Stage) -> dict[str, list[int]]:
@@ -176,6 +187,10 @@ async def _send(session: aiohttp.ClientSession, attack: Attack, met: Met) -> Non
     told = await call(session, attack.method, url, data=attack.body, headers=attack.headers)
     met.seconds.append(told.seconds)
     met.codes[told.why] += 1
+    if told.body.get("code") == DOUBT:
+        planned = told.body.get("detail") == RENEWED
+        met.renewed += planned
+        met.fatal += [] if planned else [f"{attack.kind}: {told.body.get('detail')}"]
     if refused_with_reason(told.status, told.body):
         met.refused[attack.kind] += 1
     else:
@@ -187,15 +202,24 @@ def refused_with_reason(status: int, body: Mapping[str, object]) -> bool:
     return 400 <= status < 500 and bool(body.get("code")) and bool(body.get("detail"))
 
 
-def _evidence(given: Given, planned: int, seen: Seen, exit_code: int, data: Path) -> Evidence:
+def _evidence(given: Given, planned: Counter[str], seen: Seen, exit_code: int, data: Path) -> Evidence:
     blobs = LocalBlobs(data / "blobs")
     blobs.sweep()
     strays = blobs.check()
     strangers = [name for name in seen.stored if name not in (NAME, "default")]
     gone = sum(len(set(pids) - set(seen.after[title])) for title, pids in seen.before.items())
+    broken, unbroken = sum(planned[kind] for kind in KINDS), planned["name"] + planned["header"]
+    wanted = given.sized(WHOLE, QUICK)
     figures = (
-        Figure("attacks", planned, ">=", given.sized(WHOLE, QUICK), "packages"),
-        Figure("refused with a 4xx and a reason", seen.met.refused.total(), "=", planned, "packages"),
+        Figure("broken packages", broken, ">=", wanted, "packages"),
+        Figure(
+            "sound ones under a name or with a header that is none", unbroken, ">=", int(UNBROKEN * wanted), "packages"
+        ),
+        Figure("refused with a 4xx and a reason", seen.met.refused.total(), "=", planned.total(), "packages"),
+        Figure("died, failed or hung of a package: what reads them", len(seen.met.fatal), "=", 0, "packages"),
+        Figure(
+            "restarts of what reads packages, unplanned", max(0, seen.checkers - seen.met.renewed), "=", 0, "processes"
+        ),
         Figure("replicas that were restarted", gone, "=", 0, "processes"),
         Figure("replicas that were looked at", sum(map(len, seen.before.values())), ">=", 3, "processes"),
         Figure("failed or wrong predictions meanwhile", seen.meanwhile.total(), "=", 0, "answers"),
@@ -209,7 +233,9 @@ def _evidence(given: Given, planned: int, seen: Seen, exit_code: int, data: Path
         "not refused": seen.met.taken[:20],
         "a refusal, seconds": spread(seen.met.seconds),
         "replicas": {title: len(pids) for title, pids in seen.before.items()},
-        "processes that read uploads, one after another": seen.checkers,
+        "what reads packages, renewed as planned": seen.met.renewed,
+        "what reads packages, processes beyond the first two": seen.checkers,
+        "died, failed or hung": seen.met.fatal[:20],
         "a prediction meanwhile, seconds": spread(seen.asked),
         "faults meanwhile": dict(seen.meanwhile),
     }

@@ -90,7 +90,7 @@ def run(given: Given) -> Evidence:
     slot = next(iter(askers["cold"].adapters.values())).slot_bytes
     options = ("--device-cache", f"{ROOM * slot}B", "--host-cache", f"{2 * ROOM * slot}B")
     with staged(Stage(backbone, data, options=options, key=keys[B])) as stage:
-        quotas = {B: {"device_floor": 4 * slot}, **{name: {"weight": WEIGHTS[name]} for name in HEAVIES}}
+        quotas = {name: {"weight": weight} for name, weight in WEIGHTS.items()}
         house = House(
             stage,
             askers[B].questions(1, DEADLINE_MS),

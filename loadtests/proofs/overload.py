@@ -3,7 +3,7 @@
 The service has one core and the client the other. In every round the peak is found (as many requests under way as keep the
 service busy), then twice and five times as much is sent, open loop, with deadlines, then the peak is found once more: a
 round is compared with the mean of both, because the machine itself is now slower and now faster. What is right and in
-time counts; a refusal has to be quick, and to say when to come back.
+time counts; a refusal has to be quick, and to say when to come back; hardly anything may be answered or given up late.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ UNDER_WAY = 6  # requests that find the peak
 DEADLINE_MS = 5000
 FACTORS = (2.0, 5.0)
 FLOORS = {2.0: 0.95, 5.0: 0.90}
-REFUSED = (429, 503)
+REFUSED, TOO_LATE = (429, 503), 504
+LATE = 0.01  # of all that was asked: a refusal that comes only when the time is over was none
 WARM_S = 3.0  # at the beginning of each part, which count for nothing
 
 
@@ -105,6 +106,11 @@ def good(shot: Shot) -> bool:
     return shot.right and shot.seconds <= DEADLINE_MS / 1000
 
 
+def late(shot: Shot) -> bool:
+    """Whether its time was over before it was answered: it is a 504, or right and not in time."""
+    return shot.status == TOO_LATE or (shot.right and not good(shot))
+
+
 def ratio(rounds: Sequence[dict[float, float]], factor: float) -> float:
     """The median over the rounds of the goodput under overload over that round's own peak."""
     return median(found[factor] / found[1.0] for found in rounds)
@@ -114,7 +120,7 @@ def _evidence(given: Given, seen: Seen) -> Evidence:
     shots = {factor: [shot for v in volleys for shot in v.shots] for factor, volleys in seen.volleys.items()}
     every = [shot for factor in FACTORS for shot in shots[factor]]
     refused = [shot for shot in every if shot.status in REFUSED]
-    lost = Counter(shot.fault for shot in every if shot.fault and shot.status not in (*REFUSED, 504))
+    lost = Counter(shot.fault for shot in every if shot.fault and shot.status not in (*REFUSED, TOO_LATE))
     figures = (
         *(
             Figure(f"goodput at {factor:g} times the peak", ratio(seen.goodput, factor), ">=", FLOORS[factor], "ratio")
@@ -129,6 +135,11 @@ def _evidence(given: Given, seen: Seen) -> Evidence:
                 "s",
             )
             for factor in FACTORS
+        ),
+        *(
+            Figure(f"late at {factor:g} times the peak", sum(map(late, fired)) / len(fired), "<=", LATE, "ratio")
+            for factor in FACTORS
+            for fired in (shots[factor],)
         ),
         Figure("refusals", len(refused), ">=", 30 if given.quick else 500, "answers"),
         Figure("refusals without Retry-After", sum(not shot.retry_after for shot in refused), "=", 0, "answers"),
@@ -149,6 +160,7 @@ def _evidence(given: Given, seen: Seen) -> Evidence:
             f"a refusal at {factor:g} times, seconds": spread([s.seconds for s in shots[factor] if s.status in REFUSED])
             for factor in FACTORS
         },
+        "late": {f"at {factor:g} times": sum(map(late, shots[factor])) for factor in (1.0, *FACTORS)},
         "other faults": dict(lost),
         "machine's load": os.getloadavg(),
     }

@@ -1,8 +1,9 @@
 """No acknowledged version is lost, torn or doubled: `kill -9` of a publishing process, and of the whole service.
 
 First a publishing process is killed over and over, at random moments of what its four clients do; then the service, under
-four HTTP clients. Clients ask again for what was not acknowledged. In the end everything that the registry holds is
-fetched and hashed, and asked for a prediction that no other package could have given.
+four HTTP clients. Clients ask again for what was not acknowledged. Once everything is acknowledged the service is killed
+once more, so that the last acknowledgement has outlived a kill as the first has. In the end everything that the registry
+holds is fetched and hashed, and asked for a prediction that no other package could have given.
 """
 
 import asyncio
@@ -71,6 +72,7 @@ class Kills:
     process: int = 0
     service: int = 0
     failed_starts: int = 0
+    outlived: int = 0  # acknowledgements before the last kill
     refused: Counter[str] = field(default_factory=Counter)  # answers to a publish that no client should get
     waited: Counter[str] = field(default_factory=Counter)  # why a client asked again
 
@@ -100,6 +102,7 @@ def run(given: Given) -> Evidence:
     stage = Stage(backbone, data, options=("--device-cache", "4MiB"))
     with staged(stage):
         asyncio.run(_kill_services(stage, work, ledger, kills, size, dice))
+        kill_once_more(stage, ledger, kills)
         acks = ledger.read()
         stored, served = asyncio.run(_look(stage, book, digests))
         served.exit_code = stage.stop()
@@ -164,6 +167,14 @@ async def _kill_services(
             kills.failed_starts += await asyncio.to_thread(restart, stage)
         await _reaches(ledger, max(len(ledger) + ACKS_A_LIFE, size.acknowledged))
         enough.set()
+
+
+def kill_once_more(stage: Stage, ledger: Ledger, kills: Kills) -> None:
+    """Nobody publishes any more: what was acknowledged since the last kill has to outlive one, too."""
+    kills.outlived = len(ledger)
+    stage.kill()
+    kills.service += 1
+    kills.failed_starts += restart(stage)
 
 
 def restart(stage: Stage) -> int:
@@ -233,6 +244,7 @@ def evidence(given: Given, size: Size, kills: Kills, acks: Sequence[Ack], stored
         Figure("kills of a publishing process", kills.process, ">=", size.process_kills, "kills"),
         Figure("kills of the whole service", kills.service, ">=", size.service_kills, "kills"),
         Figure("acknowledged", len(acks), ">=", size.acknowledged, "versions"),
+        Figure("acknowledged after the last kill", len(acks) - kills.outlived, "=", 0, "versions"),
         Figure("lost", verdict.lost, "=", 0, "versions"),
         Figure("torn", served.torn + len(served.strays), "=", 0, "versions"),
         Figure("duplicate", verdict.doubled + verdict.numbered_twice, "=", 0, "versions"),

@@ -17,6 +17,11 @@ class Sample:
     seconds: float
     fault: str
 
+    @property
+    def done(self) -> float:
+        """When it was answered."""
+        return self.due + self.seconds
+
 
 class Steady:
     """Asks at a rate from `start` on until `stop`; belongs to one event loop."""
@@ -41,6 +46,10 @@ class Steady:
     def between(self, began: float, ended: float) -> list[Sample]:
         """What was due between two times."""
         return [sample for sample in self.samples if began <= sample.due < ended]
+
+    def during(self, began: float, ended: float) -> list[Sample]:
+        """What was under way at any time between two others; whole only after `stop`."""
+        return [sample for sample in self.samples if sample.due < ended and began <= sample.done]
 
     async def _run(self) -> None:
         start = time.monotonic()

@@ -60,6 +60,8 @@ class FakeService:
         rest, method = request.match_info["rest"], request.method
         data = await request.read()
         self.calls.append(f"{method} {rest}")
+        if "Authorization" in request.headers:  # there are no keys here
+            return refused(401, "unauthenticated")
         if "/aliases/" in rest:
             return self.alias(method, rest.partition("/aliases/")[0], await request.json() if data else {})
         if ":" in rest:

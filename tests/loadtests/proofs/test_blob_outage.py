@@ -1,19 +1,30 @@
+import asyncio
+import time
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from loadtests.proofs.blob_outage import Found, Size, _heal, _spoil, figures, names, seen
+from loadtests.proofs import blob_outage
+from loadtests.proofs.blob_outage import Found, Residents, Size, _heal, _spoil, figures, names, seen
 from loadtests.proofs.known import Known
-from loadtests.proofs.steady import Sample
+from loadtests.proofs.steady import Sample, faults
 from tests.loadtests.proofs.fake_service import FakeService, asked
 
 SIZE = Size(1.0, 1.0)
 
 
 def good(**changes):
-    residents = [Sample(float(n), 0.01, "") for n in range(10)]
-    found = Found(residents, Counter({"": 1, "424 blob_rotten": 3}), Counter({"503 storage_unavailable": 2}), 1.0, 5)
+    residents = [Sample(float(n), 0.01, "") for n in range(30)]
+    found = Found(
+        residents,
+        Counter({"": 9}),
+        residents,
+        Counter({"": 1, "424 blob_rotten": 3}),
+        Counter({"503 storage_unavailable": 2}),
+        1.0,
+        5,
+    )
     return replace(found, **changes)
 
 
@@ -29,10 +40,11 @@ def test_stores_that_did_no_harm_hold():
 @pytest.mark.parametrize("cold", ["wrong: other bytes", "wrong: another package answered"])
 def test_one_corrupt_answer_breaks_the_promise(cold):
     assert broken(damaged=good(cold=Counter({cold: 1}))) == ["corrupt bytes served, store damaging"]
+    assert broken(damaged=good(beside=Counter({cold: 1}))) == ["corrupt bytes served, store damaging"]
 
 
 def test_a_resident_that_is_wrong_is_corrupt_and_failed():
-    samples = [*good().residents, Sample(1.0, 0.1, "wrong: another package answered")]
+    samples = [*good().residents, Sample(1.0, 0.01, "wrong: another package answered")]
     assert broken(rotten=good(residents=samples)) == [
         "residents failed, store rotten on disk",
         "corrupt bytes served, store rotten on disk",
@@ -40,12 +52,21 @@ def test_a_resident_that_is_wrong_is_corrupt_and_failed():
 
 
 def test_a_resident_that_is_refused_breaks_the_promise():
-    samples = [*good().residents, Sample(1.0, 0.1, "504 deadline_exceeded")]
+    samples = [*good().residents, Sample(1.0, 0.01, "504 deadline_exceeded")]
     assert broken(stalled=good(residents=samples)) == ["residents failed, store stalled"]
 
 
+def test_residents_that_wait_longer_than_before_break_the_promise():
+    slow = [Sample(float(n), 0.016, "") for n in range(30)]
+    assert broken(stalled=good(residents=slow)) == ["residents' p99 over quiet, store stalled"]
+    assert broken(damaged=good(residents=slow)) == ["residents' p99 over quiet, store damaging"]
+    assert broken(rotten=good(quiet=slow, residents=slow)) == []
+
+
 def test_what_was_not_tried_proves_nothing():
-    assert broken(stalled=good(residents=[])) == ["residents asked, store stalled"]
+    untried = ["residents' p99 over quiet, store stalled", "residents asked, store stalled"]
+    assert broken(stalled=good(residents=[])) == untried
+    assert broken(stalled=good(quiet=[])) == untried[:1]
     assert "pieces and files that were damaged" in broken(damaged=good(damaged=0), rotten=good(damaged=0))
     assert broken(rotten=good(healed_s=float("nan"))) == ["healed, store rotten on disk"]
 
@@ -91,6 +112,45 @@ def test_healing_publishes_the_same_bytes_until_everything_answers(forge):
     assert sorted(fake.names) == names("cold", 3)
     assert seen_by["fetch"] == 4
     assert found.healed_s > 0
+
+
+def test_a_resident_is_of_every_trouble_that_it_saw_and_quiet_only_if_it_saw_none(forge, monkeypatch):
+    monkeypatch.setattr(blob_outage, "RATE", 200.0)
+    monkeypatch.setattr(blob_outage, "LOOK_S", 0.02)
+    first, second = Found(), Found()
+
+    class Slow:
+        """Answers at once, but for what is asked in the first trouble: that waits for the end of the second."""
+
+        over, trouble = asyncio.Event(), False
+
+        async def ask_all(self, names):
+            return Counter(names)
+
+        async def ask(self, _name):
+            if not self.trouble:
+                return ""
+            await self.over.wait()
+            return "504 deadline_exceeded"
+
+    async def scenario():
+        known = Slow()
+        residents = Residents(known)
+        for found in (first, second):
+            async with residents.troubled(found, 0.1, ["cold/0"]) as until:
+                known.trouble = found is first
+                await asyncio.sleep(until - time.monotonic())
+                known.trouble = False
+        known.over.set()
+        await residents.stop()
+
+    asyncio.run(scenario())
+    late = faults(first.residents)
+    assert late.total() >= 5
+    assert faults(second.residents) == late
+    assert first.quiet and second.quiet
+    assert first.beside.keys() == {"cold/0"}
+    assert faults([*first.quiet, *second.quiet]) == {}
 
 
 def test_names_are_of_one_kind():

@@ -35,6 +35,15 @@ def test_a_service_that_starts_on_the_folder_knows_every_key_by_its_tenant_and_s
     ]
 
 
+def test_keys_are_made_in_the_database_that_is_given_and_nowhere_else(tmp_path):
+    url = f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
+    make_keys(tmp_path / "data", {"amber": ("predict",)}, url)
+    with open_store(tmp_path / "data", url) as store:
+        assert len(StoredKeys(store, "amber").list()) == 1
+    with open_store(tmp_path / "data", "") as store:
+        assert StoredKeys(store, "amber").list() == []
+
+
 def test_a_tenant_gets_one_key_with_its_name_in_the_label(tmp_path):
     make_keys(tmp_path, {"amber": ("predict",), "birch": ("predict",)})
     with open_store(tmp_path, "") as store:

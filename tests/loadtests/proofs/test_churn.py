@@ -6,7 +6,7 @@ import pytest
 
 from loadtests.proofs import churn
 from loadtests.proofs.calls import Told
-from loadtests.proofs.churn import Size, Tally, evidence, fault_in
+from loadtests.proofs.churn import ACTS, DEVICE_ROOM, Size, Tally, evidence, fault_in, room
 from loadtests.proofs.given import Given
 from loadtests.proofs.population import Population
 
@@ -73,15 +73,44 @@ def test_an_answer_that_nobody_gives_is_wrong(population, made):
     assert fault_in(short, population, population.names[0], {1}, [0, 1]) == "another number of outputs"
 
 
+MOVED = {
+    "acts": Counter({"publish": 2, "move": 1, "move through the gate": 1, "retire": 1, "retire all": 1, "preload": 2}),
+    "tiers": Counter(device=2, host=2, disk=2),
+    "evictions": 4,
+}
+
+
+def broken(tmp_path, *, planted=None, **changes):
+    """The figures that do not hold of a run in which just enough moved."""
+    size, caught = Size(10, 3, 5, 2, 4), Tally(right=4, wrong=Counter({"another adapter": 1}))
+    honest = Tally(**{"right": 10, **MOVED, **changes})
+    told = evidence(Given(tmp_path), size, honest, {"a fault": planted or caught})
+    return [figure.name for figure in told.figures if not figure.holds]
+
+
 def test_the_proof_fails_for_a_wrong_answer_and_for_a_fault_that_nobody_saw(tmp_path):
-    size, caught = Size(10, 3, 5), {"a fault": Tally(right=4, wrong=Counter({"another adapter": 1}))}
-    given = Given(tmp_path)
-    assert evidence(given, size, Tally(right=10), caught).holds
-    assert not evidence(given, size, Tally(right=9), caught).holds
-    assert not evidence(given, size, Tally(right=10, wrong=Counter({"another adapter": 1})), caught).holds
-    assert not evidence(given, size, Tally(right=10, failed=Counter({"503": 1})), caught).holds
-    assert not evidence(given, size, Tally(right=10, failed_acts=Counter({"move: 500": 1})), caught).holds
-    assert not evidence(given, size, Tally(right=10), {"a fault": Tally(right=5)}).holds
+    assert broken(tmp_path) == []
+    assert broken(tmp_path, right=9) == ["answers"]
+    assert broken(tmp_path, wrong=Counter({"another adapter": 1})) == ["wrong answers"]
+    assert broken(tmp_path, failed=Counter({"503": 1})) == ["failed requests"]
+    assert broken(tmp_path, failed_acts=Counter({"move: 500": 1})) == ["failed acts of operators"]
+    assert broken(tmp_path, planted=Tally(right=5)) == ["wrong answers with a fault"]
+
+
+@pytest.mark.parametrize("kind", ACTS)
+def test_a_kind_of_act_that_hardly_took_place_proves_nothing(tmp_path, kind):
+    few = {act: 0 if act in ACTS[kind] else count for act, count in MOVED["acts"].items()}
+    assert broken(tmp_path, acts=Counter({**few, ACTS[kind][-1]: 1})) == [kind]
+
+
+def test_answers_without_loads_and_evictions_prove_nothing(tmp_path):
+    assert broken(tmp_path, tiers=Counter(device=5, host=1)) == ["answers that a load came before"]
+    assert broken(tmp_path, evictions=3) == ["evictions from the devices"]
+
+
+def test_there_is_room_for_so_many_of_mean_size_and_always_for_the_largest():
+    assert room([100, 300], DEVICE_ROOM) == DEVICE_ROOM * 200
+    assert room([100, 100, 700], 1) == 700
 
 
 @pytest.mark.ray
@@ -91,3 +120,4 @@ def test_a_small_churn_on_a_real_service_is_right(backbone, tmp_path, monkeypatc
     assert (tally.right, tally.wrong, tally.failed, tally.failed_acts) == (300, {}, {}, {})
     assert {"device", "host"} <= tally.tiers.keys()
     assert tally.acts.total() > 0
+    assert tally.evictions > 0

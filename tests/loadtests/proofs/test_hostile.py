@@ -12,7 +12,9 @@ from loadtests.proofs.given import Given
 from loadtests.proofs.hostile import NAMES, Attack, Met, Seen, _evidence, _send, attacks, refused_with_reason
 from loadtests.proofs.table import PROOFS
 from loadtests.synthetic import CONFIGS, make_package
+from serving.registry.check_worker import refusal_of
 
+ALL = Counter({"shape": 59})
 KEPT = {"Engine": [1], "Gateway": [2], "Checker": [3]}
 
 
@@ -21,9 +23,9 @@ def planned(profile):
     return attacks([native.write(make_package(profile, method, "sound", 0)) for method in CONFIGS], 100, 1)
 
 
-def test_nine_in_ten_are_broken_and_the_rest_come_under_a_name_or_with_a_header_that_is_none(planned):
+def test_all_are_broken_but_a_tenth_more_under_a_name_or_with_a_header_that_is_none(planned):
     kinds = Counter(attack.kind for attack in planned)
-    assert kinds.total() == 100
+    assert kinds.total() == 100 + 10
     assert kinds["name"] == kinds["header"] == 5
     assert len(kinds) == 18 + 2
 
@@ -72,22 +74,52 @@ def test_an_attack_goes_over_the_wire_as_it_is_written():
     assert len(met.taken) == 1
 
 
-def evidence(tmp_path, *, exit_code=0, stray=False, **changes) -> Evidence:
-    seen = Seen(Met(Counter({"shape": 54})), KEPT, KEPT, 1, Counter(), [0.1], ["innocent", "default"])
+@pytest.mark.parametrize(
+    ("detail", "renewed", "fatal"),
+    [
+        (refusal_of(MemoryError())["message"], 1, []),
+        (refusal_of(RecursionError())["message"], 0, ["shape: the check failed on this file (RecursionError)"]),
+        ("the checker died on this file", 0, ["shape: the checker died on this file"]),
+        ("the check took longer than 60 s", 0, ["shape: the check took longer than 60 s"]),
+    ],
+)
+def test_a_process_that_makes_way_as_it_says_is_told_from_one_that_a_package_ends(detail, renewed, fatal):
+    async def refuse(_):
+        return web.json_response({"code": "check_failed", "detail": detail}, status=422)
+
+    async def exchange(met):
+        app = web.Application()
+        app.router.add_route("*", "/{rest:.*}", refuse)
+        async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as session:
+            await _send(session, Attack("shape", "PUT", "/v1/adapters/evil", b"bytes", {}), met)
+
+    asyncio.run(exchange(met := Met()))
+    assert (met.renewed, met.fatal) == (renewed, fatal)
+
+
+def evidence(tmp_path, *, exit_code=0, stray=False, planned=None, **changes) -> Evidence:
+    seen = Seen(Met(Counter({"shape": 59})), KEPT, KEPT, 0, Counter(), [0.1], ["innocent", "default"])
+    planned = planned or Counter(shape=54, name=3, header=2)
     for name, value in changes.items():
         setattr(seen, name, value)
     (tmp_path / "blobs").mkdir(exist_ok=True)
     if stray:
         (tmp_path / "blobs" / "sha256").mkdir()
         (tmp_path / "blobs" / "sha256" / "left").write_bytes(b"no blob")
-    return _evidence(Given(tmp_path, quick=True), 54, seen, exit_code, tmp_path)
+    return _evidence(Given(tmp_path, quick=True), planned, seen, exit_code, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "broken"),
     [
         ({}, []),
-        ({"met": Met(Counter({"shape": 53}))}, ["refused with a 4xx and a reason"]),
+        ({"met": Met(Counter({"shape": 58}))}, ["refused with a 4xx and a reason"]),
+        ({"planned": Counter(shape=53, name=3, header=3)}, ["broken packages"]),
+        ({"planned": Counter(shape=55, name=2, header=2)}, ["sound ones under a name or with a header that is none"]),
+        ({"met": Met(ALL, fatal=["shape: died"])}, ["died, failed or hung of a package: what reads them"]),
+        ({"checkers": 1}, ["restarts of what reads packages, unplanned"]),
+        ({"checkers": 2, "met": Met(ALL, renewed=1)}, ["restarts of what reads packages, unplanned"]),
+        ({"checkers": 1, "met": Met(ALL, renewed=1)}, []),
         ({"after": {**KEPT, "Engine": [9]}}, ["replicas that were restarted"]),
         ({"meanwhile": Counter({"503": 1})}, ["failed or wrong predictions meanwhile"]),
         ({"stored": ["innocent", "evil-3"]}, ["names that an attack made"]),
@@ -104,4 +136,3 @@ def test_each_breach_breaks_its_figure(tmp_path, changes, broken):
 def test_a_real_service_refuses_them_all(tmp_path):
     found = PROOFS["hostile"].run(Given(tmp_path, quick=True))
     assert found.holds, found.json()
-    assert found.seen["processes that read uploads, one after another"] >= 1

@@ -23,6 +23,7 @@ from loadtests.proofs.neighbours import (
 )
 from loadtests.proofs.stage import Stage
 from loadtests.proofs.volley import Question, Shot
+from loadtests.proofs.workload import LONGEST, SHORT
 
 SIZE = Size(1, 10.0, 20.0, 3)
 
@@ -68,7 +69,7 @@ def test_the_neighbour_asks_as_much_beside_a_case_as_alone_and_a_adds_its_own(tm
     wanted = {
         "flood": FLOOD * rate / 2,
         "cold adapters": FLOOD * rate / 2,
-        "longest rows": FLOOD * rate / 2 * 20 / 502,
+        "longest rows": FLOOD * rate / 2 * (SHORT + 2) / (LONGEST + 2),
     }[part]
     assert asked == pytest.approx(wanted, rel=0.02)
     assert list(beside.at) == sorted(beside.at)

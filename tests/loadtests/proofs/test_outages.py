@@ -8,8 +8,9 @@ SAMPLES = [Sample(float(n), 0.01, "") for n in range(1000)]
 
 
 def test_all_outages_are_one_proof(tmp_path, monkeypatch):
-    sql = database_outage.Found(SAMPLES, Counter({"503 registry_unavailable": 1}), [0.1], recovery_s=1.0)
-    store = blob_outage.Found(SAMPLES, Counter(), Counter(), healed_s=1.0, damaged=1)
+    refused = Counter({"503 registry_unavailable": 1})
+    sql = database_outage.Found(SAMPLES, refused, [0.1], strangers=refused, recovery_s=1.0)
+    store = blob_outage.Found(SAMPLES, residents=SAMPLES, healed_s=1.0, damaged=1)
     monkeypatch.setattr(database_outage, "stage_and_run", lambda *_: (sql, sql))
     monkeypatch.setattr(blob_outage, "remote", lambda *_: (store, store))
     monkeypatch.setattr(blob_outage, "local", lambda *_: store)

@@ -13,6 +13,9 @@ def shot(done, *, due=None, status=200, fault="", retry_after=False, sent=None):
     return Shot(0, due, due if sent is None else sent, done, status, fault, retry_after, 5.0)
 
 
+GIVEN_UP = shot(105.0, status=504, fault="504 deadline_exceeded")
+
+
 def volley(*shots, seconds=WARM_S + 10.0):
     return Volley(tuple(shots), 100.0, seconds, 0.1, 0.9)
 
@@ -59,13 +62,26 @@ def test_a_service_that_keeps_its_goodput_and_refuses_at_once_keeps_its_promise(
         ({"more": [shot(105.0, status=0, fault="TimeoutError")]}, ["wrong answers, and none at all"]),
         ({"more": [shot(105.0, status=500, fault="500 internal_error")]}, ["wrong answers, and none at all"]),
         ({"more": [shot(105.0, sent=105.0)] * 20}, ["client late, p99"]),
-        ({"refusals": 249}, ["refusals"]),
+        ({"refusals": 14}, ["refusals"]),
+        ({"more": [GIVEN_UP] * 12}, ["late at 2 times the peak", "late at 5 times the peak"]),
+        ({"more": [shot(105.0, due=104.9 - LIMIT)] * 12}, ["late at 2 times the peak", "late at 5 times the peak"]),
     ],
-    ids=["goodput", "slow-refusal", "no-retry-after", "wrong", "no-answer", "server-error", "client", "few-refusals"],
+    ids=[
+        "goodput",
+        "slow-refusal",
+        "no-retry-after",
+        "wrong",
+        "no-answer",
+        "server-error",
+        "client",
+        "few-refusals",
+        "given-up-late",
+        "answered-late",
+    ],
 )
 def test_each_breach_breaks_its_figure(tmp_path, change, broken):
     assert evidence(tmp_path, **change) == broken
 
 
-def test_a_deadline_that_passed_is_lost_goodput_and_nothing_worse(tmp_path):
-    assert evidence(tmp_path, more=[shot(105.0, status=504, fault="504 deadline_exceeded")]) == []
+def test_a_few_deadlines_may_pass(tmp_path):
+    assert evidence(tmp_path, more=[GIVEN_UP] * 10) == []

@@ -9,7 +9,7 @@ import tokenizers
 
 from loadtests.proofs.backbones import TEXTS
 from loadtests.proofs.given import Given
-from loadtests.proofs.poison import PLANTED, POISON, TOKENS, Seen, _evidence
+from loadtests.proofs.poison import BORNE, INNOCENT, PLANTED, POISON, TOKENS, Seen, _evidence, is_new, turn, unknown
 from loadtests.proofs.stage import ROOT
 from loadtests.proofs.steady import Sample, Steady
 
@@ -43,12 +43,23 @@ def test_an_engine_dies_of_the_poison_and_of_nothing_else(tmp_path):
 def test_only_the_poison_has_so_many_tokens(backbone):
     tokenizer = tokenizers.Tokenizer.from_file(str(backbone / "tokenizer.json"))
     assert len(tokenizer.encode(POISON).ids) == TOKENS
-    assert all(len(tokenizer.encode(text).ids) != TOKENS for text in TEXTS)
+    assert all(len(tokenizer.encode(text).ids) != TOKENS for text in (*TEXTS, *unknown(seed=1)))
 
 
-def evidence(tmp_path, *, engines=4, refused=6, fault="", others=100, exit_code=0):
+def test_every_second_request_asks_what_was_always_asked_and_every_other_what_never_was():
+    asked = [turn(number) for number in range(1000)]
+    texts = (*TEXTS, *unknown(seed=1))
+    assert {texts[text] for number, rows in enumerate(asked) if not is_new(number) for text in rows} == set(TEXTS)
+    new = [texts[text] for number, rows in enumerate(asked) if is_new(number) for text in rows]
+    assert len(new) == len(set(new)) == 1000
+    assert not set(new) & set(TEXTS)
+    assert unknown(seed=1) == unknown(seed=1) != unknown(seed=2)
+
+
+def evidence(tmp_path, *, engines=4, refused=6, fault="", innocent=0, others=100, exit_code=0):
     steady = Steady(None, 10.0)
     steady.samples += [Sample(1.0, 0.1, "") for _ in range(others - 1)] + [Sample(1.0, 0.1, fault)]
+    steady.samples += [Sample(1.0, 0.1, INNOCENT)] * innocent
     seen = Seen(set(range(engines)), Counter({"422 poisonous_request": refused, "503 x": 6 - refused}), [1.0], steady)
     found = _evidence(Given(tmp_path, quick=True), seen, exit_code)
     return [figure.name for figure in found.figures if not figure.holds]
@@ -56,6 +67,7 @@ def evidence(tmp_path, *, engines=4, refused=6, fault="", others=100, exit_code=
 
 def test_two_engines_and_nobody_else_is_what_was_promised(tmp_path):
     assert evidence(tmp_path) == []
+    assert evidence(tmp_path, innocent=BORNE) == []
 
 
 @pytest.mark.parametrize(
@@ -64,6 +76,8 @@ def test_two_engines_and_nobody_else_is_what_was_promised(tmp_path):
         ({"engines": 5}, ["engines lost"]),
         ({"engines": 2}, ["engines lost at least, or nothing was planted"]),
         ({"refused": 5}, ["poisonous requests refused as such"]),
+        ({"innocent": BORNE + 1}, ["refused for a text that was new, though innocent"]),
+        ({"fault": "422 poisonous_request"}, ["failed or wrong answers of everybody else"]),
         ({"fault": "503 not_ready"}, ["failed or wrong answers of everybody else"]),
         ({"others": 99}, ["answers of everybody else"]),
         ({"exit_code": 1}, ["exit code of the stop"]),

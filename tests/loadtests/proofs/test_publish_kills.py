@@ -22,7 +22,8 @@ STORED = {"killed/0": {ack.version: ack.digest for ack in ACKS}}
 
 def broken(tmp_path, *, kills=None, acks=ACKS, stored=STORED, **served):
     found = Served(**{"exit_code": 0, **served})
-    told = evidence(Given(tmp_path), SIZE, kills or Kills(2, 1), acks, stored, found)
+    kills = kills or Kills(2, 1, outlived=len(acks))
+    told = evidence(Given(tmp_path), SIZE, kills, acks, stored, found)
     return [figure.name for figure in told.figures if not figure.holds]
 
 
@@ -33,8 +34,9 @@ def test_a_run_that_lost_nothing_holds(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "figures"),
     [
-        ({"kills": Kills(1, 1)}, ["kills of a publishing process"]),
-        ({"kills": Kills(2, 0)}, ["kills of the whole service"]),
+        ({"kills": Kills(1, 1, outlived=3)}, ["kills of a publishing process"]),
+        ({"kills": Kills(2, 0, outlived=3)}, ["kills of the whole service"]),
+        ({"kills": Kills(2, 1, outlived=2)}, ["acknowledged after the last kill"]),
         ({"acks": ACKS[:2]}, ["acknowledged", "stored without being acknowledged in the end"]),
         ({"stored": {"killed/0": {1: "sha256:0", 2: "sha256:1"}}}, ["lost"]),
         ({"torn": 1}, ["torn"]),
@@ -42,7 +44,7 @@ def test_a_run_that_lost_nothing_holds(tmp_path):
         ({"acks": [*ACKS, replace(ACKS[0], version=2)]}, ["lost", "duplicate"]),
         ({"exit_code": 1}, ["exit code of the last stop"]),
     ],
-    ids=["process", "service", "few", "lost", "torn", "stray", "twice", "exit"],
+    ids=["process", "service", "unkilled", "few", "lost", "torn", "stray", "twice", "exit"],
 )
 def test_everything_else_breaks_the_promise(tmp_path, changes, figures):
     assert broken(tmp_path, **changes) == figures
@@ -55,7 +57,7 @@ def test_a_version_that_answers_as_another_breaks_the_promise(tmp_path):
 
 
 def test_a_refusal_that_no_client_should_get_breaks_the_promise(tmp_path):
-    kills = Kills(2, 1)
+    kills = Kills(2, 1, outlived=3)
     kills.refused["404 not_found"] += 1
     assert broken(tmp_path, kills=kills) == ["refused publishes"]
 
@@ -88,6 +90,16 @@ def test_a_service_that_does_not_start_at_all_ends_the_proof():
 
     with pytest.raises(StageFailed):
         restart(SimpleNamespace(start=start))
+
+
+def test_the_last_kill_comes_after_the_last_acknowledgement_and_before_the_look(tmp_path):
+    ledger, kills, done = Ledger(tmp_path / "ledger"), Kills(service=20), []
+    for ack in ACKS:
+        ledger.append(ack)
+    stage = SimpleNamespace(kill=lambda: done.append("kill"), start=lambda: done.append("start"))
+    publish_kills.kill_once_more(stage, ledger, kills)
+    assert done == ["kill", "start"]
+    assert (kills.service, kills.outlived, kills.failed_starts) == (21, len(ACKS), 0)
 
 
 @pytest.fixture

@@ -74,6 +74,14 @@ def test_a_window_holds_what_was_due_in_it():
     assert [sample.due for sample in steady.between(1.0, 3.0)] == [1.0, 2.0]
 
 
+def test_a_request_is_of_every_window_that_it_overlaps():
+    steady = Steady(None, 1.0)
+    steady.samples = [Sample(1.0, 0.5, "before"), Sample(1.5, 1.0, "on its way"), Sample(3.9, 9.0, "late")]
+    assert [sample.fault for sample in steady.during(2.0, 4.0)] == ["on its way", "late"]
+    assert [sample.fault for sample in steady.during(4.0, 6.0)] == ["late"]
+    assert [sample.fault for sample in steady.during(0.0, 1.5)] == ["before"]
+
+
 def test_faults_are_counted_by_what_was_wrong():
     samples = [Sample(0, 0, ""), Sample(1, 0, "503"), Sample(2, 0, "503"), Sample(3, 0, "wrong: x")]
     assert faults(samples) == {"503": 2, "wrong: x": 1}

@@ -3,11 +3,12 @@ import json
 import pytest
 import tokenizers
 
-from loadtests.proofs.backbones import TEXTS
+from adapters.architectures.profile import read_profile
+from loadtests.proofs.backbones import TEXTS, sentence_encoder
 from loadtests.proofs.fingerprints import Book, Identity
 from loadtests.proofs.stage import StageFailed
 from loadtests.proofs.volley import judge
-from loadtests.proofs.workload import Asker, sentences
+from loadtests.proofs.workload import LONGEST, Asker, sentences
 from tests.loadtests.proofs.fake_service import FakeService, asked
 
 
@@ -21,6 +22,14 @@ def test_a_sentence_has_as_many_tokens_as_words(backbone):
     made = sentences(backbone, 20, 9, 1)
     assert {len(tokenizer.encode(text, add_special_tokens=False).ids) for text in made} == {9}
     assert not any("[UNK]" in tokenizer.encode(text).tokens for text in made)
+
+
+def test_the_longest_row_is_as_long_as_the_real_model_takes():
+    backbone = sentence_encoder()
+    tokenizer = tokenizers.Tokenizer.from_file(str(backbone / "tokenizer.json"))
+    tokenizer.no_truncation()
+    (text,) = sentences(backbone, 1, LONGEST, 0)
+    assert len(tokenizer.encode(text).ids) == read_profile(backbone).geometry.max_tokens
 
 
 def test_a_seed_and_a_length_give_the_same_sentences_again(backbone):
