@@ -196,6 +196,7 @@ class Dispatcher:
             cleared = self._quarantine.landed(flight, proven=isinstance(reply, Result) or code == _RAN)
             self._settle(flight, reply)
             if cleared:
+                self._quarantine.release()
                 self._question()
 
     def _given_back(self, flight: Flight) -> None:
@@ -287,6 +288,8 @@ class Dispatcher:
         if not self._questioning and self._quarantine.busy and not self._closed:
             self._questioning = True
             self._lanes.start(self._questions())
+        elif self._quarantine.untold and not self._closed:
+            self._lanes.start(self._quarantine.spread())
 
     async def _questions(self) -> None:
         try:

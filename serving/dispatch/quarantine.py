@@ -72,6 +72,7 @@ class Quarantine:
         self._asked: Flight | None = None  # the one suspect that is on its way
         self._outcome = asyncio.Event()  # that it landed
         self._stirred = asyncio.Event()  # that a suspect landed, or something was heard: it ends a pause
+        self._tells = 0  # that are under way
         self._telling = Telling(suspects, peers, name=name)
         self._blaming = Blaming(suspects, self._record, self._telling, name=name, under_way=under_way)
 
@@ -87,10 +88,15 @@ class Quarantine:
 
     @property
     def busy(self) -> bool:
-        """Whether `run` has something to do."""
-        if self._telling or any(not flight.answer.done() for flight in self._waiting):
-            return True
-        return bool(self._suspects.grave())  # nobody waits for it here, but others may, who know half of it
+        """Whether `run` has something to do. For grave rows nobody may wait here, but others do, who know half of it."""
+        return bool(
+            self._telling or self._suspects.grave() or any(not flight.answer.done() for flight in self._waiting)
+        )
+
+    @property
+    def untold(self) -> bool:
+        """Whether there is something that other gateways have not heard."""
+        return bool(self._telling)
 
     def add(self, flight: Flight) -> None:
         """Keep a suspected or convicted flight here; `run` sees to it."""
@@ -133,11 +139,18 @@ class Quarantine:
             elif self.busy:
                 pause = await self._rest(pause)
 
-    def heed(self, claim: Claim) -> None:
-        """Another gateway's claim: take over whom it suspects, before anything else; `run` may have to do then.
+    async def spread(self) -> None:
+        """Tell what was found out while `run` waits for its turn: who has the turn must not ask beside a new suspect."""
+        if self._tells:  # they go on until all is told, or `run` is where it tells it
+            return
+        try:
+            while self._telling:
+                await self._tell()
+        except Exception:  # a bug in the port; `run` tells it again
+            log("dispatch", "what was found out could not be told", level=logging.ERROR, error=True)
 
-        Rows that are grave with its strikes added to ours are for our own turn as well.
-        """
+    def heed(self, claim: Claim) -> None:
+        """Another gateway's claim: take over whom it suspects, before anything else; who is grave then is for `run`."""
         if claim.gateway != self._name:
             self._blaming.heard(claim.strikes)
             self._call_back()
@@ -182,7 +195,7 @@ class Quarantine:
             self._suspects.convict(print_, conviction)
         self._blaming.heard(news.suspected)
         self._condemn(self._suspects.convictions(news.convicted))
-        self._release()
+        self.release()
         self._call_back()
         self._stirred.set()
 
@@ -191,7 +204,7 @@ class Quarantine:
         if self._telling:
             await self._tell()
             return True
-        self._release()
+        self.release()
         self._call_back()
         grave, strikes = self._suspects.grave(), self._suspects.strikes()
         if not grave and not self._waiting:
@@ -206,7 +219,7 @@ class Quarantine:
         except TimeoutError:
             message = "a gateway is silent: no suspect is asked beside what it may have on board"
             log("dispatch", message, level=logging.WARNING, gateway=self._name, suspects=len(strikes))
-            return False
+        return False
 
     async def _rest(self, pause: float) -> float:
         """Pause, for a shorter time where something stirs; returns the next pause, in seconds."""
@@ -223,7 +236,7 @@ class Quarantine:
         """
         until, asked = self._loop.time() + HOLD_S, False
         while self._loop.time() < until and not self._telling.convicted:
-            self._release()
+            self.release()
             lesser = self._suspects.strikes().keys() - self._suspects.grave()
             free = [flight for flight in self._waiting if flight.print_ in lesser]
             if not free or self._aboard() or self._suspects.beyond(claimed):
@@ -241,15 +254,16 @@ class Quarantine:
     async def _tell(self, again: AbstractSet[str] = frozenset()) -> None:
         """Tell all gateways what was found out, and of these rows once more; then refuse who is convicted.
 
-        Where that fails, who is convicted is refused all the same, rather than left to wait for its deadline, and told
-        again. Until then a copy of it may go through a gateway that has heard nothing.
+        Where that fails they are refused all the same, and told again: a copy may pass where nothing was heard till then.
         """
         convicted = frozenset(self._telling.convicted)
+        self._tells += 1
         try:
             await self._telling.tell(again)
         finally:
+            self._tells -= 1
             self._condemn(self._suspects.convictions(convicted))  # but for those that proof freed meanwhile
-            self._release()
+            self.release()
 
     def _call_back(self) -> None:
         """Have engines give back the suspects that wait there: one that they run now is answered as usual."""
@@ -269,7 +283,7 @@ class Quarantine:
             return frozenset()
         return frozenset(flight.print_ for flight in self._under_way() if self._suspects.suspected(flight.print_))
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Send on whoever is not suspected any more; refuse whoever is convicted, once every gateway knows it."""
         held, self._waiting = self._waiting, []
         for flight in held:

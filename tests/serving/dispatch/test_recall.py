@@ -223,3 +223,46 @@ def test_where_nobody_can_be_told_the_convicted_row_is_refused_all_the_same_and_
         assert two._suspects.convictions() == {mark(POISON): Conviction(frozenset(engines.dead), proven=True)}
 
     run(main())
+
+
+def test_a_loss_is_told_though_its_gateway_waits_for_its_own_turn():
+    async def main():
+        engines = Engines(delays={"t0": 5.0, "t1": 5.0, "p": 5.0})
+        _, one, two = pair(engines)
+        rows = [await submitted(one, "t0", 0), await submitted(two, "t1", 1)]
+        await asyncio.sleep(0.1)
+        engines.kill("a")
+        engines.delays.update(t0=3.0, t1=3.0)
+        for gateway in (one, two):
+            see(gateway, "b")
+        await asyncio.sleep(0.5)
+        inside, waiting = (one, two) if one._quarantine.asked else (two, one)
+        assert inside._quarantine.asked is not None
+        assert waiting._quarantine.asked is None
+        see(waiting, "e")
+        rows.append(await submitted(waiting, "p", 7))
+        await asyncio.sleep(0.1)
+        engines.kill("e")
+        engines.delays.clear()
+        await asyncio.sleep(0.1)
+        assert inside._quarantine.asked is not None, "its turn goes on"
+        assert inside._suspects.suspected(mark(7))
+        see(waiting, "b")
+        assert codes(await replies_of(rows)) == {"right"}
+
+    run(main())
+
+
+def test_copies_of_a_row_that_is_answered_go_on_though_a_claim_waits():
+    async def main():
+        engines = Engines(delays={"x0": 5.0, "x1": 2.0})
+        gateways, one, _ = pair(engines)
+        held = await submitted(one, "x0", 0)
+        see(one, "b")
+        other = await submitted(one, "x1", 0)
+        gateways.lag = 30.0
+        engines.kill("a")
+        engines.delays.clear()
+        assert codes(await replies_of([held, other])) == {"right"}
+
+    run(main())
