@@ -96,11 +96,11 @@ class GatewayCalls:
             answers = await asked.results_async(timeout_s=CONSENT_S, return_exceptions=True)
         except LOST:  # nobody is there
             return frozenset()
-        failed = [answer for answer in answers if isinstance(answer, BaseException)]
-        unknown = [error for error in failed if not isinstance(error, LOST)]
+        told = [answer for answer in answers if not isinstance(answer, LOST)]
+        unknown = [answer for answer in told if isinstance(answer, BaseException)]
         if unknown:
             raise RuntimeError(f"gateways could not say which suspects they have on board: {unknown}") from unknown[0]
-        return frozenset().union(*(answer for answer in answers if answer not in failed))
+        return frozenset().union(*told)
 
     async def tell(self, news: News) -> Sequence[News]:
         """Tell all gateways; returns when they have heard, or after 1.5 s: what each answered."""

@@ -10,10 +10,10 @@ another client's copy, is the same suspect. All that was on board of a lost repl
 every gateway, unless rows of the same content were answered lately (`record`), and travels again alone: of all suspects
 of all gateways, one at a time is on board of any engine, and nobody is asked while another still is (`quarantine`,
 `turns`; `blaming` says who is suspected, `telling` what the others have not heard). So that this takes no longer than a
-step, a suspect that waits in the line of an engine is recalled. So a second loss names the culprit: it was on board of two lost replicas, is refused for an hour by every
-gateway, and explains both losses, which frees all others. Whoever is answered is cleared. Where two engines die at
-once, every row that was on board of both is refused, unless proof against another is heard by the gateway's own turn
-(later proof lifts it): one of them may be the culprit, and to find out which could cost a third. Hence two clients'
+step, a suspect that waits in the line of an engine is recalled. So a second loss names the culprit: it was on board of
+two lost replicas, is refused for an hour by every gateway, and explains both losses, which frees all others. Whoever is
+answered is cleared. Where two engines die at once, every row that was on board of both is refused, unless proof against
+another is heard by the gateway's own turn (later proof lifts it): one of them may be the culprit, and to find out which could cost a third. Hence two clients'
 worth of a poisonous request cost two engines in an hour, and its neighbours a little time. Beside suspects ordinary
 rows go on as ever: while there is one killer it is a suspect since the first loss, and none of those. An engine that
 dies of something else while a suspect is asked on it convicts an innocent. A gateway that comes up asks the others who
