@@ -13,11 +13,12 @@ of all gateways, one at a time is on board of any engine, and nobody is asked wh
 step, a suspect that waits in the line of an engine is recalled. So a second loss names the culprit: it was on board of
 two lost replicas, is refused for an hour by every gateway, and explains both losses, which frees all others. Whoever is
 answered is cleared. Where two engines die at once, every row that was on board of both is refused, unless proof against
-another is heard by the gateway's own turn (later proof lifts it): one of them may be the culprit, and to find out which could cost a third. Hence two clients'
-worth of a poisonous request cost two engines in an hour, and its neighbours a little time. Beside suspects ordinary
-rows go on as ever: while there is one killer it is a suspect since the first loss, and none of those. An engine that
-dies of something else while a suspect is asked on it convicts an innocent. A gateway that comes up asks the others who
-is convicted or suspected; where all of them are gone at once, so is what they knew.
+another is heard by the gateway's own turn (later proof lifts it): one of them may be the culprit, and to find out which
+could cost a third. Hence two clients' worth of a poisonous request cost two engines in an hour, and its neighbours a
+little time; a row that was answered lately and comes to kill costs two more for each gateway that vouches for it.
+Beside suspects ordinary rows go on as ever: while there is one killer it is a suspect since the first loss, and none of
+those. An engine that dies of something else while a suspect is asked on it convicts an innocent. A gateway that comes
+up asks the others who is convicted or suspected; where all of them are gone at once, so is what they knew.
 
 All retries are paid for by a budget (`budget`): a tenth of the rows, and a reserve for the death of a replica with
 everything on board.

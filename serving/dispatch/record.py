@@ -5,28 +5,32 @@ Without it popular rows, of which every engine has some on board, would be on bo
 
 from collections.abc import Callable
 
+from serving.dispatch.suspects import FATAL
 from serving.request import Ticket
 
 KEPT = 10_000  # rows, the oldest are forgotten first
+_CLEAN = frozenset[str](), 0.0  # of a row that was just answered
 
 
 class Record:
-    """Rows by content that engines answered; each is vouched for once, until it is answered again.
+    """Rows by content that engines answered; each is vouched for in two losses, until it is answered again.
 
-    That is for one loss, and for others of what had left before it was seen: of one poison in two copies, two engines
-    die at once, and their popular rows were on board of both. What leaves later could have been held.
+    A poison takes two engines, and a popular row is on board of both: in two copies where they die at once, or in one,
+    which travels on from the first to the second. To vouch for it in the first alone would not do: as gateways see two
+    deaths in any order, one would suspect it of this, another of that, and all of both. It is also vouched for in other
+    losses of what had left before the second was seen. What leaves later could have been held.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock  # seconds
-        # content -> the loss that it was vouched for in, and when, in order of answers
-        self._losses: dict[int, tuple[str, float] | None] = {}
+        # content -> the losses that it was vouched for in, and when the last of them was seen; in order of answers
+        self._losses: dict[int, tuple[frozenset[str], float]] = {}
 
     def answered(self, ticket: Ticket) -> None:
         """An engine ran this row, and lives."""
         content = _content(ticket)
         self._losses.pop(content, None)
-        self._losses[content] = None
+        self._losses[content] = _CLEAN
         if len(self._losses) > KEPT:
             del self._losses[next(iter(self._losses))]
 
@@ -35,9 +39,10 @@ class Record:
         content = _content(ticket)
         if content not in self._losses:
             return False
-        first, seen = self._losses[content] or (replica, self._clock())
-        self._losses[content] = first, seen
-        return replica == first or left < seen
+        losses, seen = self._losses[content]
+        if len(losses) < FATAL:
+            losses, seen = self._losses[content] = losses | {replica}, self._clock()
+        return replica in losses or left < seen
 
 
 def _content(ticket: Ticket) -> int:

@@ -51,30 +51,41 @@ def dispatched(service) -> str:
     return "\n".join(json.dumps(line) for line in sorted(told, key=lambda line: line["time"]))
 
 
+def acquainted(service) -> int:
+    """How many gateways have answered a prediction: only these know that its rows are harmless."""
+    with service.client() as client:
+        lines = client.get("/metrics").text.splitlines()
+    counted = [line for line in lines if line.startswith("chorus_http_requests_total{")]
+    return sum('route="/v1/predict"' in line and 'code="200"' in line for line in counted)
+
+
+def outcome(answer) -> tuple[int, str]:
+    return answer.status_code, "" if answer.is_success else answer.json()["code"]
+
+
 def test_two_clients_with_one_poisonous_request_cost_two_engines_and_no_other_answer(service):
-    poison, harmless = "i i i i i i i", ("i love it", "you hate it !", "i", "cafe i i i")
+    poison, harmless = "i i i i i i i", ["i love it", "you hate it !", "i", "cafe i i i"]
     innocent, guilty, engines = Counter(), Counter(), set(service.pids("Engine"))
 
-    async def client(number, until):
+    async def client(until):
         async with httpx2.AsyncClient(base_url=service.url, timeout=130) as http:
             while not until.is_set():
-                answer = await http.post("/v1/predict", json={**BODY, "inputs": [harmless[number % 4]] * 3})
-                innocent[answer.status_code if answer.status_code == 200 else answer.text] += 1
+                innocent[outcome(await http.post("/v1/predict", json={**BODY, "inputs": harmless}))] += 1
 
     async def attacker():
         async with httpx2.AsyncClient(base_url=service.url, timeout=130) as http:
             for _ in range(8):
-                answer = await http.post("/v1/predict", json={**BODY, "inputs": [poison]})
-                guilty[answer.status_code, answer.json().get("code")] += 1
+                guilty[outcome(await http.post("/v1/predict", json={**BODY, "inputs": [poison]}))] += 1
 
     async def scenario():
         until, deadline = asyncio.Event(), time.monotonic() + START_S
-        clients = [asyncio.create_task(client(number, until)) for number in range(8)]
-        while innocent.total() < 40:  # noqa: ASYNC110 - it counts what others see
-            await asyncio.sleep(0.01)
+        clients = [asyncio.create_task(client(until)) for _ in range(8)]
+        while await asyncio.to_thread(acquainted, service) < 2:
+            assert time.monotonic() < deadline, f"one gateway answers nobody: {innocent}"
+            await asyncio.sleep(0.05)
         attacks = asyncio.gather(attacker(), attacker())
         while not attacks.done() or len(await asyncio.to_thread(service.replicas)) < 2:
-            assert time.monotonic() < deadline, f"{innocent} {guilty}"
+            assert time.monotonic() < deadline, f"{guilty} {innocent}"
             engines.update(await asyncio.to_thread(service.pids, "Engine"))
             await asyncio.sleep(0.05)
         await attacks
@@ -82,5 +93,6 @@ def test_two_clients_with_one_poisonous_request_cost_two_engines_and_no_other_an
         await asyncio.gather(*clients)
 
     asyncio.run(scenario())
-    found = (guilty, innocent.keys(), len(engines) <= 2 + 2)  # two that were there, and two that took their place
-    assert found == ({(422, "poisonous_request"): 16}, {200}, True), f"{innocent} {engines}\n{dispatched(service)}"
+    found = (dict(guilty), set(innocent), len(engines) <= 2 + 2)  # two that were there, and two that took their place
+    expected = ({(422, "poisonous_request"): 16}, {(200, "")}, True)
+    assert found == expected, f"{dict(guilty)} {dict(innocent)} {engines}\n{dispatched(service)}"

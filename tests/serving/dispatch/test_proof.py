@@ -200,6 +200,33 @@ def test_popular_rows_on_board_of_two_engines_that_die_at_once_are_refused_by_no
     run(main())
 
 
+def test_popular_rows_that_travel_on_from_one_dying_engine_to_the_other_are_refused_by_no_order_of_news():
+    async def main():
+        engines = Engines(poison={POISON}, delays={"xa": 5.0, "xb": 5.0, "pa": 0.1, "pb": 0.1})
+        engines.unnoticed.update(pa=0.05, pb=0.05)  # each gateway sees the death first that the other one caused
+        _, one, two = pair(engines, *"ab")
+        tasks, bad = [], []
+        for gateway, replica, other in ((one, "a", "b"), (two, "b", "a")):
+            assert codes(await gateway.submit([row(f"known{replica}", 1)], PATIENCE)) == {"right"}
+            see(gateway, replica)
+            tasks.append(await aboard(gateway, f"x{replica}", 1))
+            see(gateway, other)
+            bad.append(await aboard(gateway, f"p{other}", POISON))
+            see(gateway, "ab")
+        await asyncio.sleep(0.5)
+        assert engines.dead == {"a", "b"}
+        journeys = [(on, ids) for _, on, ids in engines.calls if ids in (["xa"], ["xb"])]
+        assert sorted(journeys) == [("a", ["xa"]), ("a", ["xb"]), ("b", ["xa"]), ("b", ["xb"])]
+        for gateway in (one, two):
+            see(gateway, "c")
+        assert codes(await replies_of(bad)) == {"poisonous_request"}
+        assert codes(await replies_of(tasks)) == {"right"}
+        for gateway in (one, two):
+            gateway.check()
+
+    run(main())
+
+
 async def random_world(chance, engines, made):
     """Thirty requests of few contents, and two clients with one poison: what each content came to."""
     outcome: dict[int, set[str]] = {}

@@ -296,6 +296,20 @@ def test_popular_rows_are_not_suspected_and_a_double_loss_does_not_stop_them():
     run(main())
 
 
+def test_a_row_that_was_answered_and_comes_to_kill_takes_two_engines_more_and_then_no_other():
+    async def main():
+        engines = Engines()
+        made = dispatcher(engines, *"abcdef")
+        assert right(await made.submit([row("known", POISON)], PATIENCE))
+        engines.poison.add(POISON)
+        replies = [(await made.submit([row(f"bad{i}", POISON)], PATIENCE))[0] for i in range(3)]
+        assert {reply.code for reply in replies} == {"poisonous_request"}
+        assert len(engines.dead) == 4, "two that its record speaks for, and two that convict it"
+        made.check()
+
+    run(main())
+
+
 def test_a_gateway_that_comes_up_hears_of_what_the_others_know_and_takes_no_third_engine():
     async def main():
         engines, gateways = poisoned(), Gateways()

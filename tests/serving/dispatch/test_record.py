@@ -25,13 +25,14 @@ def test_another_content_is_another_row():
         assert not record.vouches(replace(one, **change), "a", 0.0)
 
 
-def test_it_is_vouched_for_in_one_loss_only_however_many_copies_were_on_board():
+def test_it_is_vouched_for_in_two_losses_however_many_copies_were_on_board():
     record = Record(Clock())
     record.answered(row("t", 1))
-    assert [record.vouches(row(f"t{i}", 1), "a", 0.0) for i in range(3)] == [True, True, True]
-    assert not record.vouches(row("t", 1), "b", 0.0), "what was there twice may be what did it"
+    for replica in "aba":
+        assert [record.vouches(row(f"t{i}", 1), replica, 0.0) for i in range(3)] == [True, True, True]
+    assert not record.vouches(row("t", 1), "c", 0.0), "a poison takes two"
     record.answered(row("t", 1))
-    assert record.vouches(row("t", 1), "b", 0.0)
+    assert record.vouches(row("t", 1), "c", 0.0)
 
 
 def test_the_oldest_records_are_forgotten(monkeypatch):
@@ -42,14 +43,14 @@ def test_the_oldest_records_are_forgotten(monkeypatch):
     assert [number for number in range(1, 6) if record.vouches(row("t", number), "a", 0.0)] == [1, 4, 5]
 
 
-def test_it_is_vouched_for_in_other_losses_of_what_had_left_before_the_first_was_seen():
+def test_it_is_vouched_for_in_other_losses_of_what_had_left_before_the_second_was_seen():
     clock = Clock()
     record = Record(clock)
     record.answered(row("t", 1))
-    clock.now = 2.0
-    assert record.vouches(row("t", 1), "a", 1.0)
+    for clock.now, replica in ((1.0, "a"), (2.0, "b")):
+        assert record.vouches(row("t", 1), replica, clock.now)
     clock.now = 3.0
-    assert [record.vouches(row("t", 1), "b", left) for left in (1.9, 2.0, 2.5)] == [True, False, False]
-    assert record.vouches(row("t", 1), "a", 2.5), "the first itself"
+    assert [record.vouches(row("t", 1), "c", left) for left in (1.9, 2.0, 2.5)] == [True, False, False]
+    assert [record.vouches(row("t", 1), replica, 2.5) for replica in "ab"] == [True, True], "these themselves"
     record.answered(row("t", 1))
     assert record.vouches(row("t", 1), "c", 2.5)
