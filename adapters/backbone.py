@@ -5,12 +5,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -25,7 +27,9 @@ from adapters.embeddings import look_up
 from adapters.errors import InvalidRow, InvalidRows, UnknownArchitecture
 from adapters.heads.base import HeadContext
 from adapters.heads.table import head_of
-from adapters.kernels.dense import dense
+from adapters.kernels.choice import kernels_of
+from adapters.kernels.dense import FrozenMap
+from adapters.kernels.interface import Kernels
 from adapters.methods.base import BaseMap
 
 Want = Literal["logits", "hidden_state"]
@@ -49,32 +53,47 @@ class _Dense(nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        return dense(input, self.weight, self.bias)
+        return functional.linear(input, self.weight, self.bias) if torch.is_grad_enabled() else self._frozen(input)
+
+    @cached_property
+    def _frozen(self) -> FrozenMap:
+        return FrozenMap(self.weight, self.bias)
 
 
 class Backbone:
     """One frozen transformer. Not thread-safe: one pass at a time."""
 
     def __init__(
-        self, model: nn.Module, profile: BackboneProfile, architecture: Architecture, device: torch.device
+        self,
+        model: nn.Module,
+        profile: BackboneProfile,
+        architecture: Architecture,
+        device: torch.device,
+        kernels: Kernels | None = None,
     ) -> None:
         self.model = model
         self.profile = profile
         self.device = device
+        self.kernels = kernels
         self._architecture = architecture
         for path, module in [(p, m) for p, m in model.named_modules() if type(m) is nn.Linear]:
             model.set_submodule(path, _Dense(module))
-        self._injection = Injection(model, architecture, profile.geometry.layers)
+        self._injection = Injection(model, architecture, profile.geometry)
         self._pooler = model.get_submodule(architecture.pooler or "") if profile.has_pooler else None
         if getattr(model, "pooler", None) is not None:
             setattr(model, "pooler", None)  # noqa: B010  # a None is no Module; run for the rows that want it, not for the batch; never with random weights
         # The default vocabulary is gathered where it lies: on the host.
         self._words = model.get_input_embeddings().weight.detach().cpu()  # type: ignore[operator]
-        self.dtype = next(model.parameters()).dtype
+        self.dtype = self._words.dtype
 
     @classmethod
-    def load(cls, folder: Path | str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Backbone":
-        """Load a Hugging Face model folder; raises `UnknownArchitecture` listing every path that does not match."""
+    def load(
+        cls, folder: Path | str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, compiled: bool = True
+    ) -> "Backbone":
+        """Load a Hugging Face model folder; raises `UnknownArchitecture` listing every path that does not match.
+
+        `compiled`: with the compiled kernels of this machine, where it has any.
+        """
         profile = read_profile(Path(folder))
         architecture = profile.geometry.architecture
         register_attention()
@@ -85,7 +104,7 @@ class Backbone:
             config=config,
             local_files_only=True,
             attn_implementation=IMPLEMENTATIONS[architecture.attention_kind],
-            dtype=dtype,
+            dtype=torch.float32 if device == "cpu" else dtype,
             output_loading_info=True,
         )
         pooler = f"{architecture.pooler}."
@@ -93,8 +112,10 @@ class Backbone:
         if absent:
             raise UnknownArchitecture(f"the checkpoint in {folder} lacks {', '.join(absent)}")
         model.eval().requires_grad_(requires_grad=False)
+        _round(model, dtype)
         where = torch.device(device)
-        return cls(model.to(where), profile, architecture, where)
+        kernels = kernels_of(where).kernels if compiled else None
+        return cls(model.to(where), profile, architecture, where, kernels)
 
     def run(self, rows: Sequence[Row], want: Sequence[Want]) -> list[Tensor]:
         """Each row's own share of one pass, float32 on the host, in the order given.
@@ -111,9 +132,8 @@ class Backbone:
 
     def plan(self, rows: Sequence[Row], wants_head: Sequence[bool]) -> BatchPlan:
         """The work order of one pass on this backbone; raises `InvalidRow`."""
-        return plan_batch(
-            rows, self.profile.geometry, self.device, wants_head, self.profile.geometry.relative_positions
-        )
+        geometry = self.profile.geometry
+        return plan_batch(rows, geometry, self.device, wants_head, geometry.relative_positions, self.kernels)
 
     def base_maps(self, address: Address) -> BaseMap:
         """The frozen map at a linear site, float32 on the host: what some adapters are folded with."""
@@ -170,6 +190,15 @@ class Backbone:
         first = torch.tensor([plan.layout.starts[row] for row in plan.pooled], device=hidden.device)
         # Every family's pooler is a map and tanh; where tanh lies in the model differs.
         return torch.tanh(self._pooler(hidden.index_select(0, first)))
+
+
+def _round(model: nn.Module, dtype: torch.dtype) -> None:
+    """Round the maps and the words to a type; norms, positions and segments keep theirs, as they cost next to nothing."""
+    words = model.get_input_embeddings()  # type: ignore[operator]
+    for module in model.modules():
+        if module is words or not isinstance(module, nn.LayerNorm | nn.Embedding):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
 
 
 def _looked_up(plan: BatchPlan, matrix: Tensor, members: Sequence[int]) -> Tensor:

@@ -29,6 +29,7 @@ ALBERT = Architecture(
     positions_after_pad=False,
     hub_class="AlbertAdapterModel",
     hub_bottlenecks={"attn_junction": "attention.attention_adapters", "ffn_junction": "output_adapters"},
+    post_norm=True,
     defaults={"type_vocab_size": 2, "embedding_size": 128, "num_hidden_groups": 1, "inner_group_num": 1},
     demands=(ABSOLUTE,),
 )

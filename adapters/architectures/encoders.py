@@ -27,6 +27,7 @@ BERT = Architecture(
     positions_after_pad=False,
     hub_class="BertAdapterModel",
     hub_bottlenecks={"attn_junction": "attention.output", "ffn_junction": "output"},
+    post_norm=True,
     defaults={"type_vocab_size": 2},
     demands=(ENCODER, ABSOLUTE),
 )
@@ -77,4 +78,5 @@ DISTILBERT = Architecture(
     hub_class="DistilBertAdapterModel",
     hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output_adapters"},
     hub_prefix="self",
+    post_norm=True,
 )

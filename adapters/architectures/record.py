@@ -90,6 +90,7 @@ class Architecture:
     hub_bottlenecks: Mapping[str, str]  # junction -> the module of a layer in which AdapterHub holds bottlenecks
     hub_prefix: str | None = "self_prefix"  # AdapterHub's name of the place of prefixes; None: it has none there
     attention_kind: AttentionKind = "interface"
+    post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     inner: int = 1  # layers in one group, see `grouped`
     ffn_parts: int = 1  # `ffn_in` computes so many times the intermediate width (2: a gated feed-forward)
     defaults: Mapping[str, int] = field(default_factory=dict)  # members that a config.json of the family may leave out

@@ -7,12 +7,14 @@ A layer may have a window: a token then sees the tokens of its row that are fewe
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from adapters.batch.segments import RowLayout
+from adapters.kernels.interface import Kernels
 
 PACKED = "chorus_packed"
 # What is added to the scaled scores of a group's own tokens, [rows, heads, length, length], from its q and k
@@ -36,8 +38,14 @@ class Packing:
 
     layout: RowLayout
     device: torch.device
+    kernels: Kernels | None = None
     _known: dict[tuple[int, ...], tuple[LengthGroup, ...]] = field(default_factory=dict)
     _windows: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """The layout's starts as kernels take them: int32 [rows + 1]."""
+        return torch.tensor(self.layout.starts, dtype=torch.int32, device=self.device)
 
     def groups(self, more: tuple[int, ...]) -> tuple[LengthGroup, ...]:
         """Rows by length and prefix; `more[row]` is the number of prefix tokens that a row sees."""
@@ -87,6 +95,9 @@ def attend(
 
     `window` 1 is a token alone, and None the whole row. `bias` adds to the scores of a row's own tokens.
     """
+    kernels = packing.kernels
+    if kernels is not None and bias is None and q.dtype in kernels.dtypes and not torch.is_grad_enabled():
+        return kernels.attention(q, k, v, packing.starts, scaling, window=window, prefixes=prefixes).view(q.shape)
     more = tuple(prefixes[row].shape[1] if row in prefixes else 0 for row in range(packing.layout.rows))
     groups = packing.groups(more)
     out = torch.empty_like(q) if not torch.is_grad_enabled() else torch.zeros_like(q)

@@ -201,7 +201,7 @@ def install(model: nn.Module, modules: Sequence[nn.Module], surroundings: Surrou
     if first.relative_attention and first.pos_att_type:
         distances = Distances(first.position_buckets, first.max_relative_positions)
         with torch.no_grad():
-            table = PositionTable(encoder.get_rel_embedding().detach(), distances)
+            table = PositionTable(encoder.get_rel_embedding().detach().to(first.query_proj.weight.dtype), distances)
     encoder.get_rel_embedding = encoder.get_rel_pos = _nothing
     encoder.get_attention_mask = _as_it_is
     for layer, module in enumerate(modules):

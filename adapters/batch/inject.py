@@ -7,20 +7,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AttentionInterface
 
+from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture, Junction
 from adapters.architectures.sites import Address
+from adapters.batch import disentangled, post_norm
 from adapters.batch.attention import PACKED, Packing, attend
-from adapters.batch.disentangled import install
 from adapters.batch.junctions import run_junction
 from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan
 from adapters.batch.program import Program, Step
 from adapters.errors import UnknownArchitecture
 from adapters.kernels.runs import Runs
-from adapters.methods.base import BaseMap, Meeting, Norm
+from adapters.methods.base import BaseMap, Meeting
 from adapters.methods.table import ATTENTION, EMBEDDING, LAYER
 
 
@@ -36,17 +36,20 @@ class Pass:
 class Injection:
     """The hooks of one model. `bind` makes a plan the running one; passes do not nest."""
 
-    def __init__(self, model: nn.Module, architecture: Architecture, layers: int) -> None:
+    def __init__(self, model: nn.Module, architecture: Architecture, geometry: Geometry) -> None:
         self._pass: Pass | None = None
         self._modules = dict(model.named_modules())
-        self._architecture = architecture
+        self._dtype: torch.dtype = model.get_input_embeddings().weight.dtype  # type: ignore[operator]
+        self._architecture, layers = architecture, geometry.layers
         _check_paths(architecture, layers, self._modules)
         self._modules[architecture.embeddings].register_forward_hook(self._embedding_hook)
         for layer in range(layers):
             self._hook_layer(layer, layers)
         if architecture.attention_kind == "disentangled":
             paths = [f"{architecture.layer_path(layer)}.{architecture.attention}" for layer in range(layers)]
-            install(model, [self._modules[path] for path in paths], self)
+            disentangled.install(model, [self._modules[path] for path in paths], self)
+        if architecture.post_norm:
+            post_norm.install(architecture, geometry, self._modules, self)
         if architecture.pooler is not None and architecture.pooler in self._modules:
             hook = self._linear_hook(Address(None, "pooler"), None)
             self._modules[architecture.pooler].register_forward_hook(hook)
@@ -56,18 +59,27 @@ class Injection:
         """Run one pass under a plan."""
         if self._pass is not None:
             raise RuntimeError("a pass is already running on this backbone")
-        self._pass = Pass(plan, Packing(plan.layout, plan.device))
+        self._pass = Pass(plan, Packing(plan.layout, plan.device, plan.kernels))
         try:
             yield
         finally:
             self._pass = None
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int | None = None) -> Tensor:
-        """Packed attention of the running pass; q, k, v [1, heads, tokens, width] -> [1, tokens, heads, width]."""
-        running = self._running()
-        flat = [t.squeeze(0).transpose(0, 1) for t in (q, k, v)]
-        out = attend(flat[0], flat[1], flat[2], running.packing, self.prefixes(layer), scaling, window)
-        return out.unsqueeze(0)
+    def attend(
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        scaling: float,
+        x: Tensor | None = None,
+        window: int | None = None,
+    ) -> Tensor:
+        """Packed attention of the running pass [tokens, hidden]; q, k, v [tokens, heads, width].
+
+        x [tokens, hidden] is what they were made of, where no hook has kept it.
+        """
+        return attend(q, k, v, self.packing, self.prefixes(layer, x), scaling, window).flatten(1)
 
     def positions(self, address: Address, x: Tensor, y: Tensor) -> Tensor:
         """What the map at an address makes of the table of relative positions, [units, length, out].
@@ -120,11 +132,11 @@ class Injection:
         attention.register_forward_pre_hook(self._attention_hook(Address(layer, "attn_kv")), with_kwargs=True)
         modules[inside].register_forward_hook(self._layer_hook(Address(layer, "layer_out")))
 
-    def prefixes(self, layer: int) -> dict[int, Tensor]:
+    def prefixes(self, layer: int, x: Tensor | None = None) -> dict[int, Tensor]:
         """[2, tokens, hidden] by row: the keys and values that a row sees in front of its own, last adapter first."""
         running, address = self._running(), Address(layer, "attn_kv")
         found: dict[int, Tensor] = {}
-        x = running.held.pop((address, "input"), None)
+        x = running.held.pop((address, "input"), x)
         for step in _flat_steps(running.plan.steps.get(address, ())):
             method, runs = ATTENTION[step.method], step.runs
             assert x is not None
@@ -145,7 +157,7 @@ class Injection:
         return keep_input
 
     def _embedding_hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        x = _flat(output)
+        x = _flat(output).to(self._dtype)  # sums of words, positions and segments are as wide as the widest of them
         for step in _flat_steps(self._running().plan.steps.get(Address(None, "embed_out"), ())):
             taken = step.runs.take(x)
             x = step.runs.put(x, EMBEDDING[step.method].embed_out(taken, step.operand))
@@ -203,7 +215,7 @@ class Injection:
             return run_junction(program, meeting, y).view(output.shape)
 
         modules = self._modules
-        norm = None if path is None else _norm(modules[path])
+        norm = None if path is None else post_norm.norm_of(modules[path])
         modules[f"{inside}.{junction.residual}"].register_forward_pre_hook(keep_residual)
         # Behind the linear hook of the same module, so that f has the adapters of the linear site in it.
         if junction.adds:
@@ -223,16 +235,9 @@ def _packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **kwargs: Any
 ) -> tuple[Tensor, None]:
     injection, layer = module.chorus  # type: ignore[misc]  # set by `Injection`
-    return injection.attend(layer, query, key, value, scaling, kwargs.get("sliding_window")), None
-
-
-def _norm(module: nn.Module) -> Norm:
-    """The frozen norm as a function, past the hooks of its module."""
-
-    def norm(x: Tensor) -> Tensor:
-        return functional.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)  # type: ignore[arg-type]
-
-    return norm
+    q, k, v = (t.squeeze(0).transpose(0, 1) for t in (query, key, value))
+    out = injection.attend(layer, q, k, v, scaling, window=kwargs.get("sliding_window"))
+    return out.view(1, *q.shape), None
 
 
 def _flat_steps(program: Program) -> tuple[Step, ...]:

@@ -17,6 +17,12 @@ def run_junction(program: Program, meeting: Meeting, y: Tensor) -> Tensor:
     """The junction's output [tokens, hidden]: y with the rows of the program replaced."""
     h = meeting.f
     for item in program:
+        out = y if item.leaves else h.clone() if h is meeting.f else h
+        if isinstance(item, Step):
+            settle = JUNCTION[item.method].settle
+            if settle(h, meeting, out, item.operand, leaves=item.leaves):
+                h = h if item.leaves else out
+                continue
         part = _part(meeting, item.runs, known=item.first)
         state = item.runs.take(h)
         if isinstance(item, Step):
@@ -27,9 +33,9 @@ def run_junction(program: Program, meeting: Meeting, y: Tensor) -> Tensor:
             state = _fork(item, state, part)
             method, variant = JUNCTION[item.leads[0]], item.leads[1].variant
         if item.leaves:
-            y = item.runs.put(y, method.leave(state, part, variant))
+            y = item.runs.put(out, method.leave(state, part, variant))
         else:
-            h = item.runs.put(h.clone() if h is meeting.f else h, state)
+            h = item.runs.put(out, state)
     return y
 
 

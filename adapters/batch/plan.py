@@ -16,6 +16,7 @@ from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens
 from adapters.batch.segments import RowLayout, layout_of, order_rows, segments_of
 from adapters.errors import InvalidRow, InvalidRows
 from adapters.kernels.arena import Stacked
+from adapters.kernels.interface import Kernels
 from adapters.kernels.runs import Runs
 from adapters.manifest import HeadSpec
 from adapters.methods.base import Operand
@@ -23,6 +24,7 @@ from adapters.methods.table import INVERSE
 from adapters.weights import Resident
 
 POOLER = Address(None, "pooler")
+Space = Callable[[int], Workspace]  # of so many tokens
 RELATIVE = ("attn_q", "attn_k")  # the maps that families with relative positions also apply to the position table
 
 
@@ -68,6 +70,7 @@ class BatchPlan:
     pooled: tuple[int, ...]  # plan rows whose heads read the pooler, in the order of the pooler's input
     heads: tuple[HeadStep, ...]
     device: torch.device
+    kernels: Kernels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,12 @@ class _Unit:
 
 
 def plan_batch(
-    rows: Sequence[Row], geometry: Geometry, device: torch.device, wants_head: Sequence[bool], relative: int = 0
+    rows: Sequence[Row],
+    geometry: Geometry,
+    device: torch.device,
+    wants_head: Sequence[bool],
+    relative: int = 0,
+    kernels: Kernels | None = None,
 ) -> BatchPlan:
     """Order the rows, find their chains, and gather programs per address.
 
@@ -96,10 +104,11 @@ def plan_batch(
     layout = layout_of(row.length for row in ordered)
     wanted = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
     pooled = tuple(i for i in wanted if _spec(ordered[i]).pooling == "pooler")
-    steps = _steps(units, layout, pooled, device)
-    table = _relative(units, layout.rows, relative, device) if relative else None
-    heads = _head_steps(ordered, wanted, layout, pooled, device)
-    return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device)
+    space = partial(Workspace, device=device, kernels=kernels)
+    steps = _steps(units, layout, pooled, space)
+    table = _relative(units, layout.rows, relative, space) if relative else None
+    heads = _head_steps(ordered, wanted, layout, pooled, space)
+    return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels)
 
 
 def _units(
@@ -123,10 +132,8 @@ def _units(
     return tuple(units)
 
 
-def _steps(
-    units: Sequence[_Unit], layout: RowLayout, pooled: tuple[int, ...], device: torch.device
-) -> dict[Address, Program]:
-    tokens, pools = Workspace(layout.tokens, device), Workspace(len(pooled), device)
+def _steps(units: Sequence[_Unit], layout: RowLayout, pooled: tuple[int, ...], space: Space) -> dict[Address, Program]:
+    tokens, pools = space(layout.tokens), space(len(pooled))
     ranges = {unit.first: tuple(layout.bounds(i) for i in range(unit.first, unit.last)) for unit in units}
     place = {row: (at, at + 1) for at, row in enumerate(pooled)}
     found: dict[Address, Program] = {}
@@ -142,7 +149,7 @@ def _steps(
     return found
 
 
-def _relative(units: Sequence[_Unit], rows: int, length: int, device: torch.device) -> Relative:
+def _relative(units: Sequence[_Unit], rows: int, length: int, space: Space) -> Relative:
     """Units whose adapters act on queries or keys get a copy of the table of their own."""
     unit_of_row = [0] * rows
     acting: list[_Unit] = []
@@ -150,7 +157,7 @@ def _relative(units: Sequence[_Unit], rows: int, length: int, device: torch.devi
         if any(address.site in RELATIVE for address in unit.chains):
             acting.append(unit)
             unit_of_row[unit.first : unit.last] = [len(acting)] * (unit.last - unit.first)
-    space = Workspace(length * (len(acting) + 1), device)
+    tables = space(length * (len(acting) + 1))
     programs: dict[Address, Program] = {}
     for address in dict.fromkeys(a for unit in acting for a in unit.chains if a.site in RELATIVE):
         entries = [
@@ -158,12 +165,12 @@ def _relative(units: Sequence[_Unit], rows: int, length: int, device: torch.devi
             for at, unit in enumerate(acting, 1)
             if address in unit.chains
         ]
-        programs[address] = build(entries, space)
+        programs[address] = build(entries, tables)
     return Relative(length, len(acting) + 1, tuple(unit_of_row), programs)
 
 
 def _head_steps(
-    rows: Sequence[Row], wanted: tuple[int, ...], layout: RowLayout, pooled: tuple[int, ...], device: torch.device
+    rows: Sequence[Row], wanted: tuple[int, ...], layout: RowLayout, pooled: tuple[int, ...], space: Space
 ) -> tuple[HeadStep, ...]:
     """Heads of one shape together."""
     groups: dict[Hashable, list[int]] = {}
@@ -172,11 +179,11 @@ def _head_steps(
         kin = (_head(rows[i]).adapter.head_kin, None if inverse is None else inverse.block.kin)
         groups.setdefault(kin, []).append(i)
     place = {row: at for at, row in enumerate(pooled)}
-    return tuple(_head_step(rows, members, layout, place, device) for members in groups.values())
+    return tuple(_head_step(rows, members, layout, place, space) for members in groups.values())
 
 
 def _head_step(
-    rows: Sequence[Row], members: list[int], layout: RowLayout, pooled: Mapping[int, int], device: torch.device
+    rows: Sequence[Row], members: list[int], layout: RowLayout, pooled: Mapping[int, int], space: Space
 ) -> HeadStep:
     members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
     spec = _spec(rows[members[0]])
@@ -187,13 +194,13 @@ def _head_step(
         first = pooled if spec.pooling == "pooler" else layout.starts
         places, starts = torch.tensor([first[i] for i in members]), tuple(range(len(members) + 1))
     ranges = tuple(pairwise(starts))
-    space = Workspace(starts[-1], device)
+    states = space(starts[-1])
     segments = segments_of([id(_head(rows[i])) for i in members])
     owners = [_head(rows[members[segment.first]]) for segment in segments]
     bounds = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
     params = stacked([(owner, owner.adapter.head_spans) for owner in owners])
-    undo = _undo([rows[i] for i in members], ranges, space)
-    return HeadStep(spec, tuple(members), places.to(device), ranges, space.runs(bounds, ranges), params, undo)
+    undo = _undo([rows[i] for i in members], ranges, states)
+    return HeadStep(spec, tuple(members), places.to(states.device), ranges, states.runs(bounds, ranges), params, undo)
 
 
 def _places(row: Row, start: int) -> Tensor:

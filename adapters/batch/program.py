@@ -18,6 +18,7 @@ from adapters.batch.rows import ForkKind
 from adapters.batch.segments import layout_of
 from adapters.errors import InvalidRow
 from adapters.kernels.arena import Stacked
+from adapters.kernels.interface import Kernels
 from adapters.kernels.runs import Runs
 from adapters.methods.base import Operand
 from adapters.weights import ALIGN, Block, Resident, Span
@@ -146,6 +147,7 @@ class Workspace:
 
     total: int
     device: torch.device
+    kernels: Kernels | None = None
     _runs: dict[tuple[Ranges, Ranges], Runs] = field(default_factory=dict)
     _inner: dict[tuple[Ranges, ...], "_Arms"] = field(default_factory=dict)
 
@@ -154,7 +156,7 @@ class Workspace:
         known = self._runs.get((bounds, rows))
         if known is None:
             inner = _inner_rows(rows)
-            known = self._runs[bounds, rows] = Runs(bounds, inner, self.total, self.device)
+            known = self._runs[bounds, rows] = Runs(bounds, inner, self.total, self.device, self.kernels)
         return known
 
     def arms(self, pieces: tuple[Ranges, ...]) -> "_Arms":
@@ -164,7 +166,7 @@ class Workspace:
             flat = [piece for arm in pieces for piece in arm]
             starts = layout_of(end - start for start, end in flat).starts
             index = torch.cat([torch.arange(start, end, device=self.device) for start, end in flat])
-            known = self._inner[pieces] = _Arms(Workspace(starts[-1], self.device), starts, index)
+            known = self._inner[pieces] = _Arms(Workspace(starts[-1], self.device, self.kernels), starts, index)
         return known
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,6 +20,11 @@ class Stacked:
     offsets: tuple[int, ...]  # [S]
     shape: tuple[int, ...]
     align: int
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where each begins in the arena, in elements: int64 [S], on the arena's device."""
+        return torch.tensor(self.offsets, device=self.arena.device) * self.align
 
     def one(self, index: int) -> Tensor:
         """The parameter of one adapter, [*shape], in place; differentiable where the arena is."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from adapters.kernels.arena import Stacked
 from adapters.kernels.dense import dense
+from adapters.kernels.interface import Kernels
 from adapters.kernels.runs import Runs
 
 # Costs in units of one multiply-add of a large fp32 GEMM, fitted on a 2-core CPU with loadtests.micro.mixed.
@@ -36,6 +37,12 @@ class Ragged:
             if bias is None:
                 return replace(self, data=torch.bmm(self.data, matrices))
             return replace(self, data=torch.baddbmm(bias.all().unsqueeze(1), self.data, matrices))
+        kernels = kernels_for(self.data, self.runs)
+        if len(self.runs.lengths) > 1 and kernels is not None:
+            out = self.data.new_empty(self.data.shape[0], weight.shape[0])
+            starts = None if bias is None else bias.starts
+            kernels.linear(self.data, out, self.runs.inner_places, weight.arena, weight.starts, starts)
+            return replace(self, data=out)
         if len(self.runs.lengths) == 1:
             held = None if bias is None else bias.one(0)
             return replace(self, data=dense(self.data, weight.one(0), held))
@@ -80,11 +87,18 @@ class Ragged:
 
 def enter(x: Tensor, runs: Runs, widths: tuple[tuple[int, int], ...]) -> Ragged:
     """Tokens x [n, width] ready for linear maps of these (in, out) widths, in the cheaper of the two forms."""
-    if not gathered_is_cheaper(runs, widths):
+    if kernels_for(x, runs) is not None or not gathered_is_cheaper(runs, widths):
         return Ragged(x, runs, padded=False)
     segments = len(runs.lengths)
     data = x.index_select(0, runs.padded_index).view(segments, runs.longest, x.shape[-1])
     return Ragged(data, runs, padded=True)
+
+
+def kernels_for(x: Tensor, runs: Runs) -> Kernels | None:
+    """The kernels that can compute with x: they know its type, and nothing is to be differentiated."""
+    if runs.kernels is None or x.dtype not in runs.kernels.dtypes or torch.is_grad_enabled():
+        return None
+    return runs.kernels
 
 
 def gathered_is_cheaper(runs: Runs, widths: tuple[tuple[int, int], ...]) -> bool:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+
+from adapters.kernels.interface import Kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,13 +15,14 @@ class Runs:
     """S segments of a packed batch, each a contiguous range of tokens, in ascending order.
 
     `rows` are the ranges of the single rows inside the taken tokens (for means over a row). `device` is where the
-    index tensors live.
+    index tensors live; `kernels` are what computes there, where more than torch's own operations are at hand.
     """
 
     bounds: tuple[tuple[int, int], ...]  # [S] first token and one past the last, in the batch
     rows: tuple[tuple[int, int], ...]  # [rows] ranges in the taken tokens
     total: int  # tokens of the whole batch
     device: torch.device
+    kernels: Kernels | None = None
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
@@ -44,6 +48,17 @@ class Runs:
     @cached_property
     def _tokens(self) -> Tensor:
         return torch.cat([torch.arange(start, end, device=self.device) for start, end in self.bounds])
+
+    @cached_property
+    def places(self) -> Tensor:
+        """`bounds` as kernels take them: int32 [S, 2]."""
+        return torch.tensor(self.bounds, dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def inner_places(self) -> Tensor:
+        """The segments' ranges among the taken tokens, int32 [S, 2]."""
+        ends = list(accumulate(self.lengths, initial=0))
+        return torch.tensor(list(pairwise(ends)), dtype=torch.int32, device=self.device)
 
     @cached_property
     def segment_of_token(self) -> Tensor:

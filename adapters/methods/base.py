@@ -17,10 +17,10 @@ from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.kernels.arena import Stacked
+from adapters.kernels.norms import FrozenNorm
 from adapters.kernels.runs import Runs
 from adapters.weights import Block, Folded, Insertion
 
-Norm = Callable[[Tensor], Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -123,6 +123,13 @@ class ActsOnLinear(Protocol):
         """The map's output [n, out] from y = W x + b [n, out] and the state; the last adapter of a row does this."""
         ...
 
+    def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
+        """`change` and `apply` for rows with this adapter alone, written into y [tokens, out] of the whole batch.
+
+        False, and nothing written, where no kernel does both; x is [tokens, in].
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Meeting:
@@ -135,7 +142,7 @@ class Meeting:
 
     f: Tensor
     r: Tensor
-    norm: Norm | None
+    norm: FrozenNorm | None
     normed: Tensor | None
     adds: bool
 
@@ -154,6 +161,14 @@ class ActsOnJunction(Protocol):
 
     def leave(self, h: Tensor, meeting: Meeting, variant: Hashable) -> Tensor:
         """The block's output from the last running state; the last adapter of a row does this."""
+        ...
+
+    def settle(self, h: Tensor, meeting: Meeting, out: Tensor, operand: Operand, *, leaves: bool) -> bool:
+        """All stages in one call, for the whole batch: h, out [tokens, hidden], of which the operand's rows are written.
+
+        The new running state, or the block's output where the adapter `leaves`; out may be h. False, and nothing
+        written, where no kernel computes this form.
+        """
         ...
 
     def query(self, h: Tensor, x: Tensor, meeting: Meeting, variant: Hashable, *, before_norm: bool) -> Tensor:

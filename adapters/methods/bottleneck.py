@@ -9,17 +9,19 @@ Stages as in AdapterHub: `enter` makes x and the adapter's residual of f and r, 
 applies the frozen norm where that is the adapter's to do.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from adapters.architectures.sites import Address
-from adapters.kernels.ragged import Ragged, enter
-from adapters.methods.base import Fitting, Meeting, Norm, Operand, Shapes, at, prefixed
+from adapters.kernels.cpu import ACTIVATIONS, Bottlenecks, Form
+from adapters.kernels.norms import wide
+from adapters.kernels.ragged import Ragged, enter, kernels_for
+from adapters.methods.base import Fitting, Meeting, Operand, Shapes, at, prefixed
 from adapters.methods.gate import gate_shapes, row_gate
 from adapters.methods.settings import Settings, activation, count_in, is_number, known_in
 from adapters.weights import Folded, Insertion
@@ -119,6 +121,21 @@ class Bottleneck:
         out = out + meeting.r
         return out if meeting.norm is None else meeting.norm(out)
 
+    def settle(self, h: Tensor, meeting: Meeting, out: Tensor, operand: Operand, *, leaves: bool) -> bool:
+        """See `ActsOnJunction`: own norms, gates and learned scalings have no kernel."""
+        variant, p = operand.variant, operand.params
+        assert isinstance(variant, Variant)
+        kernels = kernels_for(h, operand.runs)
+        own = variant.ln_before or variant.ln_after or variant.use_gating or variant.scaling is None
+        if kernels is None or own or variant.non_linearity not in ACTIVATIONS:
+            return False
+        down, up = p["down.weight"], p["up.weight"]
+        held = Bottlenecks(down.shape[0], down.starts, p["down.bias"].starts, up.starts, p["up.bias"].starts)
+        form = _form(variant, closes=leaves and meeting.adds and variant.original_ln_after, leaves=leaves)
+        f = meeting.f if variant.is_parallel else h
+        kernels.bottleneck(f, meeting.r, out, operand.runs.places, down.arena, held, form, wide(meeting.norm))
+        return True
+
     def query(self, h: Tensor, x: Tensor, meeting: Meeting, variant: Hashable, *, before_norm: bool) -> Tensor:
         """See `ActsOnJunction`; a parallel adapter asks with r."""
         assert isinstance(variant, Variant)
@@ -130,7 +147,9 @@ class Bottleneck:
 BOTTLENECK = Bottleneck()
 
 
-def reference(folded: Folded, f: Tensor, r: Tensor, norm: Norm | None, *, adds: bool = True) -> Tensor:
+def reference(
+    folded: Folded, f: Tensor, r: Tensor, norm: Callable[[Tensor], Tensor] | None, *, adds: bool = True
+) -> Tensor:
     """One row under one adapter, [tokens, h]; the plain formula. `norm`, `adds`: see `Meeting`."""
     v, t = folded.variant, folded.tensors
     assert isinstance(v, Variant)
@@ -214,6 +233,20 @@ def _check_post_add(settings: Settings, v: Variant, sites: Iterable[Address], fi
     bare = [str(address) for address in sites if junctions[address.site].norm is None]
     if bare:
         settings.wrong(f"residual_before_ln 'post_add' needs a norm behind the sublayer; none is at {', '.join(bare)}")
+
+
+def _form(v: Variant, *, closes: bool, leaves: bool) -> Form:
+    """What the kernel reads and adds, as `enter`, `run` and `leave` do."""
+    reads: Literal["normed", "f", "r"] = "normed" if v.original_ln_before else "f"
+    adds: Literal["none", "f", "x", "sum"] = "f"
+    if v.is_parallel:  # it has no residual of its own; the one that leaves adds f
+        reads, adds = "r", "f" if leaves else "none"
+    elif v.original_ln_before and v.residual_before_ln == "post_add":
+        adds = "sum"
+    elif v.original_ln_before and v.residual_before_ln is False:
+        adds = "x"
+    assert v.scaling is not None
+    return Form(reads, adds, closes, v.non_linearity, v.scaling)
 
 
 def _normed(h: Tensor, meeting: Meeting) -> Tensor:

@@ -135,7 +135,7 @@ def _repeated(runs: Runs, times: int) -> Runs:
         bounds.append((start, start + length * times))
         start += length * times
     rows = tuple((first * times, last * times) for first, last in runs.rows)
-    return Runs(tuple(bounds), rows, start, runs.device)
+    return Runs(tuple(bounds), rows, start, runs.device, runs.kernels)
 
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[Variant, tuple[Address, ...]]:

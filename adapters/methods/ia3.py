@@ -90,6 +90,10 @@ class Ia3:
             return y * h if operand.variant == "output" else y + h
         return y.mul_(h) if operand.variant == "output" else y.add_(h)
 
+    def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
+        """See `ActsOnLinear`: no kernel does it."""
+        return False
+
 
 IA3 = Ia3()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.architectures.sites import Address
-from adapters.kernels.ragged import enter
+from adapters.kernels.ragged import enter, kernels_for
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.dora import FLAVOURS, MAGNITUDE, decompose, stretch
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
@@ -96,6 +96,16 @@ class Lora:
     def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: the sum, and DoRA's gain over it."""
         return stretch(y + h, operand)
+
+    def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
+        """See `ActsOnLinear`: gates and DoRA have no kernel."""
+        kernels, p = kernels_for(x, operand.runs), operand.params
+        if kernels is None or not p.keys() <= {"down", "up", "bias"}:
+            return False
+        down, up, bias = p["down"], p["up"], p.get("bias")
+        starts = None if bias is None else bias.starts
+        kernels.low_rank(x, y, operand.runs.places, down.arena, down.starts, up.starts, down.shape[0], starts)
+        return True
 
 
 LORA = Lora()

@@ -208,7 +208,9 @@ def _inside(operand: Operand, spans: Sequence[tuple[int, int]]) -> Operand:
         name: Stacked(s.arena, tuple(s.offsets[i] for i in kept), s.shape, s.align)
         for name, s in operand.params.items()
     }
-    return Operand(operand.variant, Runs(bounds, bounds, bounds[-1][1], operand.runs.device), params)
+    return Operand(
+        operand.variant, Runs(bounds, bounds, bounds[-1][1], operand.runs.device, operand.runs.kernels), params
+    )
 
 
 def _edit(unit: int, x: Tensor, operand: Operand) -> Tensor:

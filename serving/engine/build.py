@@ -1,5 +1,6 @@
 """What an engine is made of, from the settings: backbone, tiers, loader, budget."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -12,12 +13,14 @@ from adapters.backbone import Backbone
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier
 from adapters.cache.host import HostTier
+from adapters.kernels.choice import kernels_of
 from serving.config import BatchSettings, ServiceSettings
 from serving.engine.folder import Claim, claim
 from serving.engine.forward import BackboneForward, Forward, Work
 from serving.engine.loading import Loader
 from serving.engine.rehearsal import rows_of, tokens_per_s
 from serving.errors import BadRequest, no_gpu
+from serving.logs import log
 from serving.scheduler.batcher import Budget
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -52,6 +55,7 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
     dtype = DTYPES[settings.dtype]
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.engines))
     backbone = Backbone.load(settings.backbone, settings.device, dtype)
+    _tell_kernels(backbone)
     device = DeviceTier(settings.cache.device_bytes, dtype, settings.device)
     folder: Claim = claim(settings.data / "cache")
     return Parts(
@@ -68,6 +72,15 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
         step_s=settings.batch.step_s,
         rehearsal=rows_of(backbone.profile.geometry),
     )
+
+
+def _tell_kernels(backbone: Backbone) -> None:
+    """Say at the start what computes: without kernels everything is right, and slow."""
+    found = kernels_of(backbone.device)
+    if found.kernels is not None and backbone.dtype in found.kernels.dtypes:
+        log("engine", "compiled kernels compute", kernels=found.said)
+    else:
+        log("engine", "torch computes without compiled kernels", level=logging.WARNING, reason=found.said)
 
 
 def rehearsed(parts: Parts, clock: Callable[[], float] = time.perf_counter) -> Parts:

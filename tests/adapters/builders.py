@@ -100,9 +100,9 @@ def variant(family: str, **settings: Any) -> Path:
 
 
 @cache
-def backbone(family: str) -> Backbone:
-    """The loaded backbone of a family."""
-    return Backbone.load(folder(family))
+def backbone(family: str, *, compiled: bool = True) -> Backbone:
+    """The loaded backbone of a family; with torch's operations alone if it is not `compiled`."""
+    return Backbone.load(folder(family), compiled=compiled)
 
 
 def profile(family: str) -> BackboneProfile:

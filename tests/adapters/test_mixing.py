@@ -1,4 +1,7 @@
-"""Rows of all methods, compositions, heads and vocabularies, drawn together at random, equal the same rows alone."""
+"""Rows of all methods, compositions, heads and vocabularies, drawn together at random, equal the same rows alone.
+
+Alone they run on torch's operations as well as on the compiled kernels: neither can hide what the other does wrong.
+"""
 
 import random
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from tests.adapters.builders import FAMILIES, HEADS, PARTS, takes
 
 BATCHES, POOL = 250, 90  # of each family: 2,000 batches in all
 TOLERANCE = 1e-5  # of the row's largest magnitude
+ROUNDING = 5e-5  # the same, between sums in one order and in another
 MORE_HEADS = {
     "qa": HeadSpec("question_answering", 1, None, True, "tokens", ("start", "end"), "span"),
     "choice": HeadSpec("multiple_choice", 2, "tanh", True, "first_token", (), "choice"),
@@ -65,7 +69,7 @@ class Draw:
 
     def __init__(self, family: str) -> None:
         self.rng = random.Random(family)
-        self.backbone = builders.backbone(family)
+        self.backbone, self.plain = builders.backbone(family), builders.backbone(family, compiled=False)
         taken = [part for part in PARTS.values() if takes(family, part)]
         kinds = heads(family)
         adapters = [builders.adapter(family, [p], kinds[i % len(kinds)], i) for i, p in enumerate(taken)]
@@ -123,7 +127,10 @@ class Draw:
             except InvalidRow:
                 continue  # adapters that can not be arranged so
             alone = self.backbone.run([row], [want])[0]
-            found.append(Drawn(row, want, alone, max(float(states.abs().max()), float(answer.abs().max()))))
+            magnitude = max(float(states.abs().max()), float(answer.abs().max()))
+            apart = float((self.plain.run([row], [want])[0] - alone).abs().max())
+            assert apart <= ROUNDING * magnitude, (row.members, apart)
+            found.append(Drawn(row, want, alone, magnitude))
         return found
 
 

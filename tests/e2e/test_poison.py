@@ -16,7 +16,7 @@ from tests.e2e.service import ROOT, START_S, Service, free_port, make_backbone
 
 pytestmark = pytest.mark.ray
 
-PLACE = "        loop, groups = asyncio.get_running_loop(),"
+PLACE = "        left = {ticket.id for ticket in tickets}"
 FAULT = """        import os
         if any(len(ticket.input_ids) == 9 for ticket in tickets):
             os.kill(os.getpid(), 9)

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from adapters.architectures.albert import ALBERT
 from adapters.architectures.profile import read_geometry, read_profile
@@ -37,8 +38,10 @@ def test_an_adapter_acts_in_every_run_of_its_module():
     hook = backbone.model.get_submodule(ALBERT.linear_path(Address(0, "attn_q"))).register_forward_hook(
         lambda module, args, out: calls.append(out[0, :4] - module.forward(args[0])[0, :4])
     )
-    backbone.run([Row((resident,), None, None, builders.ids(1, 4))], ["hidden_state"])
+    row = Row((resident,), None, None, builders.ids(1, 4))
+    with_gradients = backbone.forward(backbone.plan([row], [False])).hidden
     hook.remove()
+    assert torch.allclose(backbone.run([row], ["hidden_state"])[0], with_gradients, atol=1e-5)
     assert len(calls) == 2
     assert all(float(change.abs().max()) > 1e-2 for change in calls)
 

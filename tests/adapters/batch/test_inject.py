@@ -22,7 +22,7 @@ from tests.adapters.builders import PARTS
 def test_a_record_that_does_not_match_is_refused_with_every_missing_path():
     wrong = replace(BERT, attention="attn", linear={**BERT.linear, "attn_q": "nowhere"})
     with pytest.raises(UnknownArchitecture) as caught:
-        Injection(builders.backbone("bert").model, wrong, builders.LAYERS)
+        Injection(builders.backbone("bert").model, wrong, builders.profile("bert").geometry)
     assert str(caught.value).count("nowhere") == builders.LAYERS
     assert "encoder.layer.1.attn" in str(caught.value)
 
@@ -54,9 +54,11 @@ def test_stacked_bottlenecks_see_the_running_state_and_one_last_norm():
         layer.output.dense.register_forward_hook(lambda m, a, out: held.update(f=out.reshape(-1, builders.HIDDEN))),
         layer.intermediate.register_forward_pre_hook(lambda m, a: held.update(r=a[0].reshape(-1, builders.HIDDEN))),
     ]
-    out = backbone.run([Row((low, top), None, None, builders.ids(3, 5))], ["hidden_state"])[0]
+    row = Row((low, top), None, None, builders.ids(3, 5))
+    backbone.forward(backbone.plan([row], [False]))  # with gradients: the model's own modules run
     for hook in hooks:
         hook.remove()
+    out = backbone.run([row], ["hidden_state"])[0]
     norm = layer.output.LayerNorm
     h = held["f"]
     for resident in (low, top):
@@ -96,9 +98,11 @@ def test_albert_s_attention_adapters_get_f_and_r_in_each_other_s_place():
         layer.dense.register_forward_hook(lambda m, a, out: held.update(f=out[0])),
         layer.LayerNorm.register_forward_hook(lambda m, a, out: held.update(out=out[0])),
     ]
-    backbone.run([Row((resident,), None, None, builders.ids(3, 6))], ["hidden_state"])
+    row = Row((resident,), None, None, builders.ids(3, 6))
+    with_gradients = backbone.forward(backbone.plan([row], [False])).hidden
     for hook in hooks:
         hook.remove()
+    assert torch.allclose(backbone.run([row], ["hidden_state"])[0], with_gradients, atol=1e-5)
     folded = METHODS["bottleneck"].fold(part.config, package.tensors, fitting_of(backbone.profile))
     norm = layer.LayerNorm
 

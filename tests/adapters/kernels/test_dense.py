@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adapters.kernels import dense as module
-from adapters.kernels.dense import SMALLEST, dense
+from adapters.kernels.dense import SMALLEST, FrozenMap, activated, dense
 
 WIDE, NARROW = 384, 96
 
@@ -51,3 +51,38 @@ def test_training_keeps_its_gradients_and_other_dtypes_torch_s_own_kernel(monkey
         dense(*tensors(200))
         with pytest.raises(AttributeError):
             dense(*tensors(200, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu", "gelu_new", "relu", "silu", "tanh", "sigmoid", "quick_gelu"])
+@pytest.mark.parametrize("tokens", [2, 200])
+def test_a_frozen_map_is_the_map_and_the_activation_behind_it(tokens, activation):
+    x, weight, bias = tensors(tokens)
+    exact = activated(x.double() @ weight.double().T + bias.double(), activation)
+    with torch.inference_mode():
+        assert torch.allclose(FrozenMap(weight, bias)(x, activation).double(), exact, atol=1e-5)
+        assert torch.allclose(FrozenMap(weight, None)(x).double(), x.double() @ weight.double().T, atol=1e-5)
+
+
+def test_a_frozen_map_in_bfloat16_rounds_once():
+    x, weight, bias = tensors(200, dtype=torch.bfloat16)
+    exact = activated(x.double() @ weight.double().T + bias.double(), "gelu")
+    with torch.inference_mode():
+        assert torch.allclose(FrozenMap(weight, bias)(x, "gelu").double(), exact, rtol=2**-7, atol=1e-3)
+
+
+def test_a_frozen_map_has_gradients_of_its_inputs():
+    x, weight, bias = tensors(200)
+    x.requires_grad_()
+    FrozenMap(weight, bias)(x, "relu").sum().backward()
+    alive = (x.detach() @ weight.T + bias > 0).float()
+    assert torch.allclose(x.grad, alive @ weight, atol=1e-5)
+
+
+def test_a_frozen_map_is_laid_out_once(monkeypatch):
+    calls, (x, weight, bias) = [], tensors(200)
+    reorder = torch.ops.mkldnn._reorder_linear_weight
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", lambda *a: calls.append(1) or reorder(*a))
+    held = FrozenMap(weight, bias)
+    with torch.inference_mode():
+        assert torch.equal(held(x), held(x))
+    assert calls == [1]

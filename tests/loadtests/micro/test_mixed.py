@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -39,11 +41,49 @@ def test_an_engine_that_disagrees_with_the_plain_model_is_seen():
 
 
 def test_the_figures_name_both_ratios():
-    found = Rounds({mixed.MIXED: (2.0,), mixed.BARE: (1.0,), mixed.PLAIN: (3.0,)})
-    assert mixed.told(found, 32)[-2:] == [
+    torch_only = {mixed.TORCH_MIXED: (4.0,), mixed.TORCH_BARE: (2.0,)}
+    found = Rounds({mixed.MIXED: (2.0,), mixed.BARE: (1.0,), mixed.PLAIN: (3.0,), **torch_only})
+    assert mixed.told(found, 32)[-4:] == [
         "distinct adapters / backbone only: 0.500",
+        "distinct adapters, torch only / backbone only, torch only: 0.500",
+        "distinct adapters, torch only / backbone only: 0.250",
         "backbone only / plain transformers: 3.000",
     ]
+
+
+def test_every_method_can_be_measured_in_either_type():
+    for dtype, error in mixed.ERRORS.items():
+        bench = mixed.build(TINY, rows=len(mixed.METHODS), methods=list(mixed.METHODS), seed=0, dtype=dtype)
+        assert bench.worst_error() < error
+        run = bench.contenders()
+        for distinct, plain in zip(run[mixed.MIXED](), run[mixed.TORCH_MIXED](), strict=True):
+            assert torch.allclose(distinct, plain, atol=error)
+
+
+def test_a_promise_that_is_missed_is_told_and_fails(monkeypatch, capsys):
+    kept, missed = (mixed.Promise("minilm", "float32", ("lora",), least) for least in (0.0, 1e9))
+    monkeypatch.setattr(mixed, "minilm", lambda: TINY)
+    for promises, code in (((kept,), 0), ((kept, missed), 1)):
+        monkeypatch.setattr(mixed, "PROMISES", promises)
+        assert mixed.main(["--judge", "--rows", "2", "--rounds", "1"]) == code
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [line["holds"] for line in told] == [promise is kept for promise in promises]
+        assert all(line["ratio"] > 0 for line in told)
+
+
+def test_every_point_of_the_judge_is_a_promise():
+    least = {(p.shape, p.dtype, p.methods, p.torch_only): p.least for p in mixed.PROMISES}
+    assert (
+        least["bert-base", "bfloat16", ("bottleneck",), False]
+        == least["bert-base", "bfloat16", ("lora",), False]
+        == 0.9
+    )
+    assert least["bert-base", "bfloat16", ("double_bottleneck",), False] == 0.87
+    assert least["minilm", "bfloat16", ("lora",), False] == 0.85
+    assert least["minilm", "bfloat16", mixed.SIX, False] == 0.8
+    assert {p.least for p in mixed.PROMISES if p.dtype == "float32"} == {0.9}
+    assert {p.least for p in mixed.PROMISES if p.torch_only} == {0.7}
+    assert len(mixed.SIX) == 6
 
 
 def test_an_unknown_method_is_a_usage_error(capsys):

@@ -1,5 +1,6 @@
 """An engine from settings."""
 
+import logging
 import os
 import threading
 from functools import partial
@@ -8,6 +9,8 @@ from itertools import count
 import pytest
 import torch
 
+from adapters.kernels.choice import Chosen
+from adapters.kernels.cpu import CpuKernels
 from serving.config import BatchSettings, CacheSettings, ServiceSettings
 from serving.engine import build
 from serving.engine import engine as module
@@ -108,3 +111,18 @@ def test_what_is_not_served_is_refused(tmp_path, monkeypatch):
     with pytest.raises(Conflict, match=r"^--device cuda: torch finds no GPU in an engine: .*nvidia-smi") as caught:
         parts_of(settings(tmp_path, device="cuda"), source)
     assert caught.value.code == "no_gpu"
+
+
+@pytest.mark.parametrize("dtypes", [frozenset({torch.float32}), frozenset()])
+def test_an_engine_says_what_computes(tmp_path, monkeypatch, dtypes):
+    lines, kernels = [], CpuKernels.__new__(CpuKernels)
+    kernels.dtypes = dtypes
+    found = Chosen(kernels, "its trial failed, or its file")
+    monkeypatch.setattr(build, "kernels_of", lambda device: found)
+    monkeypatch.setattr(build, "log", lambda part, text, **more: lines.append((part, text, more)))
+    parts_of(settings(tmp_path), source).release()
+    (told,) = lines
+    if dtypes:
+        assert told == ("engine", "compiled kernels compute", {"kernels": found.said})
+    else:
+        assert told[2] == {"level": logging.WARNING, "reason": found.said}

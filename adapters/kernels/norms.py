@@ -1,0 +1,37 @@
+"""The frozen layer norm behind a residual."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+from torch.nn import functional
+
+from adapters.kernels.cpu import Norm
+from adapters.kernels.interface import Kernels
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenNorm:
+    """Layer normalisation with a weight and a bias [width] that never change."""
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [..., width] normalised over its last dimension."""
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+    def of_sum(self, f: Tensor, r: Tensor, kernels: Kernels | None) -> Tensor:
+        """norm(f + r) of f and r [n, width], without gradients."""
+        return self(f + r) if kernels is None or f.dtype not in kernels.dtypes else kernels.add_norm(f, r, self.wide)
+
+    @cached_property
+    def wide(self) -> Norm:
+        """The norm as kernels take it: in float32."""
+        return Norm(self.weight.float(), None if self.bias is None else self.bias.float(), self.eps)
+
+
+def wide(norm: FrozenNorm | None) -> Norm | None:
+    """A norm as kernels take it."""
+    return None if norm is None else norm.wide
