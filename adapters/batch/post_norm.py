@@ -16,7 +16,9 @@ from adapters.architectures.sites import Address
 from adapters.batch.junctions import run_junction
 from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan
+from adapters.kernels.cpu import ACTIVATIONS
 from adapters.kernels.dense import FrozenMap, activated
+from adapters.kernels.interface import Kernels
 from adapters.kernels.norms import FrozenNorm
 from adapters.methods.base import Meeting
 
@@ -73,7 +75,7 @@ class PostNormLayer:
             return self._maps[site](x, activation)
         y = self._maps[site](x)
         self._adapt(plan, site, x, y)
-        return activated(y, activation)
+        return _activated(y, activation, plan.kernels)
 
     def _adapt(self, plan: BatchPlan, site: str, x: Tensor, y: Tensor) -> None:
         """Write into y = W x + b, which may be some columns of a wider tensor, what adapters make of it."""
@@ -108,6 +110,14 @@ def install(
 def norm_of(module: nn.Module) -> FrozenNorm:
     """The frozen norm of a module, past its hooks."""
     return FrozenNorm(module.weight, module.bias, module.eps)  # type: ignore[arg-type]
+
+
+def _activated(y: Tensor, activation: str, kernels: Kernels | None) -> Tensor:
+    """An activation, in the place of y where a kernel has it."""
+    if kernels is None or y.dtype not in kernels.dtypes or activation not in ACTIVATIONS:
+        return activated(y, activation)
+    kernels.activate(y, activation)
+    return y
 
 
 def _either(own: Any, layer: PostNormLayer, surroundings: Surroundings) -> Any:

@@ -47,6 +47,7 @@ FINE, OUT_OF_MEMORY = 0, 4
 # What each function of `native/` is given: its struct `Call`, field by field.
 CALLS: Mapping[str, Struct] = {
     "attention": Struct("@qq PPPP qqq qqq Pq dq PP".replace(" ", "")),
+    "activate": Struct("@qq P qqq q".replace(" ", "")),
     "add_norm": Struct("@qq PPP qqq qq PP d".replace(" ", "")),
     "linear": Struct("@qq PP qq qqq Pq Pq PP q".replace(" ", "")),
     "low_rank": Struct("@qq PP qq qqq Pq Pq PPP q".replace(" ", "")),
@@ -136,6 +137,11 @@ class CpuKernels:
         )  # fmt: skip
         return out
 
+    def activate(self, x: Tensor, activation: str) -> None:
+        """act(x) in the place of x [n, width]; activations are those of `ACTIVATIONS`."""
+        dtype = self._storage(x)
+        self._call("activate", dtype, x.data_ptr(), stride("x", x, dtype, x.shape), *x.shape, _activation(activation))
+
     def add_norm(self, f: Tensor, r: Tensor | None, norm: Norm) -> Tensor:
         """norm(f + r), or norm(f) where r is None: [n, width] -> [n, width]."""
         dtype, shape = self._storage(f), f.shape
@@ -224,7 +230,7 @@ class CpuKernels:
             "bottleneck", dtype, f.data_ptr(), start(r), y.data_ptr(), *strides, stride("y", y, dtype, shape), *shape,
             bounds.data_ptr(), count, arena.data_ptr(), arena.numel(), a.down.data_ptr(), a.down_bias.data_ptr(),
             a.up.data_ptr(), a.up_bias.data_ptr(), a.width, READS[form.reads], ADDS[form.adds], form.closes,
-            _activation(form), form.scaling, norm is not None, *held,
+            _activation(form.activation), form.scaling, norm is not None, *held,
         )  # fmt: skip
 
     def _storage(self, x: Tensor) -> torch.dtype:
@@ -246,7 +252,7 @@ class CpuKernels:
         raise RuntimeError(f"{name}: {self._message().decode(errors='replace')}")
 
 
-def _activation(form: Form) -> int:
-    if form.activation not in ACTIVATIONS:
-        raise ValueError(f"the compiled bottleneck has {', '.join(ACTIVATIONS)}, not {form.activation!r}; use torch's")
-    return ACTIVATIONS[form.activation]
+def _activation(name: str) -> int:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"the compiled kernels have {', '.join(ACTIVATIONS)}, not {name!r}; use torch's")
+    return ACTIVATIONS[name]

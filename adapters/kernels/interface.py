@@ -31,6 +31,10 @@ class Kernels(Protocol):
         """Attention of every row by itself, and to its prefixes: [tokens, heads * width]."""
         ...
 
+    def activate(self, x: Tensor, activation: str) -> None:
+        """act(x) in the place of x [n, width]; activations are those of `adapters.kernels.cpu.ACTIVATIONS`."""
+        ...
+
     def add_norm(self, f: Tensor, r: Tensor | None, norm: Norm) -> Tensor:
         """norm(f + r): [n, width]."""
         ...

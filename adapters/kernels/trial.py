@@ -12,7 +12,7 @@ CLOSE = {torch.float32: 1e-5, torch.bfloat16: 0.05}  # how far an answer may lie
 def wrong_storage(kernels: CpuKernels, dtype: torch.dtype) -> str | None:
     """Why the kernels are not to be used with tensors of this type; None where they agree with torch."""
     generator = torch.Generator().manual_seed(0)
-    for kernel in (_attention, _add_norm, _linear, _low_rank, _bottleneck):
+    for kernel in (_attention, _activate, _add_norm, _linear, _low_rank, _bottleneck):
         try:
             got, expected = kernel(kernels, dtype, generator)
         except RuntimeError as error:
@@ -30,6 +30,13 @@ def _attention(kernels: CpuKernels, dtype: torch.dtype, generator: torch.Generat
     pieces = [p.double().permute(1, 2, 0, 3) for p in torch.split(qkv, [19, 2])]
     expected = [functional.scaled_dot_product_attention(p[0], p[1], p[2], scale=0.3) for p in pieces]
     return got, torch.cat([p.transpose(0, 1).flatten(1) for p in expected])
+
+
+def _activate(kernels: CpuKernels, dtype: torch.dtype, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    x = torch.randn(5, 37, generator=generator).to(dtype)
+    expected = functional.gelu(x.double())
+    kernels.activate(x, "gelu")
+    return x, expected
 
 
 def _add_norm(kernels: CpuKernels, dtype: torch.dtype, generator: torch.Generator) -> tuple[Tensor, Tensor]:

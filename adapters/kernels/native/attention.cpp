@@ -121,16 +121,15 @@ inline void shares_of(const float* scores, T* shares, long padded, Running& runn
 inline float* in_place(float* scores, const float*) { return scores; }
 inline Bf16* in_place(float*, const Bf16*) { return scratch<Use::shares, Bf16>(QUERIES * KEYS); }
 
-// Queries as a left-hand side [padded, depth], zeros where there are none.
+// Queries as a left-hand side [TILE * n, depth]; what stands in the rows beyond `rows` reaches only their own sums.
 template <class T>
-T* queries_of(const T* q, long stride, long rows, long width, long padded) {
+T* queries_of(const T* q, long stride, long rows, long width) {
     const long deep = depth(width, q);
     T* const queries = scratch<Use::queries, T>(QUERIES * deep);
     for (long i = 0; i < rows; ++i) {
         copy(q + i * stride, queries + i * deep, width);
         if (deep != width) queries[i * deep + width] = T{};
     }
-    std::memset(queries + rows * deep, 0, (padded - rows) * deep * sizeof(T));
     return queries;
 }
 
@@ -138,7 +137,7 @@ T* queries_of(const T* q, long stride, long rows, long width, long padded) {
 template <class T>
 void attend(const Call<T>& call, const Keys<T>& keys, const T* q, T* out, long first, long rows) {
     const long width = call.width, deep = depth(width, q), padded = up_to(rows, TILE), full = call.heads * width;
-    const T* const queries = queries_of(q + first * call.q_stride, call.q_stride, rows, width, padded);
+    const T* const queries = queries_of(q + first * call.q_stride, call.q_stride, rows, width);
     float* const scores = scratch<Use::scores, float>(QUERIES * KEYS);
     float* const sums = scratch<Use::sums, float>(QUERIES * width);
     T* const shares = in_place(scores, q);

@@ -38,6 +38,10 @@ class CudaKernels:
         """See `attention.attention`."""
         return attention.attention(q, k, v, starts, scaling, window=window, prefixes=prefixes)
 
+    def activate(self, x: Tensor, activation: str) -> None:
+        """By torch: two launches."""
+        x.copy_(_activated(x, activation))
+
     def add_norm(self, f: Tensor, r: Tensor | None, norm: Norm) -> Tensor:
         """See `add_norm.add_norm`."""
         return add_norm.add_norm(f, r, norm)
@@ -97,8 +101,7 @@ class CudaKernels:
             x = r if form.reads == "r" else _normed(f, r, norm)
         narrow, out = f.new_empty(len(f), adapters.width), torch.empty_like(f)
         segmented.linear(x, narrow, bounds, arena, adapters.down, adapters.down_bias)
-        name = "leaky_relu" if form.activation == "leakyrelu" else form.activation  # AdapterHub's name for it
-        segmented.linear(activated(narrow, name), out, bounds, arena, adapters.up, adapters.up_bias)
+        segmented.linear(_activated(narrow, form.activation), out, bounds, arena, adapters.up, adapters.up_bias)
         out *= form.scaling
         if form.adds == "x":
             out += x
@@ -107,6 +110,10 @@ class CudaKernels:
         if form.adds == "sum" and r is not None:
             out += r
         y.copy_(torch.where(_inside(bounds, len(y)), _normed(out, r, norm) if form.closes else out, y))
+
+
+def _activated(x: Tensor, activation: str) -> Tensor:
+    return activated(x, "leaky_relu" if activation == "leakyrelu" else activation)  # the former is AdapterHub's name
 
 
 def _normed(f: Tensor, r: Tensor | None, norm: Norm | None) -> Tensor:

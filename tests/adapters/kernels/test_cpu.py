@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from adapters.kernels.cpu import Norm
+from adapters.kernels.cpu import ACTIVATIONS, Norm
+from adapters.methods.settings import activation
 from tests.adapters.kernels.native import BOTH, assert_close, in_threads, random, ranges_of, starts_of
 
 
@@ -94,6 +95,15 @@ def test_what_is_not_finite_stays_visible_and_in_its_row(kernels, dtype, at, bad
     assert torch.equal(got[others], expected[others])
     plain = attended(q, k, v, lengths, 0.3).isfinite()
     assert torch.equal(got.isfinite(), plain) and not plain.all()
+
+
+@BOTH
+@pytest.mark.parametrize("width", [3, 16, 24])
+def test_what_one_call_leaves_behind_does_not_reach_the_next(kernels, dtype, width):
+    lengths = [5, 70]
+    kernels.attention(*(t * float("nan") for t in thirds([200], 1, 80, dtype)), starts_of([200]), 1.0)
+    q, k, v = thirds(lengths, 2, width, dtype)
+    assert_close(kernels.attention(q, k, v, starts_of(lengths), 0.3), attended(q, k, v, lengths, 0.3))
 
 
 @BOTH
@@ -215,3 +225,30 @@ def test_the_result_of_one_call_outlives_the_next(kernels):
     kept = first.clone()
     kernels.add_norm(random(4, 16, seed=1), None, norm)
     assert torch.equal(first, kept)
+
+
+@BOTH
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("size", [1e-3, 1, 30])
+def test_an_activation_in_place_is_that_of_transformers(kernels, dtype, name, size):
+    x = random(45, 37, dtype=dtype) * size
+    expected = activation(name)(x.double())
+    kernels.activate(x, name)
+    assert_close(x, expected)
+
+
+@BOTH
+def test_an_activation_of_some_columns_leaves_the_others_and_a_nan_its_own_place(kernels, dtype):
+    whole = random(40, 30, dtype=dtype)
+    whole[7, 3] = float("nan")
+    before = whole.clone()
+    kernels.activate(whole[:, :17], "relu")
+    assert torch.isnan(whole[7, 3])
+    expected = torch.where(torch.isnan(before[:, :17]), whole[:, :17], before[:, :17].relu())
+    assert torch.equal(whole[:, :17].nan_to_num(9), expected.nan_to_num(9))
+    assert torch.equal(whole[:, 17:], before[:, 17:])
+
+
+def test_an_activation_that_no_kernel_has_is_refused(kernels):
+    with pytest.raises(ValueError, match="not 'mish'; use torch's"):
+        kernels.activate(random(3, 4), "mish")

@@ -209,7 +209,7 @@ def test_what_is_no_argument_is_refused_before_anything_is_written(kernels, dtyp
     y, before = torch.zeros(40, 24, dtype=dtype), torch.zeros(40, 24, dtype=dtype)
     outside, twice = given.bounds.clone(), given.bounds.clone()
     outside[1, 1], twice[0], twice[2] = 41, torch.tensor([3, 9]), torch.tensor([8, 12])
-    beyond = replace(given.adapters, up_bias=given.adapters.up_bias + given.arena.numel())
+    beyond = replace(given.adapters, up_bias=torch.full((3,), given.arena.numel() - 23))
     below = replace(given.adapters, down=given.adapters.down - given.arena.numel())
     bare = Form(reads="f", adds="none", closes=False, activation="relu")
     refused = {
@@ -239,6 +239,29 @@ def test_what_is_no_argument_is_refused_before_anything_is_written(kernels, dtyp
         kernels.low_rank(given.f, y, given.bounds, given.arena, given.adapters.down, given.adapters.up, 0)
     with pytest.raises(ValueError, match="y must be"):
         kernels.linear(given.f, y[1:], given.bounds, given.arena, given.adapters.down)
+
+
+@BOTH
+@pytest.mark.parametrize("rank", [1, 3, 4])
+def test_what_one_call_leaves_behind_does_not_reach_the_next(kernels, dtype, rank):
+    bounds = segments(1, 30)
+    arena, places = laid_out(bounds, {"down": (4, 24), "up": (24, 4)}, dtype)
+    poison = torch.full((30, 24), float("nan"), dtype=dtype)
+    x, got = random(30, 24, dtype=dtype), torch.zeros(30, 24, dtype=dtype)
+    kernels.low_rank(poison, poison.clone(), bounds, arena, places["down"], places["up"], 4)
+    kernels.low_rank(x, got, bounds, arena, places["down"], places["up"], rank)
+    down, up = taken(arena, places["down"][0], (rank, 24)), taken(arena, places["up"][0], (24, rank))
+    assert_close(got, x.double() @ down.T @ up.T)
+
+
+def test_bfloat16_is_rounded_as_torch_rounds_it(kernels):
+    dtype, ones = torch.bfloat16, torch.tensor([[0, 4096]], dtype=torch.int32)
+    x = (torch.arange(4096) * 16 + torch.arange(4096) % 16).to(torch.uint16).view(dtype)  # of all sizes, ends and signs
+    arena = torch.tensor([1.0, 2**-8], dtype=dtype)
+    x = x.where(x.abs() > 1e-30, 1.0).unsqueeze(1).contiguous()  # the processor takes the smallest ones for 0
+    y = torch.empty_like(x)
+    kernels.linear(x, y, ones, arena, torch.tensor([0]), torch.tensor([1]))
+    assert torch.equal(y.nan_to_num(7), (x.float() + 2**-8).to(dtype).nan_to_num(7))
 
 
 @BOTH

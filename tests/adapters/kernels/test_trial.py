@@ -5,8 +5,13 @@ from adapters.kernels.cpu import CpuKernels
 from adapters.kernels.trial import wrong_storage
 from tests.adapters.kernels.native import BOTH
 
-KERNELS = ("attention", "add_norm", "linear", "low_rank", "bottleneck")
-WRITTEN = {"linear": 1, "low_rank": 1, "bottleneck": 2}  # which argument a kernel writes into, where it returns nothing
+KERNELS = ("attention", "activate", "add_norm", "linear", "low_rank", "bottleneck")
+WRITTEN = {
+    "activate": 0,
+    "linear": 1,
+    "low_rank": 1,
+    "bottleneck": 2,
+}  # which argument a kernel writes into, where it returns nothing
 
 
 def spoilt(kernels, name, spoil):

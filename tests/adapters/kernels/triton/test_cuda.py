@@ -7,6 +7,7 @@ from adapters.kernels.cpu import CpuKernels, Form
 from adapters.kernels.triton.activations import ACTIVATIONS
 from adapters.kernels.triton.bottleneck import WIDEST
 from adapters.kernels.triton.cuda import CudaKernels
+from adapters.methods.settings import activation
 from tests.adapters.kernels.triton.cases import DEVICE, Shelf, assert_close, batch_of, rows_of
 from tests.adapters.kernels.triton.test_add_norm import norm_of
 from tests.adapters.kernels.triton.test_bottleneck import (
@@ -88,3 +89,11 @@ def test_what_no_kernel_has_is_refused_at_any_width():
                 CudaKernels().bottleneck(
                     case.f, None, outputs(case), case.batch.at, case.arena, case.adapters, form, None
                 )
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_written_in_its_place(name):
+    x = torch.randn(5, 24, generator=torch.Generator().manual_seed(3))
+    due = activation("gelu" if name == "gelu_python" else name)(x.double())
+    CudaKernels().activate(x[:, :10], name)
+    assert_close(x[:, :10], due[:, :10], torch.float32)
