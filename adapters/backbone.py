@@ -104,7 +104,7 @@ class Backbone:
             config=config,
             local_files_only=True,
             attn_implementation=IMPLEMENTATIONS[architecture.attention_kind],
-            dtype=torch.float32 if device == "cpu" else dtype,
+            dtype=torch.promote_types(dtype, torch.float32) if device == "cpu" else dtype,
             output_loading_info=True,
         )
         pooler = f"{architecture.pooler}."
@@ -198,7 +198,7 @@ def _round(model: nn.Module, dtype: torch.dtype) -> None:
     for module in model.modules():
         if module is words or not isinstance(module, nn.LayerNorm | nn.Embedding):
             for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
+                parameter.data = parameter.data.to(dtype)  # on the CPU the others may be wider, never narrower
 
 
 def _looked_up(plan: BatchPlan, matrix: Tensor, members: Sequence[int]) -> Tensor:

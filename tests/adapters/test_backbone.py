@@ -160,3 +160,22 @@ def test_states_come_in_plan_order():
     rows = [Row((), None, None, builders.ids(i, 3 + i)) for i in range(3)]
     plan = plan_batch(rows, backbone.profile.geometry, backbone.device, [False] * 3)
     assert backbone.forward(plan).hidden.shape == (12, builders.HIDDEN)
+
+
+@pytest.mark.parametrize("family", builders.FAMILIES)
+def test_bfloat16_rounds_the_maps_and_the_words_and_leaves_the_norms(family):
+    exact, rounded = builders.backbone(family), Backbone.load(builders.folder(family), dtype=torch.bfloat16)
+    assert rounded.dtype is torch.bfloat16
+    for name, module in rounded.model.named_modules():
+        wanted = torch.float32 if isinstance(module, torch.nn.LayerNorm) else torch.bfloat16
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.Linear):
+            assert {parameter.dtype for parameter in module.parameters()} <= {wanted}, name
+    rows = [Row((), None, None, builders.ids(seed, 4 + seed)) for seed in range(6)]
+    states = zip(*(backbone.run(rows, ["hidden_state"] * 6) for backbone in (exact, rounded)), strict=True)
+    for one, other in states:
+        assert float(torch.nn.functional.cosine_similarity(one, other, dim=-1).min()) > 0.999
+
+
+def test_float64_is_wider_everywhere():
+    backbone = Backbone.load(builders.folder("bert"), dtype=torch.float64)
+    assert {parameter.dtype for parameter in backbone.model.parameters()} == {torch.float64}
