@@ -1,45 +1,27 @@
-"""One picture of a run: latency over time, offered and answered throughput, hit rate."""
+"""`python -m loadtests plot DIR`: draw the pictures and the page of a run again, from its `run.json`."""
 
-import math
+import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from loadtests.report import Report
+from loadtests.pages.page import draw_all
+from loadtests.results.folder import NoRun, read
 
 
-def draw(report: Report, path: Path) -> None:
-    """Write a PNG. The figure is made without pyplot, which keeps global state."""
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    FigureCanvasAgg(figure)
-    latency, rate, hits = figure.subplots(3, 1, sharex=True)
-    middle = [(window.start + window.end) / 2 for window in report.windows]
-    _line(latency, middle, [window.p50 for window in report.windows], "p50")
-    _line(latency, middle, [window.p99 for window in report.windows], "p99")
-    latency.set_ylabel("latency, ms")
-    latency.set_yscale("log")
-    _line(rate, middle, [window.offered for window in report.windows], "offered")
-    _line(rate, middle, [window.answered for window in report.windows], "answered")
-    rate.set_ylabel("requests per second")
-    rate.set_ylim(bottom=0)
-    _line(hits, middle, [window.hit_rate for window in report.windows], "hit rate")
-    hits.set_ylim(-0.02, 1.02)
-    hits.set_ylabel("answers from the device tier")
-    hits.set_xlabel("seconds since the start")
-    for axes in (latency, rate, hits):
-        axes.grid(alpha=0.3)
-        axes.legend(loc="best")
-    figure.suptitle(
-        f"{report.scenario}: {report.requests} requests, {report.distinct_adapters} adapters, "
-        f"{report.wrong} wrong, {sum(report.errors.values())} errors"
-    )
-    figure.supxlabel(" · ".join(f"{key} {value}" for key, value in report.environment.items()), fontsize=7)
-    figure.savefig(path, dpi=110)
-
-
-def _line(axes: Axes, x: Sequence[float], y: Sequence[float | None], label: str) -> None:
-    """A line with gaps where a window held nothing."""
-    axes.plot(x, [math.nan if value is None else value for value in y], marker=".", label=label)
+def main(arguments: Sequence[str]) -> int:
+    """Draw; 0, or 2 where there is no run."""
+    args = argparse.ArgumentParser(prog="python -m loadtests plot", description=__doc__)
+    args.add_argument("folder", type=Path, help="what `run` wrote")
+    args.add_argument("--out", type=Path, help="another folder for what is drawn")
+    given = args.parse_args(arguments)
+    try:
+        run = read(given.folder)
+    except NoRun as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    out = given.out or (given.folder if given.folder.is_dir() else given.folder.parent)
+    out.mkdir(parents=True, exist_ok=True)
+    for path in draw_all(run, out):
+        print(path)
+    return 0

@@ -1,100 +1,80 @@
-"""One run: make adapters for the served backbone, publish them, learn their answers, send the trace, judge, report."""
+"""`python -m loadtests run SCENARIO`: drive a service, check every answer, judge, report.
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+Without --url a service is started on loopback with a data folder of its own, and is gone afterwards. Exit codes: 0 every
+figure is as it has to be, 1 one is not (a wrong answer, a threshold, a client that could not keep up), 2 the run could not be made.
+"""
+
+import argparse
+import asyncio
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
 
-from loadtests.answers import Reference, smallest_distance
-from loadtests.drive import Outcome, Sample, drive
-from loadtests.plot import draw
-from loadtests.report import Report, make_report
-from loadtests.service import Service, ServiceFailed, connect
-from loadtests.synthetic import SyntheticAdapter, make_adapters
-from loadtests.trace import TraceSpec, make_texts, make_trace
+from loadtests.client.crew import CrewFailed
+from loadtests.pages.page import draw_all
+from loadtests.pages.terminal import print_run
+from loadtests.proofs.stage import StageFailed
+from loadtests.results import folder as folders
+from loadtests.running.preparing import NotPrepared
+from loadtests.running.rounds import execute
+from loadtests.running.settings import OUT, settings_of
+from loadtests.running.showing import Show
+from loadtests.scenarios.reading import BadScenario, names
+from loadtests.served.api import ServiceFailed
+from loadtests.served.backbones import MINILM, TINY, NoBackbone
+from loadtests.served.population import TooAlike
+from loadtests.served.target import TOLERANCES, BadTarget
 
-TEXTS = 64
-PIECES_PER_WORD = 6
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One run against one service. `tolerance` is absolute on raw logits; `timeout_s` ends a request as an error."""
-
-    scenario: str
-    url: str
-    trace: TraceSpec
-    out: Path
-    methods: tuple[str, ...] = ()
-    tolerance: float = 1e-4
-    timeout_s: float = 60.0
+REFUSALS = (BadScenario, BadTarget, CrewFailed, NoBackbone, NotPrepared, ServiceFailed, StageFailed, TooAlike)
 
 
-@dataclass(frozen=True, eq=False)
-class Population:
-    """The published adapters, and for each of them its texts with its answers to them."""
-
-    adapters: tuple[SyntheticAdapter, ...]
-    texts: tuple[tuple[str, ...], ...]
-    references: tuple[tuple[Reference, ...], ...]
-
-
-async def run(settings: Settings, key: str | None, tell: Callable[[str], None]) -> Report:
-    """Run and write `report.json`, `samples.jsonl` and `report.png`; raises `ServiceFailed` before the load starts."""
-    trace = make_trace(settings.trace)
-    if not len(trace):
-        raise ServiceFailed("the trace is empty: no request arrives within the duration")
-    async with connect(settings.url, key, settings.tolerance, settings.timeout_s) as service:
-        population = await prepare(service, settings, tell)
-        tell(f"sending {len(trace)} requests over {trace.at[-1]:.1f} s")
-
-        async def send(index: int) -> Outcome:
-            number, text = int(trace.adapter[index]), int(trace.text[index])
-            return await service.ask(
-                population.adapters[number], population.texts[number][text], population.references[number][text]
-            )
-
-        samples = await drive(trace, send, time.monotonic)
-    return finish(settings, samples)
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    args = argparse.ArgumentParser(prog="python -m loadtests run", description=__doc__)
+    args.add_argument("scenario", help=f"the path of a TOML file, or one of {', '.join(names())}")
+    args.add_argument("--set", action="append", default=[], metavar="TABLE.MEMBER=VALUE", help="another value, in TOML")
+    args.add_argument("--out", type=Path, help=f"a new folder for the report; default: one under {OUT}")
+    args.add_argument("--seed", type=int, default=0)
+    args.add_argument("--clients", type=int, default=1, metavar="N", help="client processes (1)")
+    args.add_argument("--tolerance", type=float, help="absolute, on raw logits; default: by --dtype")
+    args.add_argument("--dtype", choices=sorted(TOLERANCES), default="float32", help="what the service computes in")
+    args.add_argument("--backbone", help=f"{TINY}, {MINILM} (default) or a folder; with --url: what is served there")
+    args.add_argument("--quiet", action="store_true", help="no progress")
+    own = args.add_argument_group("a service of our own")
+    own.add_argument("--engines", type=int, default=1)
+    own.add_argument("--gateways", type=int, default=1)
+    own.add_argument("--threads", type=int, default=1, help="of each engine")
+    own.add_argument("--serve", default="", metavar="WORDS", help="further words for `chorus serve`")
+    other = args.add_argument_group("a running service")
+    other.add_argument("--url", help="where it answers")
+    other.add_argument("--key-file", type=Path, help="one key (scopes publish, predict), or lines `TENANT KEY`")
+    other.add_argument("--leave", action="store_true", help="do not retire what was published")
+    return args
 
 
-async def prepare(service: Service, settings: Settings, tell: Callable[[str], None]) -> Population:
-    """Publish, and ask each adapter alone about each of its texts. Raises `ServiceFailed` if two could be mixed up."""
-    spec = settings.trace
-    profile = await service.profile()
-    adapters = make_adapters(profile, spec.adapters, spec.seed, settings.methods)
-    tell(f"publishing {len(adapters)} adapters for {profile.id}")
-    await service.publish(adapters)
-    pool = make_texts(TEXTS, spec.seed, longest=longest_text(profile.geometry.max_tokens))
-    # The first text is everyone's: on it, the answers of all adapters must differ.
-    texts = tuple(
-        (pool[0], *(pool[(number * 7 + k) % TEXTS] for k in range(1, spec.texts_per_adapter)))
-        for number in range(len(adapters))
-    )
-    tell(f"asking each alone, {spec.texts_per_adapter} texts")
-    references = []
-    for adapter, own in zip(adapters, texts, strict=True):
-        references.append(tuple([await service.reference(adapter, text) for text in own]))
-    distance = smallest_distance([held[0] for held in references])
-    if distance <= 2 * settings.tolerance:
-        raise ServiceFailed(f"two adapters answer within {distance:.2g} of each other: a mix-up would not show")
-    return Population(adapters, texts, tuple(references))
+def main(arguments: Sequence[str]) -> int:
+    """Run, report, and return the exit code."""
+    given = parser().parse_args(arguments)
+    held = signal.signal(signal.SIGTERM, _leave)  # what a run has started has to go with it
+    try:
+        with TemporaryDirectory(prefix="chorus-load-") as scratch, Show(quiet=given.quiet) as show:
+            settings = settings_of(given, shlex.join(["python", "-m", "loadtests", "run", *arguments]), Path(scratch))
+            run = asyncio.run(execute(settings, Path(scratch), show))
+            folders.write(settings.out, run)
+            show.begin("drawing", 1)
+            written = draw_all(run, settings.out)
+    except REFUSALS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        signal.signal(signal.SIGTERM, held)
+    print_run(run, written)
+    return 0 if run.passed else 1
 
 
-def longest_text(max_tokens: int) -> int:
-    """Words that surely fit, whatever the tokenizer makes of them; prompts and special tokens take room as well."""
-    return max(3, min(96, (max_tokens - 16) // PIECES_PER_WORD))
-
-
-def finish(settings: Settings, samples: tuple[Sample, ...]) -> Report:
-    """Report, files and picture."""
-    told = asdict(settings.trace) | {
-        "url": settings.url,
-        "methods": list(settings.methods),
-        "tolerance": settings.tolerance,
-        "timeout_s": settings.timeout_s,
-    }
-    report = make_report(settings.scenario, told, samples)
-    report.write(settings.out, samples)
-    draw(report, settings.out / "report.png")
-    return report
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)

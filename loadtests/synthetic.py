@@ -91,13 +91,14 @@ def _draw(name: str, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
     return noise * 0.1
 
 
-def _bottleneck(geometry: Geometry) -> dict[str, Any]:
-    width = max(4, geometry.hidden_size // 16)
+def bottleneck(geometry: Geometry, width: int) -> dict[str, Any]:
+    """A bottleneck of so many units after the feed-forward part of every layer."""
     return {**SEQ_BN, "sites": {f"{layer}/ffn_junction": {"width": width} for layer in _layers(geometry)}}
 
 
-def _lora(geometry: Geometry) -> dict[str, Any]:
-    site = {"rank": 8, "scaling": 2.0, "bias": False}
+def lora(geometry: Geometry, rank: int) -> dict[str, Any]:
+    """LoRA of queries and values in every layer, with 2 for its scaling."""
+    site = {"rank": rank, "scaling": 2.0, "bias": False}
     return {"sites": {f"{layer}/{name}": site for layer in _layers(geometry) for name in ("attn_q", "attn_v")}}
 
 
@@ -121,8 +122,8 @@ def _layers(geometry: Geometry) -> range:
 
 
 CONFIGS: Mapping[str, Callable[[Geometry], dict[str, Any]]] = {
-    "bottleneck": _bottleneck,
-    "lora": _lora,
+    "bottleneck": lambda geometry: bottleneck(geometry, max(4, geometry.hidden_size // 16)),
+    "lora": lambda geometry: lora(geometry, 8),
     "ia3": _ia3,
     "prefix_tuning": _prefix_tuning,
     "prompt_tuning": _prompt_tuning,

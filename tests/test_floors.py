@@ -35,9 +35,6 @@ UNMIRRORED: dict[str, str] = {
     "serving/registry/tables.py": "tables; tested through the catalog",
     "serving/request.py": "values only",
     "serving/scheduler/waiting.py": "values only",
-    "loadtests/plot.py": "a picture; tests/loadtests/test_run.py sees that it is written",
-    "loadtests/scenarios.py": "a table; the command line lists it",
-    "loadtests/service.py": "tested against a real HTTP server in tests/loadtests/test_run.py",
 }
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}

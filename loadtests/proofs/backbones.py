@@ -9,6 +9,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
+from transformers.utils.logging import disable_progress_bar
 
 from serving.demo import find_model
 
@@ -30,6 +31,7 @@ def tiny(folder: Path, seed: int) -> Path:
         max_position_embeddings=POSITIONS,
         initializer_range=0.3,  # far from the identity, so that what an adapter changes shows in the answer
     )
+    disable_progress_bar()
     BertModel(config).save_pretrained(folder)
     vocabulary = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
     tokenizer = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a word

@@ -66,6 +66,10 @@ class Forge:
         """Of the backbone."""
         return self._backbone.profile
 
+    def ids(self, text: int) -> tuple[int, ...]:
+        """The token ids of a text."""
+        return tuple(map(int, self._ids[text]))
+
     def make(self, mark: str, method: str = METHODS[0], config: Mapping[str, Any] | None = None) -> Fingerprint:
         """The fingerprint of a mark: the same mark gives the same bytes, another one other weights everywhere."""
         profile = self._backbone.profile

@@ -37,6 +37,7 @@ class Stage:
     environment: dict[str, str] = field(default_factory=dict)
     key: str | None = None  # of scope operate, where the service has keys
     cores: frozenset[int] | None = None  # that the service may use; all of them
+    program: str = "serving.cli"  # the module that is run, with the command line of `chorus`
     port: int = field(default_factory=lambda: free_ports(1)[0])
     process: "subprocess.Popen[bytes] | None" = None
     # one for all questions: making one takes longer than many answers, and that while a proof measures
@@ -54,7 +55,7 @@ class Stage:
 
     def start(self) -> None:
         """Start and wait until every engine answers; raises `StageFailed`."""
-        words = [sys.executable, "-m", "serving.cli", "serve", "--backbone", self.backbone, "--data", self.data]
+        words = [sys.executable, "-m", self.program, "serve", "--backbone", self.backbone, "--data", self.data]
         words += ["--port", self.port, "--engines", self.engines, "--gateways", self.gateways, "--threads", 1]
         self.data.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment}

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import Any
 
-TOLERANCE = 1e-4  # absolute, on raw logits
+TOLERANCE = 1e-4  # of float32
 URGENT = -15  # its priority, where it may have one
 BACK_OFF_S = 0.05  # of a closed loop, after a refusal
 
@@ -54,6 +54,7 @@ class Plan:
     seconds: float = 0.0  # of a closed loop
     patience_s: float = 30.0
     core: int | None = None
+    tolerance: float = TOLERANCE  # absolute, on raw logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ class Shot:
         return not self.fault
 
 
-def judge(question: Question, status: int, headers: bytes, body: bytes) -> tuple[str, bool, float]:
+def judge(
+    question: Question, status: int, headers: bytes, body: bytes, tolerance: float = TOLERANCE
+) -> tuple[str, bool, float]:
     """What is wrong with an answer ("" for nothing), whether it says when to come back, and its step in milliseconds."""
     later = b"\r\nretry-after:" in headers.lower()
     try:
@@ -93,16 +96,16 @@ def judge(question: Question, status: int, headers: bytes, body: bytes) -> tuple
             return "wrong: it names another version", later, forward
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return f"{status} unreadable", later, 0.0
-    if not _near(scores, question.logits):
+    if not _near(scores, question.logits, tolerance):
         return "wrong: another package answered", later, forward
     return "", later, forward
 
 
-def _near(scores: Sequence[Sequence[float]], logits: Sequence[Sequence[float]]) -> bool:
+def _near(scores: Sequence[Sequence[float]], logits: Sequence[Sequence[float]], tolerance: float) -> bool:
     if [len(row) for row in scores] != [len(row) for row in logits]:
         return False
     pairs = ((a, b) for row, right in zip(scores, logits, strict=True) for a, b in zip(row, right, strict=True))
-    return all(abs(a - b) <= TOLERANCE for a, b in pairs)  # false for NaN
+    return all(abs(a - b) <= tolerance for a, b in pairs)  # false for NaN
 
 
 class Line(asyncio.Protocol):
@@ -207,7 +210,8 @@ class Gun:
             shot = Shot(number, due, sent, self._clock(), 0, type(error).__name__, False, 0.0)
         else:
             done = self._clock()
-            shot = Shot(number, due, sent, done, status, *judge(self._plan.questions[number], status, head, body))
+            found = judge(self._plan.questions[number], status, head, body, self._plan.tolerance)
+            shot = Shot(number, due, sent, done, status, *found)
         self.shots.append(shot)
         return shot
 

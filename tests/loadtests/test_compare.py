@@ -1,30 +1,79 @@
-import json
-from dataclasses import asdict
+import pytest
 
-from loadtests.compare import compare, read_report
-from loadtests.report import make_report
-from tests.loadtests.test_report import MANY, sample
-
-
-def plain(settings, samples):
-    return json.loads(json.dumps(asdict(make_report("zipf", settings, samples))))
+from loadtests.__main__ import main
+from loadtests.compare import bound, verdict, worse
+from loadtests.results.comparing import Line
+from loadtests.results.folder import write
+from tests.loadtests.fake import plain_run, sweep_run
 
 
-def test_figures_stand_side_by_side_with_their_ratio():
-    slow = [sample(i, due=i * 0.1, latency=(i + 1) / 500) for i in range(100)]
-    lines = compare(plain({"seed": 1}, MANY), plain({"seed": 1}, slow))
-    assert not any(line.startswith("setting") for line in lines)
-    p99 = next(line for line in lines if line.startswith("all p99"))
-    assert p99.split()[-1] == "2.00"
-    assert next(line for line in lines if line.startswith("miss p50")).split()[-3:] == ["-", "-", "-"]
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    for name, run in {"fast": plain_run(0.01), "slow": plain_run(0.02), "sweep": sweep_run()}.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, run)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
 
 
-def test_settings_that_differ_are_told_first():
-    lines = compare(plain({"seed": 1, "rate": 5}, MANY), plain({"seed": 2, "rate": 5}, MANY))
-    assert lines[0] == "setting seed: 1 -> 2"
-    assert not any("rate" in line and "setting" in line for line in lines)
+def test_two_runs_stand_side_by_side(runs, capsys):
+    assert main(["compare", "fast", "slow"]) == 0
+    told = capsys.readouterr().out
+    (line,) = [line for line in told.splitlines() if line.strip().startswith("p50_ms")]
+    assert "2.000" in line
+    assert "worse" in line
 
 
-def test_a_report_is_found_by_file_or_folder(tmp_path):
-    path = make_report("zipf", {}, MANY).write(tmp_path, MANY)
-    assert read_report(path) == read_report(tmp_path)
+def test_two_steps_of_a_run_stand_side_by_side(runs, capsys):
+    assert main(["compare", "sweep@0.5", "sweep@1.5"]) == 0
+    told = capsys.readouterr().out
+    assert "sweep@0.5" in told
+    assert "throughput" in told
+
+
+@pytest.mark.parametrize(
+    ("sides", "within", "code"),
+    [
+        (("fast", "slow"), "p50_ms=0.5", 1),
+        (("fast", "slow"), "p50_ms=1.5", 0),
+        (("slow", "fast"), "p50_ms=0.1", 0),
+        (("fast", "slow"), "throughput=0.05", 0),
+        (("fast", "slow"), "knee_rate=0.1", 1),
+    ],
+)
+def test_a_comparison_can_be_a_check(runs, sides, within, code):
+    assert main(["compare", *sides, "--within", within]) == code
+
+
+@pytest.mark.parametrize("words", [["fast", "none"], ["fast", "sweep@9"], ["fast", "slow", "--within", "p42=1"]])
+def test_what_can_not_be_compared_is_told(runs, words, capsys):
+    assert main(["compare", *words]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def line(figure, ratio, low=None, high=None):
+    return Line(figure, 1.0, ratio, ratio, low, high)
+
+
+def test_a_difference_that_the_spread_explains_is_none():
+    assert not worse(line("p99_ms", 1.3, 0.9, 1.6), 0.1)
+    assert worse(line("p99_ms", 1.3, 1.2, 1.6), 0.1)
+    assert not worse(line("throughput", 0.8, 0.7, 0.95), 0.1)
+    assert worse(line("throughput", 0.8, 0.7, 0.85), 0.1)
+    assert worse(line("p90_ms", 1.2), 0.1)
+    assert worse(Line("wrong", 0.0, 2.0, None, None, None), 0.1)
+    assert not worse(Line("wrong", 0.0, 0.0, None, None, None), 0.1)
+
+
+def test_better_and_worse_are_told_where_the_spread_tells():
+    assert "better" in verdict(line("p99_ms", 0.5, 0.4, 0.6))
+    assert "worse" in verdict(line("throughput", 0.5, 0.4, 0.6))
+    assert verdict(line("p99_ms", 0.9, 0.7, 1.1)) == ""
+    assert verdict(line("rows_per_batch", 0.5, 0.4, 0.6)) == ""
+
+
+def test_only_figures_with_a_better_side_can_be_checked():
+    assert bound("p99_ms=0.1") == ("p99_ms", 0.1)
+    for word in ("rows_per_batch=0.1", "p99_ms=x", "p99_ms"):
+        with pytest.raises(ValueError):
+            bound(word)

@@ -1,165 +1,213 @@
-"""The whole load test against an HTTP server that answers as the service does, honestly or not."""
+"""Whole runs, client processes and all, against a service of one thread that answers as the real one does, honestly or not."""
 
-import asyncio
 import json
-import zlib
-from dataclasses import replace
+import signal
+from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from adapters.formats import native
-from loadtests.__main__ import exit_code, main, settings_of
-from loadtests.run import Settings, longest_text, run
-from loadtests.service import ServiceFailed
-from loadtests.trace import TraceSpec
+from loadtests.__main__ import main
+from loadtests.results.folder import read
+from tests.loadtests.fake import FakeService, Served
 
-SPEC = TraceSpec(adapters=5, rate=400.0, requests=60, duration=None, zipf_s=1.0, texts_per_adapter=2, seed=0)
-
-
-class Server:
-    """Published packages, and answers derived from the digest and the text, with faults to switch on."""
-
-    def __init__(self, profile):
-        self.profile = profile
-        self.packages = {}
-        self.predictions = 0
-        self.lie = None
-        self.alone = 5 * SPEC.texts_per_adapter  # the answers before the load starts
-        self.alike = False
-
-    async def limits(self, _):
-        return web.json_response({"profile": self.profile.to_json()})
-
-    async def publish(self, request):
-        data = await request.read()
-        self.packages[request.match_info["name"]] = native.read(data)
-        return web.json_response({"version": 1, "digest": native.digest(data)}, status=201)
-
-    async def predict(self, request):
-        asked = await request.json()
-        (reference,), (text,) = asked["adapters"], asked["inputs"]
-        self.predictions += 1
-        name, digest = reference.split("@")
-        answer = self.answer(name, digest, text)
-        if self.lie and self.predictions > self.alone:
-            answer = self.lie(answer)
-        return answer if isinstance(answer, web.Response) else web.json_response(answer)
-
-    def answer(self, name, digest, text):
-        labels = self.packages[name].manifest.head.labels
-        seeds = [zlib.crc32(f"{'' if self.alike else digest}/{text}/{i}".encode()) for i in range(len(labels))]
-        tier = "device" if self.predictions % 3 else "host"
-        return {
-            "outputs": [[{"label": k, "score": seed % 1000 / 100} for k, seed in zip(labels, seeds, strict=True)]],
-            "target": {"adapters": [{"name": name, "version": 1, "digest": digest}]},
-            "residency": {name: tier},
-        }
+SCENARIO = """
+about = "a small load"
+[adapters]
+count = 4
+texts = 2
+[arrivals]
+rate = 80
+[requests]
+rows = 2
+[time]
+seconds = 1.0
+warmup_s = 0.2
+probe_s = 0.5
+"""
 
 
 @pytest.fixture
-def server(profile):
-    return Server(profile)
+def served(profile):
+    fake = FakeService(profile)
+    fake.metrics_for = "ck_1"
+    with Served(fake) as held:
+        yield held
 
 
-def load(server, out, key=None, **changes):
-    async def session():
-        app = web.Application()
-        app.router.add_get("/v1/limits", server.limits)
-        app.router.add_put("/v1/adapters/{name}", server.publish)
-        app.router.add_post("/v1/predict", server.predict)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        settings = Settings("zipf", f"http://{host}:{port}/", SPEC, out)
-        try:
-            return await run(replace(settings, **changes), key, tell=lambda line: None)
-        finally:
-            await runner.cleanup()
+@pytest.fixture
+def run(served, tmp_path, monkeypatch):
+    """The exit code and the record of a run against the fake; pictures are drawn only where they are looked for."""
 
-    return asyncio.run(session())
+    def go(*words, text=SCENARIO, drawn=False):
+        if not drawn:
+            monkeypatch.setattr("loadtests.run.draw_all", lambda run, folder: (Path(folder, "report.html"),))
+        (tmp_path / "small.toml").write_text(text)
+        (tmp_path / "key").write_text("ck_1")
+        out = tmp_path / "out"
+        given = ["run", str(tmp_path / "small.toml"), "--url", served.url, "--out", str(out), "--quiet"]
+        # the machine may be busy with other things: how late a client may be is not what is tested here
+        late = ["--set", 'thresholds=[{figure="client_lag_p99_ms", at_most=1e6}]']
+        code = main([*given, "--key-file", str(tmp_path / "key"), *late, *words])
+        return code, read(out) if (out / "run.json").exists() else None
 
-
-def test_an_honest_service_passes_and_leaves_its_files(server, tmp_path):
-    report = load(server, tmp_path)
-    assert (report.requests, report.answered, report.wrong, dict(report.errors)) == (60, 60, 0, {})
-    assert server.predictions == server.alone + 60
-    assert 0.5 < report.hit_rate < 0.8
-    assert exit_code(report, 0.0) == 0
-    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
-    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 60
-    assert json.loads((tmp_path / "report.json").read_text())["settings"]["seed"] == 0
+    return go
 
 
-def another_answers(answer):
-    answer["target"]["adapters"][0]["digest"] = "sha256:" + "0" * 64
-    return answer
+def lines(tmp_path, name="requests.jsonl"):
+    return [json.loads(line) for line in (tmp_path / "out" / name).read_text().splitlines()]
 
 
-def scores_drift(answer):
-    answer["outputs"][0][0]["score"] += 0.001
-    return answer
-
-
-@pytest.mark.parametrize("lie", [another_answers, scores_drift, lambda answer: {}])
-def test_every_kind_of_wrong_answer_is_caught(server, tmp_path, lie):
-    server.lie = lie
-    report = load(server, tmp_path)
-    assert report.wrong == 60
-    assert exit_code(report, 1.0) == 1
-
-
-def test_a_refusal_is_an_error_and_no_wrong_answer(server, tmp_path):
-    server.lie = lambda answer: web.json_response({"code": "overloaded"}, status=429)
-    report = load(server, tmp_path)
-    assert (report.wrong, report.answered, report.errors) == (0, 0, {"429 overloaded": 60})
-    assert exit_code(report, 0.0) == 3
-    assert exit_code(report, 1.0) == 0
-
-
-def test_adapters_that_answer_alike_make_the_check_worthless_and_stop_the_run(server, tmp_path):
-    server.alike = True
-    with pytest.raises(ServiceFailed, match="a mix-up would not show"):
-        load(server, tmp_path)
-    assert not (tmp_path / "report.json").exists()
-
-
-def test_a_service_that_stores_other_bytes_stops_the_run(server, tmp_path):
-    async def publish(request):
-        return web.json_response({"digest": "sha256:beef"}, status=201)
-
-    server.publish = publish
-    with pytest.raises(ExceptionGroup) as failed:
-        load(server, tmp_path)
-    assert all("was published as sha256:beef" in str(error) for error in failed.value.exceptions)
-
-
-def test_no_service_is_told_without_a_traceback(tmp_path, capsys):
-    assert main(["run", "zipf", "--url", "http://127.0.0.1:1", "--out", str(tmp_path)]) == 4
-    assert "error: GET /v1/limits" in capsys.readouterr().err
-
-
-def test_the_command_line_overrides_the_scenario():
-    from loadtests.__main__ import parser
-
-    given = parser().parse_args(
-        ["run", "zipf", "--url", "u", "--duration", "3", "--zipf-s", "0", "--adapters", "7", "--methods", "lora,ia3"]
-    )
-    settings = settings_of(given)
-    assert settings.trace == TraceSpec(7, 20.0, None, 3.0, 0.0, 2, 0)
-    assert settings.methods == ("lora", "ia3")
-
-
-def test_texts_are_cut_to_what_a_small_backbone_takes():
-    assert longest_text(512) == 82
-    assert longest_text(128) == 18
-    assert longest_text(8192) == 96
-    assert longest_text(10) == 3
-
-
-def test_list_names_every_scenario(capsys):
-    assert main(["list"]) == 0
+def test_an_honest_service_passes_and_leaves_its_report(run, served, tmp_path, capsys):
+    code, found = run(drawn=True)
+    assert code == 0
+    assert found.figures["wrong"] == 0
+    assert found.figures["requests"] == len(lines(tmp_path)) == sum(found.takes[0].all_verdicts.values())
+    assert found.figures["tokens_per_s"] > found.figures["rows_per_s"] > found.figures["throughput"] > 0
+    assert 0.4 < found.figures["hit_ratio"] < 0.9
+    assert found.population["fingerprints"] == "asked alone before the load"
+    assert found.takes[0].counted.hit_ratio["device"] == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "run.json", "requests.jsonl", "publishes.jsonl", "report.html", "time.png", "percentiles.png",
+    }  # fmt: skip
     told = capsys.readouterr().out
-    assert all(name in told for name in ("zipf", "uniform", "single"))
+    assert "passed" in told
+    assert "holds" in told
+    assert served.fake.keys == {"Bearer ck_1"}
+
+
+def test_what_was_published_is_retired_unless_it_is_to_stay(run, served):
+    run()
+    assert len(served.fake.deleted) == 4
+    assert set(served.fake.deleted) == set(served.fake.names)
+
+
+def test_a_run_that_stops_early_clears_away_as_well(run, served):
+    served.fake.alike = True
+    assert run()[0] == 2
+    assert set(served.fake.deleted) == set(served.fake.names)
+
+
+def test_weights_that_can_not_be_set_are_told(run):
+    code, found = run("--set", 'tenants=[{name="default", weight=2.0}]')
+    assert code == 0
+    assert any("weights were not set" in note for note in found.notes)
+
+
+def test_what_is_to_stay_stays(run, served):
+    assert run("--leave")[0] == 0
+    assert served.fake.deleted == []
+
+
+def test_the_library_itself_tells_what_is_right_where_the_backbone_is_at_hand(run, capsys):
+    from tests.loadtests.conftest import TINY
+
+    code, found = run("--backbone", str(TINY))  # the fake's answers are not the library's
+    assert code == 1
+    assert found.population["fingerprints"] == "computed by the library"
+    assert found.figures["wrong"] == found.figures["requests"]
+    assert "logits off by" in found.faults[0]
+
+
+def test_a_wrong_answer_makes_the_run_fail(run, served):
+    def drift(answer):
+        answer["outputs"][1][0]["score"] += 0.001
+        return answer
+
+    served.fake.honest, served.fake.lie = 80, drift
+    code, found = run()
+    assert code == 1
+    assert found.figures["wrong"] > 10
+    assert any("logits off by 0.001" in fault for fault in found.faults)
+    assert [check.figure for check in found.checks if not check.holds] == ["wrong"]
+
+
+def test_a_threshold_that_does_not_hold_makes_the_run_fail(run):
+    code, found = run("--set", 'thresholds=[{figure="throughput", at_least=1e4}]')
+    assert code == 1
+    assert "throughput" in [check.figure for check in found.checks if not check.holds]
+
+
+def test_adapters_that_answer_alike_make_the_check_worthless_and_stop_the_run(run, served, capsys):
+    served.fake.alike = True
+    code, found = run()
+    assert (code, found) == (2, None)
+    assert "a mix-up would not show" in capsys.readouterr().err
+
+
+def test_a_sweep_of_shares_of_a_peak_finds_the_peak_first(run, tmp_path):
+    code, found = run(
+        "--set", "arrivals.load=0.2", "--set", 'sweep={over="load", values=[0.1, 0.2]}', "--set", "time.rounds=2",
+        "--clients", "2",
+    )  # fmt: skip
+    assert [(take.value, take.round) for take in found.takes] == [(0.1, 0), (0.2, 0), (0.2, 1), (0.1, 1)]
+    assert found.takes[0].peak > 0
+    assert found.takes[1].rate == pytest.approx(2 * found.takes[0].rate)
+    assert found.takes[0].peak != found.takes[2].peak
+    assert found.takes[0].client.processes == 2
+    assert {line["step"] for line in lines(tmp_path)} == {0.1, 0.2}
+    assert code in (0, 1)
+
+
+def test_versions_are_published_beside_a_closed_loop(run, served, tmp_path):
+    code, found = run(
+        "--set", "arrivals.closed=4", "--set", "publishing={per_s=8.0, megabytes=0.05}", "--set", "time.phase_s=0.5",
+    )  # fmt: skip
+    assert code == 0
+    assert len(found.takes[0].published) == len(lines(tmp_path, "publishes.jsonl")) == 4
+    assert all(0.7 <= one.intended < 1.2 for one in found.takes[0].published)
+    assert found.figures["publish_failed"] == 0
+    assert found.figures["first_answer_p50_ms"] > 0
+    assert found.takes[0].rate is None
+    assert found.figures["busy_over_quiet_throughput"] > 0
+    assert set(served.fake.deleted) == set(served.fake.names)
+    assert any(name.startswith("hot-") for name in served.fake.deleted)
+
+
+def test_several_tenants_need_a_key_each(run, tmp_path, capsys):
+    two = ["--set", 'tenants=[{name="a"}, {name="b"}]']
+    assert run(*two)[0] == 2
+    assert "write one key alone, or lines" in capsys.readouterr().err
+    keys = tmp_path / "keys"
+    keys.write_text("a ck_a\nb ck_b\n")
+    code, found = run(*two, "--key-file", str(keys))
+    assert code == 0
+    assert set(found.takes[0].tenants) == {"a", "b"}
+    assert found.population["adapters"] == 8
+    assert any("may not read the service's metrics" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--set", "arrivals.rate=-1"], "small.toml: arrivals.rate"),
+        (["--set", 'sweep={over="device", values=[1, 2]}'], "only a service of our own has"),
+        (["--url", "nowhere"], "--url nowhere"),
+        (["--url", "http://127.0.0.1:1"], "GET /v1/limits"),
+        (["--clients", "0"], "--clients"),
+        (["--backbone", "nowhere"], "no config.json there"),
+    ],
+)
+def test_a_run_that_can_not_be_made_says_why(run, words, says, capsys):
+    assert run(*words) == (2, None)
+    told = capsys.readouterr().err
+    assert says in told
+    assert "Traceback" not in told
+
+
+def test_a_folder_that_holds_something_is_not_written_into(run, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    assert run()[0] == 2
+    assert "give a new folder" in capsys.readouterr().err
+
+
+def test_a_room_that_can_not_be_applied_is_told(run):
+    code, found = run("--set", "room.device=10")
+    assert code == 0
+    assert any("cache room was not applied" in note for note in found.notes)
+
+
+def test_a_run_leaves_signals_as_they_were(run):
+    before = signal.getsignal(signal.SIGTERM)
+    run("--set", "arrivals.rate=-1")
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -25,7 +25,7 @@ def given(monkeypatch):
         seen.append(asked)
         return Evidence("it", asked.seed, (Figure("even", asked.seed % 2, "=", 0, "seeds"),), {"more": 1})
 
-    monkeypatch.setattr("loadtests.__main__.PROOFS", {"it": Proof("that it is so", run)})
+    monkeypatch.setattr("loadtests.prove.PROOFS", {"it": Proof("that it is so", run)})
     return seen
 
 
@@ -74,7 +74,7 @@ def test_what_could_not_start_is_neither_kept_nor_broken(monkeypatch, capsys, er
     def run(_):
         raise error
 
-    monkeypatch.setattr("loadtests.__main__.PROOFS", {"it": Proof("that it is so", run)})
+    monkeypatch.setattr("loadtests.prove.PROOFS", {"it": Proof("that it is so", run)})
     assert main(["prove", "it"]) == 4
     assert capsys.readouterr().err.startswith("error: no ")
 
@@ -89,7 +89,7 @@ def test_a_proof_that_is_told_to_end_cleans_up_behind_itself(monkeypatch):
             left.append(asked.folder)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("loadtests.__main__.PROOFS", {"it": Proof("that it is so", run)})
+    monkeypatch.setattr("loadtests.prove.PROOFS", {"it": Proof("that it is so", run)})
     with pytest.raises(SystemExit) as ended:
         main(["prove", "it"])
     assert ended.value.code == 128 + signal.SIGTERM
