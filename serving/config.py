@@ -52,7 +52,9 @@ class BatchSettings:
     max_rows: int = 64
     max_tokens: int = 4096
     max_queued: int = 4096
-    step_s: float = 0.03  # a step holds what this machine does in so many seconds, by its own measure; one row at least
+    step_s: float = (
+        0.03  # an ordinary step holds what this machine does in so many seconds, by its own measure; one row at least
+    )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from serving.scheduler.prefetch import Prefetcher
 from serving.scheduler.queue import FairQueue
 from serving.scheduler.replies import Answer, refused, send
 from serving.scheduler.stepping import Machine, Outcome, Stepper
+from serving.scheduler.stride import Stride
 from serving.scheduler.waiting import Picked, Sink, Waiting
 
 SWITCH_SECONDS = 2e-4  # a busy Python thread would otherwise hold the forward thread up by 5 ms at every kernel call
@@ -46,6 +47,7 @@ class Loop:
         self._queue = queue
         self._budget = budget
         self._pace = pace
+        self._stride = Stride(pace, clock)
         self._metrics = metrics
         metrics.cost_rate.set(pace.rate)
         self._replica = replica
@@ -141,9 +143,9 @@ class Loop:
             answers = self._expire()
             for tenant, moved in self._prefetcher.arrived().items():
                 self._queue.charge(tenant, moved)
-            step = min(self._budget.tokens, self._pace.tokens)
-            beside = min(self._budget.tokens, int(self._pace.tokens * BESIDE))
-            rows = self._queue.take(replace(self._budget, tokens=step), self._machine.ready, beside)
+            guests = self._queue.guests(self._pace.cost)
+            step = min(self._budget.tokens, self._stride.tokens(self._queue.cost, guests=guests))
+            rows = self._queue.take(replace(self._budget, tokens=step), self._machine.ready, int(step * BESIDE))
             self._running = {picked.waiting.ticket.id: picked for picked in rows}
             self._gauge()
         self._send(answers)

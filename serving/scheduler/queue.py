@@ -66,6 +66,11 @@ class FairQueue:
         """How many tenants wait."""
         return len(self._lines.tenants)
 
+    def guests(self, cost: int) -> bool:
+        """Whether a tenant whose rows cost no more than this together waits beside one whose do."""
+        costs = [self._lines.cost_of(tenant) for tenant in self._lines.tenants]
+        return bool(costs) and min(costs) <= cost < max(costs)
+
     def price(self, row: Waiting) -> int:
         """Layers x tokens of a row."""
         return self._lines.price(row)

@@ -288,3 +288,15 @@ def test_the_tokens_of_a_prompt_are_counted_and_charged():
     assert (plain.tokens, prompted.tokens) == (10, 100)
     queue = queue_of(plain, prompted)
     assert taken(queue, replace(MANY, tokens=50)) == ["plain"]
+
+
+def test_a_guest_has_little_to_do_beside_one_who_has_more():
+    queue = queue_of(*(waiting(f"a{i}") for i in range(3)))
+    cost = queue.price(waiting("x"))
+    assert not queue_of().guests(cost)
+    assert not queue.guests(cost)
+    queue.put(waiting("b0", "b"))
+    assert queue.guests(cost)
+    assert queue.guests(2 * cost)
+    assert not queue.guests(cost - 1), "both have more"
+    assert not queue.guests(3 * cost), "neither has"
