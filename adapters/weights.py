@@ -93,8 +93,11 @@ class Adapter:
 
     @cached_property
     def signature(self) -> Hashable:
-        """Adapters with equal signatures can share every operand, so their rows should touch."""
-        return tuple((address, tuple(block.kin for block in blocks)) for address, blocks in self.blocks.items())
+        """Adapters with equal signatures can share every operand, so their rows should touch.
+
+        They have equal blocks, spans and all, since `pack` lays blocks in their order. One object for all that agree.
+        """
+        return _signature(tuple((place, tuple(block.kin for block in held)) for place, held in self.blocks.items()))
 
     @cached_property
     def methods(self) -> frozenset[str]:
@@ -132,6 +135,11 @@ class Resident:
         for extent in span.shape:
             size *= extent
         return self.arena.narrow(0, (self.start + span.offset) * ALIGN, size).view(span.shape)
+
+
+@lru_cache(maxsize=1 << 12)  # as above
+def _signature(kins: tuple[tuple[Address, tuple[Kin, ...]], ...]) -> Hashable:
+    return object()
 
 
 @lru_cache(maxsize=1 << 12)

@@ -1,6 +1,7 @@
-"""A row's chain at every address: which of its adapters have a block there, in which arrangement."""
+"""The chains of rows at every address: which of their adapters have a block there, in which arrangement."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import cast
 
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.program import Act, Chain, Element, Fan
@@ -20,16 +21,22 @@ _FIRST_ONLY = frozenset(name for name, method in METHODS.items() if method.first
 SUMMED = "lora"  # the method whose deltas PEFT adds
 
 
-def chains_of(row: Row) -> dict[Address, Chain]:
-    """The chains of a row by address; raises `InvalidArrangement` where its adapters can not be arranged so."""
-    first = row.first
-    bringer = None if first is None or _FIRST_ONLY.isdisjoint(first.adapter.methods) else first
+def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
+    """The chains by address of rows of one shape (see `shape_of`), one unit each.
+
+    Raises `InvalidArrangement` where their adapters can not be arranged so.
+    """
+    row, members = rows[0], tuple(zip(*(row.members for row in rows), strict=True))
+    firsts = tuple(row.first for row in rows)
+    bringers = tuple(
+        first for first in firsts if first is not None and not _FIRST_ONLY.isdisjoint(first.adapter.methods)
+    )
     chains: dict[Address, Chain] = {}
     for address in dict.fromkeys(address for leaf in leaves(row.members) for address in leaf.adapter.blocks):
         if address.layer in row.skip_layers:
             continue
-        chain: list[Element] = [] if bringer is None else _brought(bringer, address)
-        for member in row.members:
+        chain: list[Element] = _brought(bringers, address) if bringers else []
+        for member in members:
             chain += _elements(member, address, enters=True)
         if len(chain) > 1 or (chain and isinstance(chain[0], Fan)):  # nothing can be wrong with one adapter alone
             _check(address, chain)
@@ -38,11 +45,11 @@ def chains_of(row: Row) -> dict[Address, Chain]:
     return chains
 
 
-def _brought(first: Resident, address: Address) -> list[Element]:
-    """What the first adapter alone brings, in the order of the table of methods."""
-    blocks = [block for block in first.adapter.blocks.get(address, ()) if block.method in _FIRST_ONLY]
+def _brought(firsts: tuple[Resident, ...], address: Address) -> list[Element]:
+    """What the first adapters alone bring, in the order of the table of methods."""
+    blocks = [block for block in firsts[0].adapter.blocks.get(address, ()) if block.method in _FIRST_ONLY]
     blocks.sort(key=lambda block: _ORDER.index(block.method))
-    return [Act(first, block) for block in blocks]
+    return [Act(firsts, block) for block in blocks]
 
 
 def key_of(row: Row) -> tuple[Hashable, ...]:
@@ -56,6 +63,13 @@ def key_of(row: Row) -> tuple[Hashable, ...]:
     return (*keys, row.skip_layers)
 
 
+def shape_of(row: Row) -> Hashable | None:
+    """Rows of equal shapes have chains that differ only in who brings the blocks; None: the row forks."""
+    if not all(isinstance(member, Resident) for member in row.members):
+        return None
+    return (*[member.adapter.signature for member in row.members if isinstance(member, Resident)], row.skip_layers)
+
+
 def _shape(member: Member) -> Hashable:
     if isinstance(member, Resident):
         return id(member)
@@ -63,12 +77,15 @@ def _shape(member: Member) -> Hashable:
     return (member.kind, arms, member.chained, member.weights, member.splits, id(member.fusion))
 
 
-def _elements(member: Member, address: Address, *, enters: bool) -> list[Element]:
+def _elements(members: tuple[Member, ...], address: Address, *, enters: bool) -> list[Element]:
+    """What the members at one place of the rows' compositions do at an address."""
+    member = members[0]
     if isinstance(member, Resident):
         blocks = member.adapter.blocks.get(address, ())
-        return [Act(member, block, enters) for block in blocks if block.method not in _FIRST_ONLY]
+        residents = cast("tuple[Resident, ...]", members)  # of one signature each
+        return [Act(residents, block, enters) for block in blocks if block.method not in _FIRST_ONLY]
     arms = tuple(
-        tuple(element for one in arm for element in _elements(one, address, enters=chained))
+        tuple(element for one in arm for element in _elements((one,), address, enters=chained))
         for arm, chained in zip(member.arms, member.chained, strict=True)
     )
     held = tuple(arm for arm in arms if arm)
@@ -87,7 +104,7 @@ def _fusion(fork: Fork, address: Address) -> Act | None:
     blocks = fork.fusion.adapter.blocks.get(address, ())
     if not blocks:
         raise InvalidArrangement(f"the fusion has no layer at {address}, where its adapters act")
-    return Act(fork.fusion, blocks[0])
+    return Act((fork.fusion,), blocks[0])
 
 
 def _check(address: Address, chain: Sequence[Element], *, follows: bool = False) -> None:

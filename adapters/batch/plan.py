@@ -10,10 +10,11 @@ from torch import Tensor
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import Address
-from adapters.batch.chains import chains_of, key_of
-from adapters.batch.program import Act, Chain, Entry, Program, Ranges, Workspace, build, operand_of, stacked
+from adapters.batch.chains import chains_of, key_of, shape_of
+from adapters.batch.program import Act, Chain, Entry, Program, build, chain_of_unit, operand_of, stacked
 from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens
-from adapters.batch.segments import RowLayout, layout_of, order_rows, segments_of
+from adapters.batch.segments import RowLayout, Segment, layout_of, order_rows, segments_of
+from adapters.batch.workspace import Ranges, Workspace
 from adapters.errors import InvalidRow, InvalidRows
 from adapters.kernels.arena import Stacked
 from adapters.kernels.interface import Kernels
@@ -74,11 +75,10 @@ class BatchPlan:
 
 
 @dataclass(frozen=True, eq=False)
-class _Unit:
-    """Plan rows `first` .. `last`-1, which share their chains."""
+class _Cohort:
+    """Units of plan rows, `first` .. `last`-1 each, whose chains differ only in who brings the blocks."""
 
-    first: int
-    last: int
+    units: tuple[Segment, ...]
     chains: Mapping[Address, Chain]
 
 
@@ -100,73 +100,96 @@ def plan_batch(
     keys = [key_of(row) for row in rows]
     order = order_rows(keys)
     ordered = tuple(rows[i] for i in order)
-    units = _units(rows, order, keys, geometry)
+    cohorts = _cohorts(rows, order, keys, geometry)
     layout = layout_of(row.length for row in ordered)
     wanted = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
     pooled = tuple(i for i in wanted if _spec(ordered[i]).pooling == "pooler")
     space = partial(Workspace, device=device, kernels=kernels)
-    steps = _steps(units, layout, pooled, space)
-    table = _relative(units, layout.rows, relative, space) if relative else None
+    steps = _steps(cohorts, layout, pooled, space)
+    table = _relative(cohorts, layout.rows, relative, space) if relative else None
     heads = _head_steps(ordered, wanted, layout, pooled, space)
     return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels)
 
 
-def _units(
+def _cohorts(
     rows: Sequence[Row], order: Sequence[int], keys: Sequence[Hashable], geometry: Geometry
-) -> tuple[_Unit, ...]:
-    """Rows of one key, side by side in plan order; raises `InvalidRows`."""
+) -> tuple[_Cohort, ...]:
+    """Rows of one key are a unit, side by side in plan order; raises `InvalidRows`."""
     faults: dict[int, InvalidRow] = {}
     for i, row in enumerate(rows):
         try:
             check_row(row, geometry)
         except InvalidRow as error:
             faults[i] = error
-    units: list[_Unit] = []
-    for segment in segments_of([keys[i] for i in order]):
+    cohorts: list[_Cohort] = []
+    for units in _alike(segments_of([keys[i] for i in order]), [shape_of(rows[i]) for i in order]):
         try:
-            units.append(_Unit(segment.first, segment.last, chains_of(rows[order[segment.first]])))
+            cohorts.append(_Cohort(units, chains_of([rows[order[unit.first]] for unit in units])))
         except InvalidRow as error:
-            faults |= dict.fromkeys(order[segment.first : segment.last], error)
+            faults |= dict.fromkeys(order[units[0].first : units[-1].last], error)
     if faults:
         raise InvalidRows(dict(sorted(faults.items())))
-    return tuple(units)
+    return tuple(cohorts)
 
 
-def _steps(units: Sequence[_Unit], layout: RowLayout, pooled: tuple[int, ...], space: Space) -> dict[Address, Program]:
+def _alike(units: Sequence[Segment], shapes: Sequence[Hashable | None]) -> list[tuple[Segment, ...]]:
+    """Neighbours of one shape together."""
+    found: list[list[Segment]] = []
+    for unit in units:
+        shape = shapes[unit.first]
+        if found and shape is not None and shape == shapes[found[-1][0].first]:
+            found[-1].append(unit)
+        else:
+            found.append([unit])
+    return [tuple(held) for held in found]
+
+
+def _steps(
+    cohorts: Sequence[_Cohort], layout: RowLayout, pooled: tuple[int, ...], space: Space
+) -> dict[Address, Program]:
     tokens, pools = space(layout.tokens), space(len(pooled))
-    ranges = {unit.first: tuple(layout.bounds(i) for i in range(unit.first, unit.last)) for unit in units}
-    place = {row: (at, at + 1) for at, row in enumerate(pooled)}
+    units = [tuple([tuple(map(layout.bounds, range(u.first, u.last))) for u in cohort.units]) for cohort in cohorts]
     found: dict[Address, Program] = {}
-    for address in dict.fromkeys(address for unit in units for address in unit.chains):
-        acting = [unit for unit in units if address in unit.chains]
-        if address != POOLER:
-            entries = [Entry(ranges[unit.first], unit.chains[address]) for unit in acting]
-            found[address] = build(entries, tokens)
+    for address in dict.fromkeys(address for cohort in cohorts for address in cohort.chains):
+        if address == POOLER:
+            entries = _pooling(cohorts, pooled)
+            if entries:
+                found[address] = build(entries, pools)
             continue
-        rows = [(tuple(place[i] for i in range(u.first, u.last) if i in place), u.chains[address]) for u in acting]
-        if any(held for held, _ in rows):
-            found[address] = build([Entry(held, chain) for held, chain in rows if held], pools)
+        held = zip(units, cohorts, strict=True)
+        found[address] = build([Entry(own, c.chains[address]) for own, c in held if address in c.chains], tokens)
     return found
 
 
-def _relative(units: Sequence[_Unit], rows: int, length: int, space: Space) -> Relative:
+def _pooling(cohorts: Sequence[_Cohort], pooled: tuple[int, ...]) -> list[Entry]:
+    """Those that act on the pooler's map, unit by unit: a row whose head does not read it has no place there."""
+    place = {row: (at, at + 1) for at, row in enumerate(pooled)}
+    found: list[Entry] = []
+    for cohort in cohorts:
+        for at, unit in enumerate(cohort.units if POOLER in cohort.chains else ()):
+            held = tuple(place[row] for row in range(unit.first, unit.last) if row in place)
+            if held:
+                found.append(Entry((held,), chain_of_unit(cohort.chains[POOLER], at)))
+    return found
+
+
+def _relative(cohorts: Sequence[_Cohort], rows: int, length: int, space: Space) -> Relative:
     """Units whose adapters act on queries or keys get a copy of the table of their own."""
-    unit_of_row = [0] * rows
-    acting: list[_Unit] = []
-    for unit in units:
-        if any(address.site in RELATIVE for address in unit.chains):
-            acting.append(unit)
-            unit_of_row[unit.first : unit.last] = [len(acting)] * (unit.last - unit.first)
-    tables = space(length * (len(acting) + 1))
+    unit_of_row, tables = [0] * rows, 1
+    acting: list[tuple[tuple[Ranges, ...], _Cohort]] = []
+    for cohort in cohorts:
+        if any(address.site in RELATIVE for address in cohort.chains):
+            for at, unit in enumerate(cohort.units, tables):
+                unit_of_row[unit.first : unit.last] = [at] * (unit.last - unit.first)
+            own = range(tables, tables + len(cohort.units))
+            acting.append((tuple(((at * length, (at + 1) * length),) for at in own), cohort))
+            tables = own.stop
+    whole = space(length * tables)
     programs: dict[Address, Program] = {}
-    for address in dict.fromkeys(a for unit in acting for a in unit.chains if a.site in RELATIVE):
-        entries = [
-            Entry(((at * length, (at + 1) * length),), unit.chains[address])
-            for at, unit in enumerate(acting, 1)
-            if address in unit.chains
-        ]
-        programs[address] = build(entries, tables)
-    return Relative(length, len(acting) + 1, tuple(unit_of_row), programs)
+    for address in dict.fromkeys(a for _, cohort in acting for a in cohort.chains if a.site in RELATIVE):
+        entries = [Entry(own, cohort.chains[address]) for own, cohort in acting if address in cohort.chains]
+        programs[address] = build(entries, whole)
+    return Relative(length, tables, tuple(unit_of_row), programs)
 
 
 def _head_steps(
@@ -198,7 +221,7 @@ def _head_step(
     segments = segments_of([id(_head(rows[i])) for i in members])
     owners = [_head(rows[members[segment.first]]) for segment in segments]
     bounds = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
-    params = stacked([(owner, owner.adapter.head_spans) for owner in owners])
+    params = stacked(owners, [owner.adapter.head_spans for owner in owners])
     undo = _undo([rows[i] for i in members], ranges, states)
     return HeadStep(spec, tuple(members), places.to(states.device), ranges, states.runs(bounds, ranges), params, undo)
 
@@ -220,12 +243,12 @@ def _inverse(row: Row) -> Act | None:
     if row.first is None or _spec(row).vocabulary is None or not _spec(row).inverse:
         return None
     blocks = row.first.adapter.blocks.get(EMBED_OUT, ())
-    return next((Act(row.first, block) for block in blocks if block.method in INVERSE), None)
+    return next((Act((row.first,), block) for block in blocks if block.method in INVERSE), None)
 
 
 def _undo(rows: Sequence[Row], ranges: Ranges, space: Workspace) -> Callable[[Tensor], Tensor] | None:
     acts = [_inverse(row) for row in rows]
-    found = [(Entry((held,), (act,)), act) for act, held in zip(acts, ranges, strict=True) if act is not None]
+    found = [(Entry(((held,),), (act,)), act) for act, held in zip(acts, ranges, strict=True) if act is not None]
     if not found:
         return None
     return partial(_invert, found[0][1].block.method, operand_of(found, space))

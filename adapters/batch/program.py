@@ -7,29 +7,29 @@ adapter under 32 task adapters is one operand.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from adapters.batch.rows import ForkKind
-from adapters.batch.segments import layout_of
-from adapters.errors import InvalidRow
+from adapters.batch.workspace import Ranges, Workspace, arena_of, starts_of, touching
 from adapters.kernels.arena import Stacked
-from adapters.kernels.interface import Kernels
 from adapters.kernels.runs import Runs
 from adapters.methods.base import Operand
 from adapters.weights import ALIGN, Block, Resident, Span
 
-Ranges = tuple[tuple[int, int], ...]
-
 
 class Act(NamedTuple):
-    """One adapter's block in a chain. `enters`: it prepares its own input; an arm that is one adapter alone does not."""
+    """A block in a chain, and for each unit of rows the adapter that brings it; all of them have it at the same place.
 
-    resident: Resident
+    `enters`: it prepares its own input; an arm that is one adapter alone does not.
+    """
+
+    residents: tuple[Resident, ...]
     block: Block
     enters: bool = True
 
@@ -130,51 +130,21 @@ Program = tuple[Step | Branch, ...]
 
 
 class Entry(NamedTuple):
-    """Rows that lie side by side in a workspace and share a chain; `rows` are their ranges of tokens."""
+    """Units of rows in a workspace that share a chain but for who brings its blocks; a chain that forks has one unit.
 
-    rows: Ranges
+    `units`: each unit's ranges of tokens, side by side; the acts of the chain name one adapter for each.
+    """
+
+    units: tuple[Ranges, ...]
     chain: Chain
 
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """First token, and one past the last."""
-        return self.rows[0][0], self.rows[-1][1]
 
-
-@dataclass(eq=False)
-class Workspace:
-    """A run of tokens that programs act on; index tensors over the same rows are made once and shared by all layers."""
-
-    total: int
-    device: torch.device
-    kernels: Kernels | None = None
-    _runs: dict[tuple[Ranges, Ranges], Runs] = field(default_factory=dict)
-    _inner: dict[tuple[Ranges, ...], "_Arms"] = field(default_factory=dict)
-
-    def runs(self, bounds: Ranges, rows: Ranges) -> Runs:
-        """Segments `bounds` of this workspace, made of `rows`."""
-        known = self._runs.get((bounds, rows))
-        if known is None:
-            inner = _inner_rows(rows)
-            known = self._runs[bounds, rows] = Runs(bounds, inner, self.total, self.device, self.kernels)
-        return known
-
-    def arms(self, pieces: tuple[Ranges, ...]) -> "_Arms":
-        """The workspace of a fork; `pieces` [arms] are ranges of the taken tokens that each arm gets."""
-        known = self._inner.get(pieces)
-        if known is None:
-            flat = [piece for arm in pieces for piece in arm]
-            starts = layout_of(end - start for start, end in flat).starts
-            index = torch.cat([torch.arange(start, end, device=self.device) for start, end in flat])
-            known = self._inner[pieces] = _Arms(Workspace(starts[-1], self.device, self.kernels), starts, index)
-        return known
-
-
-@dataclass(frozen=True, eq=False)
-class _Arms:
-    workspace: Workspace
-    starts: tuple[int, ...]  # [pieces + 1]
-    spread: Tensor
+def chain_of_unit(chain: Chain, unit: int) -> Chain:
+    """The chain of one unit alone."""
+    return tuple(
+        element._replace(residents=element.residents[unit : unit + 1]) if isinstance(element, Act) else element
+        for element in chain
+    )
 
 
 def build(entries: Sequence[Entry], space: Workspace, *, leaves: bool = True) -> Program:
@@ -203,38 +173,32 @@ def _step(found: list[tuple[Entry, Act]], space: Workspace, *, first: bool, leav
 
 def operand_of(found: Sequence[tuple[Entry, Act]], space: Workspace) -> Operand:
     """One operand of blocks of one kin; rows of the same adapter that touch are one segment."""
-    owners: list[Act] = []
-    bounds: list[tuple[int, int]] = []
-    for entry, act in found:
-        start, end = entry.bounds
-        if owners and owners[-1].resident is act.resident and bounds[-1][1] == start:
-            bounds[-1] = (bounds[-1][0], end)
+    held = space.owners([(entry.units, act.residents) for entry, act in found])
+    params: dict[str, Stacked] = {}
+    for name, span in found[0][1].block.spans.items():
+        if len(found) == 1:
+            offsets = held.starts + span.offset
         else:
-            owners.append(act)
-            bounds.append((start, end))
-    rows = tuple(row for entry, _ in found for row in entry.rows)
-    block = owners[0].block
-    params = stacked([(act.resident, act.block.spans) for act in owners])
-    return Operand(block.variant, space.runs(tuple(bounds), rows), params)
+            offsets = held.starts + np.array([act.block.spans[name].offset for _, act in found])[held.named]
+        params[name] = Stacked(held.arena, offsets, span.shape, ALIGN)
+    return Operand(found[0][1].block.variant, held.runs, params)
 
 
-def stacked(owners: Sequence[tuple[Resident, Mapping[str, Span]]]) -> dict[str, Stacked]:
-    """The parameters of several residents of one arena, which have spans of the same names and shapes."""
-    arena = owners[0][0].arena
-    if any(resident.arena is not arena for resident, _ in owners):
-        raise InvalidRow("adapters that are computed together must lie in one arena")
+def stacked(owners: Sequence[Resident], spans: Sequence[Mapping[str, Span]]) -> dict[str, Stacked]:
+    """The parameters of several adapters of one arena, which have spans of the same names and shapes."""
+    arena, starts = arena_of(owners), starts_of(owners)
     return {
-        name: Stacked(arena, tuple([held.start + spans[name].offset for held, spans in owners]), span.shape, ALIGN)
-        for name, span in owners[0][1].items()
+        name: Stacked(arena, starts + np.array([own[name].offset for own in spans]), span.shape, ALIGN)
+        for name, span in spans[0].items()
     }
 
 
 def _branch(found: list[tuple[Entry, Fan]], space: Workspace, *, first: bool, leaves: bool) -> Branch:
     fan = found[0][1]
-    rows = tuple(row for entry, _ in found for row in entry.rows)
+    rows = tuple(row for entry, _ in found for row in entry.units[0])
     runs = space.runs(touching(rows), rows)
     taken = iter(runs.rows)
-    local = [tuple(next(taken) for _ in entry.rows) for entry, _ in found]
+    local = [tuple(next(taken) for _ in entry.units[0]) for entry, _ in found]
     pieces = tuple(
         tuple(piece for (_, one), ranges in zip(found, local, strict=True) for piece in _pieces(one, arm, ranges))
         for arm in range(len(fan.arms))
@@ -247,7 +211,7 @@ def _branch(found: list[tuple[Entry, Fan]], space: Workspace, *, first: bool, le
         for (_, one), ranges in zip(found, local, strict=True):
             own = tuple(next(places) for _ in _pieces(one, arm, ranges))
             if own:
-                inside.append(Entry(own, one.arms[arm]))
+                inside.append(Entry((own,), one.arms[arm]))
             if one.weights is not None:
                 weights.append(
                     torch.full((sum(end - start for start, end in own), 1), one.weights[arm] / len(fan.arms))
@@ -282,19 +246,3 @@ def _pieces(fan: Fan, arm: int, rows: Ranges) -> Iterator[tuple[int, int]]:
     for start, end in rows:
         if start + ends[arm] < end:
             yield start + ends[arm], min(start + ends[arm + 1], end)
-
-
-def touching(bounds: Sequence[tuple[int, int]]) -> Ranges:
-    """Ranges with those that touch made one."""
-    merged: list[tuple[int, int]] = []
-    for start, end in bounds:
-        if merged and merged[-1][1] == start:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return tuple(merged)
-
-
-def _inner_rows(rows: Ranges) -> Ranges:
-    starts = layout_of(end - start for start, end in rows).starts
-    return tuple(pairwise(starts))

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -17,24 +19,24 @@ class Stacked:
     """
 
     arena: Tensor  # [elements]
-    offsets: tuple[int, ...]  # [S]
+    offsets: NDArray[np.int64]  # [S]
     shape: tuple[int, ...]
     align: int
 
     @cached_property
     def starts(self) -> Tensor:
         """Where each begins in the arena, in elements: int64 [S], on the arena's device."""
-        return torch.tensor(self.offsets, device=self.arena.device) * self.align
+        return torch.from_numpy(self.offsets * self.align).to(self.arena.device)
 
     def one(self, index: int) -> Tensor:
         """The parameter of one adapter, [*shape], in place; differentiable where the arena is."""
         size = _elements(self.shape)
-        return self.arena.narrow(0, self.offsets[index] * self.align, size).view(self.shape)
+        return self.arena.narrow(0, int(self.offsets[index]) * self.align, size).view(self.shape)
 
     def transposed(self, index: int) -> Tensor:
         """`one(index).t()` of a matrix in one step, [columns, rows]; for the hot path, where nothing is differentiated."""
         rows, columns = self.shape
-        start = self.arena.storage_offset() + self.offsets[index] * self.align
+        start = self.arena.storage_offset() + int(self.offsets[index]) * self.align
         return self.arena.as_strided((columns, rows), (1, columns), start)
 
     def all(self) -> Tensor:
@@ -44,10 +46,10 @@ class Stacked:
         if self.arena.requires_grad:
             return torch.stack([self.one(i) for i in range(len(self.offsets))])
         size = _elements(self.shape)
-        first, last = min(self.offsets), max(self.offsets)
+        first, last = int(self.offsets.min()), int(self.offsets.max())
         start = self.arena.storage_offset() + first * self.align  # as_strided counts from the storage's start
         rows = self.arena.as_strided((last - first + 1, size), (self.align, 1), start)
-        index = torch.tensor([offset - first for offset in self.offsets], device=self.arena.device)
+        index = torch.from_numpy(self.offsets - first).to(self.arena.device)
         return rows.index_select(0, index).view(len(self.offsets), *self.shape)
 
 

@@ -204,10 +204,7 @@ def _inside(operand: Operand, spans: Sequence[tuple[int, int]]) -> Operand:
         lengths[segment] += end - start
     kept = [i for i, length in enumerate(lengths) if length]
     bounds = tuple(pairwise(accumulate((lengths[i] for i in kept), initial=0)))
-    params = {
-        name: Stacked(s.arena, tuple(s.offsets[i] for i in kept), s.shape, s.align)
-        for name, s in operand.params.items()
-    }
+    params = {name: Stacked(s.arena, s.offsets[kept], s.shape, s.align) for name, s in operand.params.items()}
     return Operand(
         operand.variant, Runs(bounds, bounds, bounds[-1][1], operand.runs.device, operand.runs.kernels), params
     )

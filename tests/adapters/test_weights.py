@@ -43,3 +43,11 @@ def test_a_resident_reads_its_own_slot_of_the_arena():
     span = first.adapter.head_spans["0.weight"]
     assert torch.equal(first.view(span), alone(first.adapter).view(span))
     assert not torch.equal(first.view(span), second.view(span))
+
+
+def test_adapters_of_one_signature_hold_every_parameter_at_the_same_place():
+    one, other = (builders.adapter("bert", [PARTS["seq_bn"], PARTS["lora_qv"]], seed=seed) for seed in (1, 2))
+    turned = builders.adapter("bert", [PARTS["lora_qv"], PARTS["seq_bn"]])
+    assert one.signature is other.signature
+    assert one.blocks == other.blocks
+    assert one.signature is not turned.signature

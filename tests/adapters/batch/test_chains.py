@@ -23,15 +23,15 @@ def row(*members, skip=frozenset()):
 
 def test_a_chain_holds_only_those_that_have_a_block_at_the_address():
     bn, lora, other = residents(PARTS["seq_bn"], PARTS["lora_qv"], PARTS["double_seq_bn"])
-    chains = chains_of(row(bn, lora, other))
-    assert [act.resident for act in chains[FFN]] == [bn, other]
-    assert [act.resident for act in chains[Address(1, "attn_q")]] == [lora]
-    assert [act.resident for act in chains[Address(0, "attn_junction")]] == [other]
+    chains = chains_of([row(bn, lora, other)])
+    assert [act.residents[0] for act in chains[FFN]] == [bn, other]
+    assert [act.residents[0] for act in chains[Address(1, "attn_q")]] == [lora]
+    assert [act.residents[0] for act in chains[Address(0, "attn_junction")]] == [other]
 
 
 def test_skipped_layers_have_no_chains_but_the_whole_model_keeps_its_own():
     both = builders.in_one_arena([builders.adapter("bert", [PARTS["seq_bn"], PARTS["invertible"]])])[0]
-    assert set(chains_of(row(both, skip=frozenset({0})))) == {Address(1, "ffn_junction"), EMBED}
+    assert set(chains_of([row(both, skip=frozenset({0}))])) == {Address(1, "ffn_junction"), EMBED}
 
 
 def test_only_the_first_adapter_acts_on_embeddings_and_layers_even_inside_of_a_fork():
@@ -40,37 +40,37 @@ def test_only_the_first_adapter_acts_on_embeddings_and_layers_even_inside_of_a_f
     )
     first, second = builders.in_one_arena([one, two])
     for members in ((first, second), (average((first,), (second,), weights=[1, 1]),)):
-        chains = chains_of(row(*members))
+        chains = chains_of([row(*members)])
         for address in (EMBED, Address(0, "layer_out")):
-            assert [act.resident for act in chains[address]] == [first]
-        assert chains[FFN][0].first.resident is first
+            assert [act.residents[0] for act in chains[address]] == [first]
+        assert chains[FFN][0].first.residents[0] is first
 
 
 def test_the_invertible_adapter_comes_before_the_prompt_whatever_the_package_says():
     both = builders.in_one_arena([builders.adapter("bert", [PARTS["prompt"], PARTS["invertible"]])])[0]
-    assert [act.block.method for act in chains_of(row(both))[EMBED]] == ["invertible", "prompt_tuning"]
+    assert [act.block.method for act in chains_of([row(both)])[EMBED]] == ["invertible", "prompt_tuning"]
 
 
 def test_arms_that_are_chains_enter_and_arms_of_one_adapter_do_not():
     a, b = residents(PARTS["seq_bn"], PARTS["seq_bn"])
-    (fan,) = chains_of(row(split((a,), [b, a], splits=[2, 2])))[FFN]
+    (fan,) = chains_of([row(split((a,), [b, a], splits=[2, 2]))])[FFN]
     assert isinstance(fan, Fan)
     assert [[act.enters for act in arm] for arm in fan.arms] == [[False], [True, True]]
     assert isinstance(fan.last, Act)
-    assert fan.last.resident is a
+    assert fan.last.residents[0] is a
 
 
 def test_averages_and_splits_must_have_every_arm_at_a_place():
     everywhere, below = residents(PARTS["seq_bn"], PARTS["one_layer_bn"])
     for fork in (average((everywhere,), (below,), weights=[1, 1]), split((everywhere,), (below,), splits=[2, 2])):
         with pytest.raises(InvalidArrangement, match="must act at the same places; at 0/ffn_junction"):
-            chains_of(row(fork))
+            chains_of([row(fork)])
 
 
 def test_prefixes_can_not_be_forked():
     a, b = residents(PARTS["prefix_flat"], PARTS["prefix_flat"])
     with pytest.raises(InvalidArrangement, match="prefix_tuning has no average"):
-        chains_of(row(average((a,), (b,), weights=[1, 1])))
+        chains_of([row(average((a,), (b,), weights=[1, 1]))])
 
 
 def test_a_sum_adds_loras_alone():
@@ -78,7 +78,7 @@ def test_a_sum_adds_loras_alone():
 
     a, b = residents(PARTS["lora_qv"], PARTS["ia3"])
     with pytest.raises(InvalidArrangement, match="sum"):
-        chains_of(row(add((a,), (b,))))
+        chains_of([row(add((a,), (b,)))])
 
 
 def test_equal_trees_have_equal_keys_and_other_trees_have_others():
@@ -97,6 +97,6 @@ def test_a_factor_of_inputs_can_not_chain():
     sides = [PartSpec("ia3", {"sites": builders.sites(["ffn_out"], at=side)}) for side in ("input", "output")]
     inner, outer = residents(*sides)
     with pytest.raises(InvalidArrangement, match="be followed by"):
-        chains_of(row(inner, outer))
+        chains_of([row(inner, outer)])
     with pytest.raises(InvalidArrangement, match="can not follow"):
-        chains_of(row(outer, inner))
+        chains_of([row(outer, inner)])

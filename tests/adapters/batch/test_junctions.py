@@ -7,8 +7,9 @@ import torch
 from adapters.architectures.sites import Address
 from adapters.batch.chains import chains_of
 from adapters.batch.junctions import run_junction
-from adapters.batch.program import Entry, Workspace, build
+from adapters.batch.program import Entry, build
 from adapters.batch.rows import Row
+from adapters.batch.workspace import Workspace
 from adapters.manifest import Manifest, PartSpec
 from adapters.methods.base import Meeting
 from adapters.methods.fold import expected, fold
@@ -60,9 +61,9 @@ def run(members, lengths, seed=5):
     ranges = list(pairwise(starts))
     entries = []
     for (start, end), held in zip(ranges, members, strict=True):
-        chain = chains_of(Row(held, None, None, builders.ids(1, end - start))).get(AT)
+        chain = chains_of([Row(held, None, None, builders.ids(1, end - start))]).get(AT)
         if chain:
-            entries.append(Entry(((start, end),), chain))
+            entries.append(Entry((((start, end),),), chain))
     y = norm(f + r)
     mixed = run_junction(build(entries, Workspace(len(f), CPU)), Meeting(f, r, norm, y, adds=True), y.clone())
     single = [alone(held, AT, f[a:b], r[a:b]) if held else y[a:b] for (a, b), held in zip(ranges, members, strict=True)]

@@ -7,8 +7,9 @@ from torch.nn import functional
 from adapters.architectures.sites import Address
 from adapters.batch.chains import chains_of
 from adapters.batch.linears import run_linear
-from adapters.batch.program import Entry, Workspace, build
+from adapters.batch.program import Entry, build
 from adapters.batch.rows import Fork, Row, leaves
+from adapters.batch.workspace import Workspace
 from adapters.errors import InvalidRow
 from adapters.weights import Resident
 from tests.adapters import builders
@@ -57,9 +58,9 @@ def run(members, lengths):
     entries, single, start = [], [], 0
     for held, length in zip(members, lengths, strict=True):
         cut = slice(start, start + length)
-        chain = chains_of(Row(held, None, None, builders.ids(1, length))).get(AT)
+        chain = chains_of([Row(held, None, None, builders.ids(1, length))]).get(AT)
         if chain:
-            entries.append(Entry(((start, start + length),), chain))
+            entries.append(Entry((((start, start + length),),), chain))
             h = None
             for member in held:
                 h = state(member, h, x[cut])
@@ -91,7 +92,7 @@ def test_random_chains_and_averages_in_one_batch_equal_every_row_alone(residents
 
 def test_a_language_adapter_under_many_task_adapters_is_one_operand(residents):
     rows = [Row((residents[0], residents[i]), None, None, builders.ids(1, 4)) for i in (1, 2, 1)]
-    entries = [Entry(((4 * i, 4 * i + 4),), chains_of(row)[AT]) for i, row in enumerate(rows)]
+    entries = [Entry((((4 * i, 4 * i + 4),),), chains_of([row])[AT]) for i, row in enumerate(rows)]
     program = build(entries, Workspace(12, CPU))
     assert [len(step.runs.bounds) for step in program] == [1, 2, 1]  # the ranks above are of two classes
 
@@ -100,8 +101,8 @@ def test_only_square_maps_and_only_known_forks_can_be_arranged(residents):
     wide = [builders.adapter("bert", [builders.lora(("ffn_in",))], seed=s) for s in (1, 2)]
     two = builders.in_one_arena(wide)
     with pytest.raises(InvalidRow, match="square"):
-        chains_of(Row(tuple(two), None, None, builders.ids(1, 3)))
+        chains_of([Row(tuple(two), None, None, builders.ids(1, 3))])
     fork = Fork("split", ((residents[0],), (residents[1],)), (False, False), splits=(2, 2))
     with pytest.raises(InvalidRow, match="split"):
-        chains_of(Row((fork,), None, None, builders.ids(1, 3)))
+        chains_of([Row((fork,), None, None, builders.ids(1, 3))])
     assert isinstance(residents[0], Resident)

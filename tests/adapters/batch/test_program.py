@@ -3,8 +3,9 @@ import torch
 
 from adapters.architectures.sites import Address
 from adapters.batch.chains import chains_of
-from adapters.batch.program import Branch, Entry, Workspace, build, touching
+from adapters.batch.program import Branch, Entry, build, chain_of_unit
 from adapters.batch.rows import Row
+from adapters.batch.workspace import Workspace
 from tests.adapters import builders
 from tests.adapters.batch.arrangements import average, split
 from tests.adapters.builders import PARTS
@@ -21,7 +22,7 @@ def residents():
 def program(members, lengths, space=None):
     starts = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
     entries = [
-        Entry(((start, end),), chains_of(Row(held, None, None, builders.ids(1, end - start)))[FFN])
+        Entry((((start, end),),), chains_of([Row(held, None, None, builders.ids(1, end - start))])[FFN])
         for start, end, held in zip(starts, starts[1:], members, strict=False)
     ]
     return build(entries, space or Workspace(starts[-1], CPU))
@@ -82,5 +83,23 @@ def test_forks_with_different_numbers_of_arms_run_apart(residents):
     assert sorted(item.arms if isinstance(item, Branch) else 1 for item in items) == [1, 2, 3]
 
 
-def test_touching_ranges_become_one():
-    assert touching([(0, 2), (2, 5), (6, 7), (7, 8)]) == ((0, 5), (6, 8))
+def test_units_that_differ_in_who_brings_a_block_are_one_entry_with_a_segment_for_each(residents):
+    a, b, c = residents[:3]
+    chain = chains_of([Row(held, None, None, builders.ids(1, 2)) for held in ((a, b), (a, c))])[FFN]
+    units = ((((0, 2),)), ((2, 3), (3, 5)))
+    first, second = build([Entry(units, chain)], Workspace(5, CPU))
+    assert first.runs.bounds == ((0, 5),)
+    assert second.runs.bounds == ((0, 2), (2, 5))
+    assert second.runs.rows == ((0, 2), (2, 3), (3, 5))
+    span = b.adapter.blocks[FFN][0].spans["up.bias"]
+    assert torch.equal(second.operand.params["up.bias"].all(), torch.stack([b.view(span), c.view(span)]))
+    (_, alone) = build([Entry(units[1:], chain_of_unit(chain, 1))], Workspace(5, CPU))
+    assert torch.equal(alone.operand.params["up.bias"].one(0), c.view(span))
+
+
+def test_blocks_of_one_kin_are_read_from_where_each_adapter_has_them():
+    parts = [[PARTS["seq_bn"]], [PARTS["lora_qv"], PARTS["seq_bn"]]]
+    held = builders.in_one_arena([builders.adapter("bert", own) for own in parts])
+    (step,) = program([(one,) for one in held], [2, 3])
+    weights = [one.view(one.adapter.blocks[FFN][0].spans["up.weight"]) for one in held]
+    assert torch.equal(step.operand.params["up.weight"].all(), torch.stack(weights))

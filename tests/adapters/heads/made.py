@@ -2,6 +2,7 @@
 
 from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 
 from adapters.heads.base import HeadContext
@@ -52,7 +53,7 @@ def stacked(held):
             pieces += [tensor.reshape(-1), gap]
             used += tensor.numel() + gap.numel()
     arena = torch.cat(pieces)
-    return {name: Stacked(arena, tuple(at), tuple(held[0][name].shape), ALIGN) for name, at in offsets.items()}
+    return {name: Stacked(arena, np.array(at), tuple(held[0][name].shape), ALIGN) for name, at in offsets.items()}
 
 
 def states(lengths, seed=1):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -13,7 +14,7 @@ ALIGN = 8
 def stack(shape: tuple[int, ...], count: int, seed: int) -> Stacked:
     size = -(-torch.Size(shape).numel() // ALIGN)
     arena = torch.randn(size * count * ALIGN, generator=torch.Generator().manual_seed(seed))
-    return Stacked(arena, tuple(i * size for i in range(count))[::-1], shape, ALIGN)
+    return Stacked(arena, np.array([i * size for i in range(count)])[::-1].copy(), shape, ALIGN)
 
 
 def both_forms(x: torch.Tensor, runs: Runs) -> list[Ragged]:

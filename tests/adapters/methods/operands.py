@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from adapters.architectures.sites import Address
@@ -58,7 +59,7 @@ def operand(blocks: Sequence[Folded]) -> Operand:
         arena = torch.zeros(size * len(blocks))
         for i, block in enumerate(blocks):
             arena[i * size : i * size + tensor.numel()] = block.tensors[name].reshape(-1)
-        offsets = tuple(i * size // ALIGN for i in range(len(blocks)))
+        offsets = np.array([i * size // ALIGN for i in range(len(blocks))])
         params[name] = Stacked(arena, offsets, tuple(tensor.shape), ALIGN)
     return Operand(blocks[0].variant, Runs(BOUNDS, ROWS, TOKENS, torch.device("cpu")), params)
 
