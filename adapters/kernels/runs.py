@@ -1,13 +1,17 @@
 """Runs of tokens: which tokens of the packed batch belong to which of S segments, and how to take and put them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from adapters.kernels.interface import Kernels
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,14 @@ class Runs:
     total: int  # tokens of the whole batch
     device: torch.device
     kernels: Kernels | None = None
+    _made: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` answers, made once for all layers of a pass; the key begins with its maker's name."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:

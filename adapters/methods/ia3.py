@@ -91,8 +91,16 @@ class Ia3:
         return y.mul_(h) if operand.variant == "output" else y.add_(h)
 
     def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
-        """See `ActsOnLinear`: no kernel does it."""
-        return False
+        """See `ActsOnLinear`: plain factors of outputs, segment by segment in place; on the CPU that saves a copy of y.
+
+        Another device would wait for as many launches.
+        """
+        scale = operand.params["scale"]
+        if operand.variant != "output" or WEIGHT in operand.params or torch.is_grad_enabled() or not y.is_cpu:
+            return False
+        for (start, end), factors in zip(operand.runs.bounds, scale.all().unbind(), strict=True):
+            y[start:end].mul_(factors)
+        return True
 
 
 IA3 = Ia3()

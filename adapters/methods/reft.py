@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -126,15 +127,12 @@ class Reft:
 
     def layer_out(self, h: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLayer`: h with the tokens at the rows' ends edited."""
-        variant = operand.variant
+        variant, runs = operand.variant, operand.runs
         assert isinstance(variant, Variant)
-        out = h
-        for unit, spans in _spans(variant, operand.runs.rows).items():
-            index = torch.tensor([*chain.from_iterable(range(*span) for span in spans)], device=h.device)
-            edit = _edit(unit, h.index_select(0, index), _inside(operand, spans))
-            # In place once `out` is a copy; both units read the state before.
-            out = out.index_add(0, index, edit) if out is h else out.index_add_(0, index, edit)
-        return out
+        edited = runs.once((self.name, variant), lambda: _edited(variant, runs))
+        if edited is None:
+            return h
+        return h.index_add(0, edited.index, _edit(h.index_select(0, edited.index), variant, edited, operand.params))
 
 
 REFT = Reft()
@@ -193,36 +191,56 @@ def _spans(v: Variant, rows: Sequence[tuple[int, int]]) -> dict[int, list[tuple[
     return {unit: spans for unit, spans in taken.items() if spans}
 
 
-def _inside(operand: Operand, spans: Sequence[tuple[int, int]]) -> Operand:
-    """The operand for the tokens of `spans` alone; segments without any are left out."""
-    borders = [*accumulate(operand.runs.lengths, initial=0)]
-    lengths = [0] * len(operand.runs.lengths)
-    segment = 0
-    for start, end in spans:
-        while start >= borders[segment + 1]:
-            segment += 1
-        lengths[segment] += end - start
-    kept = [i for i, length in enumerate(lengths) if length]
-    bounds = tuple(pairwise(accumulate((lengths[i] for i in kept), initial=0)))
-    params = {name: Stacked(s.arena, s.offsets[kept], s.shape, s.align) for name, s in operand.params.items()}
-    return Operand(
-        operand.variant, Runs(bounds, bounds, bounds[-1][1], operand.runs.device, operand.runs.kernels), params
-    )
+@dataclass(frozen=True, eq=False)
+class _Edited:
+    """The tokens to edit, unit after unit: their places [n], their segments, and which adapters each unit has there."""
+
+    index: Tensor
+    runs: Runs
+    units: tuple[tuple[int, tuple[int, ...]], ...]  # unit, and the segments of the operand that have tokens in it
+
+    def parameter(self, name: str, params: Mapping[str, Stacked]) -> Stacked:
+        """One parameter of every segment of `runs`."""
+        held = [params[f"units.{unit}.{name}"] for unit, _ in self.units]
+        offsets = [own.offsets[list(kept)] for own, (_, kept) in zip(held, self.units, strict=True)]
+        return Stacked(held[0].arena, np.concatenate(offsets), held[0].shape, held[0].align)
 
 
-def _edit(unit: int, x: Tensor, operand: Operand) -> Tensor:
+def _edited(variant: Variant, runs: Runs) -> _Edited | None:
+    """What a pass edits; None where no row has a token to edit."""
+    borders = [*accumulate(runs.lengths, initial=0)]
+    index: list[int] = []
+    lengths: list[int] = []
+    units: list[tuple[int, tuple[int, ...]]] = []
+    for unit, spans in _spans(variant, runs.rows).items():
+        own = [0] * len(runs.lengths)
+        segment = 0
+        for start, end in spans:
+            while start >= borders[segment + 1]:
+                segment += 1
+            own[segment] += end - start
+            index += range(start, end)
+        units.append((unit, tuple(i for i, length in enumerate(own) if length)))
+        lengths += [length for length in own if length]
+    if not units:
+        return None
+    bounds = tuple(pairwise(accumulate(lengths, initial=0)))
+    places = torch.tensor(index, device=runs.device)
+    return _Edited(places, Runs(bounds, bounds, len(index), runs.device, runs.kernels), tuple(units))
+
+
+def _edit(x: Tensor, v: Variant, edited: _Edited, params: Mapping[str, Stacked]) -> Tensor:
     """R^T (act(W x + b) - R x), [n, h]."""
-    v, p = operand.variant, operand.params
-    assert isinstance(v, Variant)
-    rank, hidden = p[f"units.{unit}.down.weight"].shape
-    tokens = enter(x, operand.runs, ((hidden, rank), (rank, hidden)))
-    source = tokens.linear(p[f"units.{unit}.down.weight"], p[f"units.{unit}.down.bias"])
+    down, bias, up = (edited.parameter(name, params) for name in ("down.weight", "down.bias", "up.weight"))
+    rank, hidden = down.shape
+    tokens = enter(x, edited.runs, ((hidden, rank), (rank, hidden)))
+    source = tokens.linear(down, bias)
     if v.non_linearity is not None:
         source = source.map(activation(v.non_linearity))
     if v.subtracts:
-        projected = tokens.linear(p[f"units.{unit}.projection"], None).data
+        projected = tokens.linear(edited.parameter("projection", params), None).data
         source = source.map(lambda z: z - projected)
-    return source.linear(p[f"units.{unit}.up.weight"], None).leave()
+    return source.linear(up, None).leave()
 
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:

@@ -57,3 +57,10 @@ def test_put_keeps_gradients_and_does_not_write_into_what_needs_them():
     out.sum().backward()
     assert torch.equal(values.grad, torch.full((2, 2), 2.0))
     assert float(x.abs().sum()) == 0
+
+
+def test_what_is_made_of_runs_is_made_once_for_each_key():
+    runs, made = random_runs(1), []
+    for key in ("a", "b", "a"):
+        assert runs.once(key, lambda key=key: made.append(key) or key) == key
+    assert made == ["a", "b"]

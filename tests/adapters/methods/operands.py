@@ -1,10 +1,12 @@
 """Operands of several random adapters over random segments, to hold a method's function against its reference."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from adapters.architectures.sites import Address
 from adapters.kernels.arena import Stacked
@@ -53,13 +55,13 @@ def folded(part: PartSpec, address: Address, seeds: Sequence[int]) -> list[Folde
 
 def operand(blocks: Sequence[Folded]) -> Operand:
     """The blocks as one operand over `BOUNDS`."""
-    params = {}
-    for name, tensor in blocks[0].tensors.items():
-        size = -(-tensor.numel() // ALIGN) * ALIGN
-        arena = torch.zeros(size * len(blocks))
-        for i, block in enumerate(blocks):
-            arena[i * size : i * size + tensor.numel()] = block.tensors[name].reshape(-1)
-        offsets = np.array([i * size // ALIGN for i in range(len(blocks))])
+    arena = torch.cat(
+        [functional.pad(t.reshape(-1).float(), (0, -t.numel() % ALIGN)) for b in blocks for t in b.tensors.values()]
+    )
+    sizes = {name: -(-tensor.numel() // ALIGN) for name, tensor in blocks[0].tensors.items()}
+    apart, params = sum(sizes.values()), {}
+    for (name, tensor), start in zip(blocks[0].tensors.items(), accumulate(sizes.values(), initial=0), strict=False):
+        offsets = np.array([start + i * apart for i in range(len(blocks))])
         params[name] = Stacked(arena, offsets, tuple(tensor.shape), ALIGN)
     return Operand(blocks[0].variant, Runs(BOUNDS, ROWS, TOKENS, torch.device("cpu")), params)
 

@@ -104,3 +104,21 @@ def test_gradients_of_the_fold_are_those_of_finite_differences():
 def test_settings_that_no_library_has_are_refused(settings, reason):
     with pytest.raises(Misfit, match=reason):
         IA3.shapes({"sites": {"0/attn_k": settings}}, FITTING)
+
+
+@pytest.mark.parametrize(("site", "settled"), [(OUTPUT, True), (INPUT, False), (GATED, False)])
+def test_plain_factors_of_outputs_are_settled_in_the_place_of_the_output(site, settled):
+    address = NARROW if site is INPUT else KEY
+    operand = operands.operand([block_of(site, address, seed) for seed in (1, 2, 3)])
+    weight, x = FITTING.weight(address), operands.tokens(FITTING.weight(address).shape[1], 1)
+    wide = torch.cat([x @ weight.T] * 2, dim=1)
+    y = wide.clone()[:, : len(weight)]  # some columns of a wider tensor
+    expected = IA3.apply(IA3.change(None, x, weight, operand), y.clone(), x, weight, operand) if settled else y.clone()
+    with torch.no_grad():
+        assert IA3.settle(x, y, operand) is settled
+    assert torch.equal(y, expected)
+
+
+def test_factors_are_not_settled_where_gradients_flow():
+    operand = operands.operand([block_of(OUTPUT, KEY, seed) for seed in (1, 2, 3)])
+    assert not IA3.settle(operands.tokens(HIDDEN, 1), operands.tokens(HIDDEN, 2), operand)

@@ -187,3 +187,14 @@ def test_units_act_on_the_rows_of_the_operand_wherever_they_lie():
 def test_wrong_settings_are_refused_with_the_setting_named(settings, reason):
     with pytest.raises(Misfit, match=reason):
         REFT.shapes(reft(**settings).config, FITTING)
+
+
+def test_layers_that_share_runs_share_the_places_that_are_edited():
+    block = operands.folded(reft(), LAYER, (1, 2, 3))
+    operand = operands.operand(block)
+    other = replace(operands.operand(operands.folded(reft(), LAYER, (4, 5, 6))), runs=operand.runs)
+    h = operands.tokens(HIDDEN, 1)
+    one, two = REFT.layer_out(h, operand), REFT.layer_out(h, other)
+    assert not torch.equal(one, two)
+    fresh = operands.operand(operands.folded(reft(), LAYER, (4, 5, 6)))
+    assert torch.equal(two, REFT.layer_out(h, fresh))
