@@ -261,8 +261,9 @@ def keep_buffers() -> None:
     Without it every pass faults some of its large tensors in anew, and a mixed one more of them.
     """
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
-    for option in (TRIM_THRESHOLD, MMAP_THRESHOLD) if tell is not None else ():
-        tell(option, 1 << 30)
+    if tell is not None:
+        tell(TRIM_THRESHOLD, 1 << 30)
+        tell(MMAP_THRESHOLD, 1 << 30)
 
 
 def _folder(backbone: str | None, temporary: Path, seed: int) -> Path:

@@ -55,9 +55,10 @@ def folded(part: PartSpec, address: Address, seeds: Sequence[int]) -> list[Folde
 
 def operand(blocks: Sequence[Folded]) -> Operand:
     """The blocks as one operand over `BOUNDS`."""
-    arena = torch.cat(
-        [functional.pad(t.reshape(-1).float(), (0, -t.numel() % ALIGN)) for b in blocks for t in b.tensors.values()]
-    )
+    pieces = [
+        functional.pad(t.reshape(-1).float(), (0, -t.numel() % ALIGN)) for b in blocks for t in b.tensors.values()
+    ]
+    arena = torch.cat([torch.zeros(0), *pieces])
     sizes = {name: -(-tensor.numel() // ALIGN) for name, tensor in blocks[0].tensors.items()}
     apart, params = sum(sizes.values()), {}
     for (name, tensor), start in zip(blocks[0].tensors.items(), accumulate(sizes.values(), initial=0), strict=False):
