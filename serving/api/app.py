@@ -4,6 +4,7 @@ import time
 
 from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -28,6 +29,7 @@ from serving.api.middleware import AccessLog, BodyCap, LoopbackOnly, RequestId
 from serving.api.problems import Problems, raise_again
 from serving.api.quotas import QuotaFields
 from serving.api.services import Services
+from serving.api.shortcut import Shortcut
 from serving.api.traced import Traced
 from serving.tenancy.admission import Admission, Scale
 
@@ -42,6 +44,9 @@ SURFACES = (adapters, targets, token_embeddings, residency, watching, keys, tena
 def build_app(services: Services) -> openapi.Application:
     """The whole HTTP surface over `services`; it starts nothing and owns no connection."""
     door = _door(services)
+    predictions = predict.routes(services, door)
+    (route,) = predictions.routes
+    assert isinstance(route, APIRoute), "predictions are one route"
     app = openapi.Application(
         title="Chorus",
         version=API_VERSION,
@@ -61,9 +66,10 @@ def build_app(services: Services) -> openapi.Application:
             Middleware(Authenticate, keyring=services.keyring),
             Middleware(Characters),
             Middleware(BodyCap, limits=services.limits),
+            Middleware(Shortcut, route=route, answer=route.endpoint, limits=services.limits),
         ],
     )
-    app.include_router(predict.routes(services, door))
+    app.include_router(predictions)
     for surface in SURFACES:
         app.include_router(surface.routes(services))
     app.include_router(openapi.routes())

@@ -46,7 +46,7 @@ class StrictRequest(Request):
     @classmethod
     async def read(cls, request: Request) -> "StrictRequest":
         """Read the whole body; raises `UnsupportedMedia` or `BadRequest`."""
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media = media_type(request.headers.get("content-type", ""))
         if media != "application/json":
             raise UnsupportedMedia(f"send application/json, not {media or 'a body without a content type'}")
         strict = cls(request.scope, request.receive)
@@ -64,6 +64,11 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """The parsed value."""
         return self.value
+
+
+def media_type(content_type: str) -> str:
+    """What a `Content-Type` names, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def parse_json(raw: bytes) -> Any:

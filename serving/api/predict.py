@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from serving.api.outcome import digests, finished, residency, serialised, target
 from serving.api.rows import RowMaker, Rows
 from serving.api.schemas import PredictAnswer, PredictRequest
 from serving.api.screening import screened
-from serving.api.selection import Selection, select
+from serving.api.selection import Selection
+from serving.api.selections import Selections
 from serving.api.services import Services
 from serving.api.traced import engine_steps
 from serving.api.wording import options_of
@@ -34,7 +35,9 @@ from serving.tenancy.grants import Grant
 from serving.tenancy.keys import Caller
 from serving.tracing import span
 
-LARGE = 4096  # numbers in the rows' outputs
+# Numbers in the rows' outputs. Fewer than these are worded in less time than a thread's turn costs; of more than these
+# wait small answers for no large one.
+BRIEF, LARGE = 1024, 4096
 LARGE_AT_ONCE = 2
 
 
@@ -82,6 +85,7 @@ class Predictor:
         self._door = door
         self._clock = clock
         self._layers = services.profile.geometry.layers
+        self._selections = Selections(services.directory, services.profile.geometry)
         self._rows = RowMaker(services)
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, "large-answer")  # small ones do not wait behind them
 
@@ -104,16 +108,18 @@ class Predictor:
         self, request: PredictRequest, tenant: str, name: str, deadline: Deadline, grant: Grant | None
     ) -> Answered:
         services = self._services
-        selection = await select(request, tenant, services.directory, services.profile.geometry)
+        selection = await self._selections.of(request, tenant)
         options = options_of(request.parameters, selection.tasks)
         note(digests=digests(selection))
         with span("tokenize"):
             rows = await self._rows.rows(request, selection, options, deadline)
         services.metrics.tokenize_seconds.observe(rows.seconds)
         results = await self._run(request, tenant, selection, rows, deadline, grant)
-        pool = self._large if sum(result.output.size for result in results) > LARGE else None
         wording = partial(self._worded, name, selection, rows, results, options, deadline)
-        return await asyncio.get_running_loop().run_in_executor(pool, wording)
+        size = sum(result.output.size for result in results)
+        if size <= BRIEF:
+            return wording()
+        return await asyncio.get_running_loop().run_in_executor(self._large if size > LARGE else None, wording)
 
     async def _run(
         self,
@@ -148,7 +154,7 @@ class Predictor:
         options: Options,
         deadline: Deadline,
     ) -> Answered:
-        """In a thread of its own: an answer may hold megabytes, and others wait on the event loop."""
+        """In a thread of its own unless it is brief: an answer may hold megabytes, and others wait on the event loop."""
         outputs = word(selection, rows, results, options)
         answer: dict[str, Any] = {
             "id": name,
@@ -171,18 +177,25 @@ class Predictor:
         return asked / 1000
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Answered]) -> Answered:
+async def _unless_gone(request: Request, work: Awaitable[Answered]) -> Answered:
     """The result of `work`, which is cancelled when the client hangs up; raises `ClientDisconnect` then."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request))
+    own, gone, waits = asyncio.current_task(), asyncio.ensure_future(_hung_up(request)), True
+    assert own is not None, "a request is answered in a task"
+
+    def leave(_: object) -> None:
+        if waits:  # else it was answered in this very turn of the loop
+            own.cancel()
+
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if gone.done() and not gone.cancelled() and not own.uncancel():  # nobody else cancels the request
+            raise ClientDisconnect from gone.exception()
+        raise
     finally:
+        waits = False
         gone.cancel()
-        working.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
 
 
 async def _hung_up(request: Request) -> None:

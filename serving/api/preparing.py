@@ -145,6 +145,8 @@ def _check_splits(parts: Sequence[Sequence[Part]], pointer: Pointer) -> None:
     refusals: dict[int, ServiceError] = {}
     for i, found in enumerate(parts):
         for part in found:
+            if not part.branch.splits:
+                continue
             for piece in part.prepared.pieces:
                 fault = split_fault(part.branch.composition.block, piece.encoded.tokens + part.branch.inserted)
                 if fault is not None:

@@ -1,10 +1,12 @@
 """Inputs to tickets: within the limits, tokenized with the vocabulary that was chosen, a ticket per row of each input."""
 
 import asyncio
+import itertools
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from serving.api.deadlines import Deadline
 from serving.api.inputs import input_of
@@ -20,24 +22,25 @@ from serving.tasks.tokenization import Tokenizer
 from serving.tasks.vocabularies import Vocabularies
 
 TOKENIZING_THREADS = 2
+BRIEF = 4096  # characters: tokenizing fewer takes less than two milliseconds, and a thread's turn costs a part of one
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A request's inputs, each with a part per branch, and how long tokenizing took (seconds)."""
+    """A request's inputs, each with a part per branch; what its tickets are called, and how long tokenizing took (s)."""
 
     inputs: tuple[tuple[Part, ...], ...]
     seconds: float
+    mark: str  # no other request of any gateway has it, and no client chooses it
 
-    @property
-    def pieces(self) -> Iterator[tuple[int, Part, Piece]]:
+    @cached_property
+    def pieces(self) -> tuple[tuple[int, Part, Piece], ...]:
         """Every row in the order in which its ticket is sent, with the number of its input."""
-        for i, parts in enumerate(self.inputs):
-            for part in parts:
-                for piece in part.prepared.pieces:
-                    yield i, part, piece
+        return tuple(
+            (i, part, piece) for i, parts in enumerate(self.inputs) for part in parts for piece in part.prepared.pieces
+        )
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Tokens of all rows, special ones included."""
         return sum(piece.encoded.tokens for _, _, piece in self.pieces)
@@ -52,13 +55,12 @@ class Rows:
         return [any(part.prepared.truncated for part in parts) for parts in self.inputs]
 
     def tickets(self, tenant: str, selection: Selection, timeout_s: float) -> tuple[Ticket, ...]:
-        """One ticket per row; ids are fresh, so that no client can make two alike."""
-        request = uuid.uuid4().hex
+        """One ticket per row."""
         embedding = selection.embedding
         wanted = (reduction for parts in self.inputs for part in parts for reduction in part.reductions)
         return tuple(
             Ticket(
-                id=f"{request}-{number}",
+                id=f"{self.mark}-{number}",
                 tenant=tenant,
                 composition=part.branch.composition,
                 head=None if part.branch.head is None else part.branch.head.version.ref,
@@ -75,7 +77,7 @@ class Rows:
 
 
 class RowMaker:
-    """Makes `Rows`; tokenizing runs on worker threads, at most `TOKENIZING_THREADS` at once, never on the event loop."""
+    """Makes `Rows`; more than `BRIEF` is tokenized on worker threads, at most `TOKENIZING_THREADS` at once."""
 
     def __init__(self, services: Services) -> None:
         self._limits = services.limits
@@ -83,6 +85,7 @@ class RowMaker:
         self._control = services.control
         self._vocabularies = Vocabularies(services.tokenizer_json, services.profile.geometry)
         self._slots = asyncio.Semaphore(TOKENIZING_THREADS)
+        self._mark, self._requests = uuid.uuid4().hex, itertools.count()  # a random number each would be a system call
 
     def inputs(self, request: PredictRequest) -> list[Input]:
         """The inputs, counted before anything reads them; raises `TooLarge` or `Unprocessable`."""
@@ -122,10 +125,14 @@ class RowMaker:
         tokenizer = await self._tokenizer(selection)
         limits = self._limits
         prepare = Preparation(selection, options, tokenizer, self._max_tokens, limits.max_rows, limits.max_answer_items)
-        async with self._slots:
+        if sum(item.characters for item in inputs) <= BRIEF:
             deadline.check("tokenizing")
-            parts = await asyncio.to_thread(prepare.parts, inputs, request.pointer)
-        rows = Rows(parts, time.perf_counter() - begun)
+            parts = prepare.parts(inputs, request.pointer)
+        else:
+            async with self._slots:
+                deadline.check("tokenizing")
+                parts = await asyncio.to_thread(prepare.parts, inputs, request.pointer)
+        rows = Rows(parts, time.perf_counter() - begun, f"{self._mark}-{next(self._requests)}")
         if rows.tokens > limits.max_request_tokens:
             detail = f"{rows.tokens} tokens in all rows; at most {limits.max_request_tokens} in one request"
             raise TooLarge(detail, code="too_many_tokens", pointer="/inputs")

@@ -5,9 +5,10 @@ From here on a hot swap can not touch the request: every name has become a versi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from adapters.architectures.profile import Geometry
-from adapters.composition import Composition, Fuse, Leaf, last
+from adapters.composition import Block, Composition, Fuse, Leaf, Split, last
 from adapters.manifest import HeadSpec
 from adapters.refs import AdapterRef, Reference
 from serving.api.naming import Named, named, of_target
@@ -33,10 +34,15 @@ class Branch:
     head: Resolved | None
     inserted: int = 0
 
-    @property
+    @cached_property
     def head_spec(self) -> HeadSpec | None:
         """The head's description."""
         return None if self.head is None else self.head.version.manifest.head
+
+    @cached_property
+    def splits(self) -> bool:
+        """Whether the lengths of a split bound the rows."""
+        return _splits(self.composition.block)
 
 
 @dataclass(frozen=True)
@@ -58,18 +64,18 @@ class Selection:
         """The branches that answer one input."""
         return self.branches[0 if self.task_ids is None else self.task_ids[index]]
 
-    @property
+    @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks of the branches, without repeats."""
         return tuple(dict.fromkeys(branch.task for branch in used(self.branches, self.task_ids)))
 
-    @property
+    @cached_property
     def heads(self) -> tuple[Resolved, ...]:
         """The heads that answer, without repeats."""
         heads = (branch.head for branch in used(self.branches, self.task_ids))
         return tuple({head.version.ref: head for head in heads if head is not None}.values())
 
-    @property
+    @cached_property
     def packages(self) -> tuple[Resolved, ...]:
         """Adapters, fusions and heads, without repeats."""
         return tuple({held.version.ref: held for held in (*self.adapters, *self.heads)}.values())
@@ -246,6 +252,10 @@ def _check_vocabulary(found: Selection, geometry: Geometry) -> None:
                 f"{head.version.ref.name} scores a vocabulary of {made.vocabulary}, and the text is read with {rows}"
             )
             raise Unprocessable(f"{detail}: name the `embedding` it was made for", code="wrong_head", pointer="/head")
+
+
+def _splits(block: Block) -> bool:
+    return isinstance(block, Split) or (not isinstance(block, Leaf) and any(map(_splits, block.children)))
 
 
 def _reference(ref: Reference | AdapterRef | None) -> Reference:

@@ -35,6 +35,11 @@ from serving.tracing import Tracing
 class Directory(Protocol):
     """Names to pinned versions. Implemented by `serving.registry.snapshot.Directory`."""
 
+    @property
+    def revision(self) -> int:
+        """Of what is resolved now: with the same one, the same names lead to the same versions."""
+        ...
+
     async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
         """The pinned version; unknown names read through to SQL. Raises `NotFound`, or `NotReady` when SQL is away."""
         ...

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from tests.serving.registry.cluster import Cluster
@@ -24,3 +26,10 @@ def url(request, tmp_path):
 def bare_url(request, tmp_path):
     """A database without a schema, of every kind that there is."""
     return url_of(tmp_path) if request.param == "sqlite" else request.getfixturevalue("cluster").create()
+
+
+@pytest.fixture
+def chorus_log(caplog, monkeypatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(logging.getLogger("chorus"), "propagate", True)  # `logs.configure` turns it off
+    caplog.set_level(logging.INFO, "chorus")
+    return caplog

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +50,11 @@ class FakeDirectory:
     active: dict[str, str] = field(default_factory=dict)
     is_ready: bool = True
     quotas: dict[str, Quota] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> int:
+        """A test may change what is held behind the directory's back."""
+        return zlib.crc32(repr((self.records, self.active)).encode())
 
     async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
         record = self.records.get((owner_of(tenant, reference.name), space, reference.name))

@@ -1,7 +1,6 @@
 """The application over fakes, and clients of it."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 import pytest
@@ -29,10 +28,3 @@ def publish(fakes) -> Callable[..., Published]:
         return asyncio.run(fakes.publish(name, manifest, **options))
 
     return put
-
-
-@pytest.fixture
-def chorus_log(caplog, monkeypatch) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(logging.getLogger("chorus"), "propagate", True)  # `logs.configure` turns it off
-    caplog.set_level(logging.INFO, "chorus")
-    return caplog

@@ -42,7 +42,7 @@ def rows_of(selection: Selection) -> Rows:
     for i, (text, encoded) in enumerate(zip(TEXTS, TOKENIZER.encode(TEXTS), strict=True)):
         prepared = Prepared(text, (Piece(encoded),), TOKENIZER)
         found.append(tuple(Part.of(answering, prepared, Options()) for answering in selection.of(i)))
-    return Rows(tuple(found), 0.002)
+    return Rows(tuple(found), 0.002, "r")
 
 
 def told(selection: Selection, results):

@@ -298,7 +298,8 @@ def test_a_request_that_has_spent_its_time_sends_nothing(publish, fakes, step_s,
 
 @pytest.mark.parametrize("name", ["word", "serialised"])
 @pytest.mark.parametrize("adapters", ["sentiment", "tagger"])
-def test_every_answer_is_worded_off_the_event_loop(predict, monkeypatch, name, adapters):
+def test_an_answer_that_is_not_brief_is_worded_off_the_event_loop(predict, monkeypatch, name, adapters):
+    monkeypatch.setattr("serving.api.predict.BRIEF", 1)
     loops, real = [], getattr(serving.api.predict, name)
 
     def spy(*args):
@@ -310,8 +311,18 @@ def test_every_answer_is_worded_off_the_event_loop(predict, monkeypatch, name, a
     assert loops == [None]
 
 
+def test_a_brief_answer_takes_no_thread(predict, monkeypatch):
+    threads, real = [], serving.api.predict.word
+    monkeypatch.setattr(
+        "serving.api.predict.word", lambda *args: (threads.append(asyncio._get_running_loop()), real(*args))[1]
+    )
+    assert predict("i").status_code == 200
+    assert threads != [None]
+
+
 def test_the_time_for_wording_counts(publish, fakes, monkeypatch):
     publish("sentiment")
+    monkeypatch.setattr("serving.api.predict.BRIEF", 1)
     worded = threading.Event()
     monkeypatch.setattr("serving.api.predict.word", lambda *_: worded.wait(10))
     body = PredictRequest.model_validate({"inputs": "i", "adapters": "sentiment", "timeout_ms": 30})
@@ -349,6 +360,7 @@ def test_every_task_names_its_head(client, publish):
 
 def test_large_answers_leave_threads_to_the_small_ones(predict, monkeypatch):
     threads, real = [], serving.api.predict.word
+    monkeypatch.setattr("serving.api.predict.BRIEF", 1)
     monkeypatch.setattr(
         "serving.api.predict.word", lambda *args: (threads.append(threading.current_thread().name), real(*args))[1]
     )

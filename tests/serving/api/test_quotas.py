@@ -141,7 +141,7 @@ def test_a_line_longer_than_the_deadline_is_a_503_before_anything_is_looked_up(p
     fakes.fleet.held = {
         "e": Holding("e", frozenset(), queued_cost=1000, cost_per_s=100.0, lines=(("default", 1000.0),)),
     }
-    monkeypatch.setattr("serving.api.predict.select", lambda *_: pytest.fail("looked up"))
+    monkeypatch.setattr("serving.api.selections.select", lambda *_: pytest.fail("looked up"))
     response = predict(timeout_ms=5000)
     assert (response.status_code, response.json()["code"]) == (503, "overloaded_now")
     assert 5 <= response.json()["retry_after"] <= 12

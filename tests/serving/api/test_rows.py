@@ -108,7 +108,9 @@ def test_a_named_vocabulary_tokenizes(make, fakes):
     assert ticket.embedding.name == "klingon"
 
 
-def test_tokenizing_happens_off_the_event_loop(make, monkeypatch):
+@pytest.mark.parametrize(("brief", "on_the_loop"), [(7, True), (6, False)])
+def test_only_what_is_brief_is_tokenized_on_the_event_loop(make, monkeypatch, brief, on_the_loop):
+    monkeypatch.setattr("serving.api.rows.BRIEF", brief)
     threads = []
     encode = Tokenizer.encode
 
@@ -117,9 +119,8 @@ def test_tokenizing_happens_off_the_event_loop(make, monkeypatch):
         return encode(self, texts)
 
     monkeypatch.setattr(Tokenizer, "encode", spy)
-    make("i")
-    assert threads
-    assert threading.main_thread() not in threads
+    make(["i", "i love"])
+    assert [thread is threading.main_thread() for thread in threads] == [on_the_loop]
 
 
 def test_taggers_take_no_pairs(make, fakes):
@@ -139,8 +140,20 @@ def test_a_ticket_says_all_that_the_engine_needs(make, fakes):
     assert first.input_ids.tolist() == [2, 4, 5, 3]
     assert first.type_ids is None
     assert second.type_ids is not None
-    again, _ = tickets(0.25)
-    assert again.id != first.id
+
+
+def test_no_two_tickets_have_one_id(fakes):
+    body = PredictRequest.model_validate({"inputs": ["i", "you"], "adapters": []})
+
+    async def ids(maker: RowMaker) -> list[str]:
+        selection = await select(body, "default", fakes.directory, PROFILE.geometry)
+        options = options_of(body.parameters, selection.tasks)
+        rows = await maker.rows(body, selection, options, Deadline(0.0, 1.0, lambda: 0.0))
+        return [ticket.id for ticket in rows.tickets("default", selection, 1.0)]
+
+    gateways = RowMaker(fakes.services), RowMaker(fakes.services)
+    made = [ident for maker in gateways for _ in range(2) for ident in asyncio.run(ids(maker))]
+    assert len(set(made)) == len(made) == 8
 
 
 @pytest.fixture
