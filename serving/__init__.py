@@ -8,7 +8,7 @@ The house, from the ground up (a module imports only from the floors below its o
     tenancy/                          keys and scopes; quotas, and who may come in now
     scheduler/                        who runs next: fair queue, batcher, the loop
     engine/                           step: lease, one forward pass, split, release          (the only torch of a replica)
-    affinity dispatch/                which replica a ticket goes to; send buffers, retries, cancels, rows that kill
+    affinity dispatch/                which replica a ticket goes to; send buffers, wires, retries, cancels, rows that kill
     front                             the HTTP port: HAProxy's configuration, and its errors in JSON
     asking routing checking premises  Ray's handles behind plain protocols; the data folder, ports, leftovers
     api/  calls                       HTTP, one file per surface; one call of the client
@@ -27,8 +27,8 @@ The life of a request:
     a hot swap cannot touch it. `api.preparing` has the task (`tasks`) tokenize: one row per input, or several (windows
     of a long text, choices of a question); `api.rows` makes one `request.Ticket` per row and branch.
  3. `dispatch.dispatcher` chooses the replica most likely to hold the digests (`affinity`) and puts the tickets into
-    that replica's send buffer; `routing` sends them in one streaming call.
- 4. `replicas.engine` hands them to the engine: they wait in `scheduler.queue`, per tenant, while `scheduler.prefetch`
+    that replica's send buffer; `dispatch.wires` sends them in one message on its connection to that engine.
+ 4. `replicas.listener` hands them to the engine: they wait in `scheduler.queue`, per tenant, while `scheduler.prefetch`
     has their adapters loaded off the batch thread.
  5. `scheduler.loop` takes a batch whose adapters are resident and calls `engine.engine.Engine.step`: lease, plan, one
     forward pass (`adapters.backbone`), each row's own share (`engine.reduce`), release.
@@ -38,8 +38,9 @@ The life of a request:
 
 The life of an adapter: `commands.packages` reads a folder on the operator's machine and `PUT`s one native package;
 `registry.publish` streams it to disk and hashes it, has it checked in full (`registry.checker`, a process of its own),
-stores the blob under its digest, commits version, alias and audit in one transaction, and tells every gateway before
-it acknowledges. Engines fetch it by digest at first use, and verify it. A promote may have a gate (`api.gate`). What
-every engine has to keep (`request.Desired`: pins, and each tenant's share) is told once a second with the question of
-what it holds. `registry.garbage`, `scrub` and `backup` work on the registry and the blobs without the service.
+stores the blob under its digest, commits version, alias and audit in one transaction, and tells every gateway before it
+acknowledges. Engines fetch it by digest at first use, and verify it. A promote may have a gate (`api.gate`). What every
+engine has to keep (`request.Desired`: pins, and each tenant's share) is told once a second with the question of what it
+holds, and where it listens. `registry.garbage`, `scrub` and `backup` work on the registry and the blobs without the
+service.
 """

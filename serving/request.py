@@ -150,6 +150,16 @@ class Desired:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where an engine takes tickets; what a gateway has to say there first, and what only that engine answers."""
+
+    host: str
+    port: int
+    password: str = field(repr=False)
+    countersign: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """What one engine says for routing and admission, once a second.
 
@@ -166,6 +176,7 @@ class Holding:
     lines: tuple[tuple[str, float], ...] = ()  # (tenant, queued cost), the longest first, at most 64 of them
     free_rows: int | None = None  # that the queue can still take; None is not said
     bad: frozenset[str] = frozenset()  # as in `ReplicaReport`
+    listens: Address | None = None  # None: nowhere yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,20 @@ alive and what it holds is asked once a second by broadcast, which needs nothing
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray import serve
 from ray.serve.request_router import RequestRouter
 
 from adapters.refs import AdapterRef
-from serving.asking import ANSWER_S, DIED, LOST, NoAnswer, ask, broadcast, each
+from serving.asking import ANSWER_S, LOST, NoAnswer, ask, broadcast, each
 from serving.config import HUNG_S, REPLACED_S
 from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
 from serving.errors import NotReady
 from serving.logs import log
 from serving.registry.records import Resolved
-from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
+from serving.request import Desired, Holding, ReplicaReport
 
 WATCH_S = 1.0  # how often the engines are asked what they hold
 FIRST_WATCH_S = 0.1  # and how often until the first has answered
@@ -49,34 +49,6 @@ class HintedRouter(RequestRouter):  # type: ignore[misc]  # Ray's classes are un
             pending_request.future.set_exception(ended(hint))
         setattr(pending_request, _OFFERED, bool(named))
         return [named or candidate_replicas]
-
-
-class EngineCalls:
-    """Implements `serving.dispatch.ports.EnginePort` over the handle of the `Engine` deployment."""
-
-    def __init__(self, engines: Any) -> None:
-        plain = {"request_serialization": "pickle", "response_serialization": "pickle"}  # values only: no closures
-        self._predict = engines.options(method_name="predict", stream=True, **plain)
-        self._cancel = engines.options(method_name="cancel", **plain)
-
-    async def call(self, replica: str, tickets: Sequence[Ticket]) -> AsyncIterator[tuple[Reply, ...]]:
-        """Hand tickets to one replica; yields groups of replies. Raises `ReplicaLost`, `ReplicaLeft`."""
-        answers = self._predict.remote(tuple(tickets), replica=replica)
-        try:
-            async for group in answers:
-                yield group
-        except LOST as error:
-            raise _ended(replica, error) from error
-        except asyncio.CancelledError:
-            answers.cancel()
-            raise
-
-    async def cancel(self, replica: str, ids: Sequence[str]) -> None:
-        """Tell one replica to refuse these tickets where they wait there. Raises `ReplicaLost`, `ReplicaLeft`."""
-        try:
-            await self._cancel.remote(tuple(ids), replica=replica)
-        except LOST as error:
-            raise _ended(replica, error) from error
 
 
 class GatewayCalls:
@@ -252,11 +224,6 @@ def _outcomes(told: Mapping[str, Any]) -> dict[str, str]:
 
 def _silent(replica: str, answer: NoAnswer) -> ReplicaReport:
     return ReplicaReport(replica, False, {}, {}, {}, (), queued=0, running=0, faults=(answer.why,))
-
-
-def _ended(replica: str, error: Exception) -> ReplicaLost | ReplicaLeft:
-    """What the end of a call means for what it did not answer."""
-    return (ReplicaLost if isinstance(error, DIED) else ReplicaLeft)(f"{replica}: {type(error).__name__}")
 
 
 def gateway_handle(deployment: str, application: str) -> Any:

@@ -1,9 +1,11 @@
 """From gateway to engine: send buffers, many tickets to a call, replies in groups, retries, and rows that kill.
 
-    submit -> Affinity.choose -> lane of that replica -> one streaming call for all that waits -> a future per ticket
+    submit -> Affinity.choose -> lane of that replica -> one call for all that waits -> a future per ticket
 
-A call costs about the same whatever it carries, so tickets that arrive together travel together. Waiting for room is
-the engine's business, not ours. A lost replica costs its unanswered tickets a second journey, nothing else.
+A call costs about the same whatever it carries, so tickets that arrive together travel together. All calls to an engine
+share one connection (`wires`), on which they are messages (`frames`) of rows written side by side (`freight`) and of what
+the rows of a request share (`errands`). Waiting for room is the engine's business, not ours. A lost replica costs its
+unanswered tickets a second journey, nothing else.
 
 One of those tickets may be what killed it. A ticket is known by its `fingerprint`, so that a client's own retry, or
 another client's copy, is the same suspect. All that was on board of a lost replica and has no answer is suspected by

@@ -108,10 +108,10 @@ class Dispatcher:
         refusal = self._full(len(tickets))
         if refusal is not None:
             return [replace(refusal, ticket=ticket.id) for ticket in tickets]
-        flights = self._admit(tickets, self._loop.time() + timeout_s)
+        request = Request(len(tickets))
+        flights = self._admit(tickets, self._loop.time() + timeout_s, request)
         try:
-            if flights:
-                await asyncio.wait([flight.answer for flight in flights], timeout=timeout_s)
+            await request.over(timeout_s)
         finally:
             self._abandon(flights, "deadline_exceeded", "the deadline passed before the row was done")
         return [flight.answer.result() for flight in flights]
@@ -143,11 +143,10 @@ class Dispatcher:
             return Refusal("", "overloaded", detail, self._name, RETRY_AFTER_S)
         return None
 
-    def _admit(self, tickets: Sequence[Ticket], deadline: float) -> list[Flight]:
+    def _admit(self, tickets: Sequence[Ticket], deadline: float, request: Request) -> list[Flight]:
         ids = {ticket.id for ticket in tickets}
         if len(ids) < len(tickets) or not ids.isdisjoint(self._flights):
             raise ValueError("a ticket with one of these ids is on its way already")
-        request = Request()
         flights = [Flight(ticket, self._loop.create_future(), deadline, request) for ticket in tickets]
         self._flights.update((flight.ticket.id, flight) for flight in flights)
         self._budget.earn(len(flights))
@@ -259,6 +258,7 @@ class Dispatcher:
         if flight.replica is not None:
             self._waiting[flight.replica] -= 1
         flight.answer.set_result(reply)
+        flight.request.settled()
         if not self._lanes.aboard(flight):
             self._quarantine.landed(flight, proven=False)
 

@@ -1,6 +1,7 @@
 """Tickets on their way, and the send buffers in which they leave."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from serving.dispatch.suspects import fingerprint
@@ -11,8 +12,22 @@ from serving.request import Reply, Ticket
 class Request:
     """What the rows of one request share: their fate, the few replicas that they are spread over, and the losses."""
 
+    left: int = 0  # that are not answered yet
     replicas: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)  # those that died with one of its rows on board
+    _over: asyncio.Event = field(default_factory=asyncio.Event)  # none is left
+
+    def settled(self) -> None:
+        """One more row is answered."""
+        self.left -= 1
+        if not self.left:
+            self._over.set()
+
+    async def over(self, timeout_s: float) -> None:
+        """Wait until all rows are answered, or so much time has passed."""
+        if self.left:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), timeout_s)
 
 
 @dataclass(slots=True, eq=False)

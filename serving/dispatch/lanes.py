@@ -15,7 +15,7 @@ from serving.dispatch.flights import Flight, Lane
 from serving.dispatch.ports import EnginePort, ReplicaLeft, ReplicaLost
 from serving.logs import log
 from serving.metrics import GatewayMetrics
-from serving.request import Reply
+from serving.request import Reply, Ticket
 
 OPEN_CALLS = 8  # calls to one replica that leave without waiting for company
 WINDOW_S = 0.002  # how long a call waits for company when more are open
@@ -124,7 +124,7 @@ class Lanes:
     async def _carry(self, replica: str, lane: Lane, load: list[Flight]) -> None:
         """One call, from its tickets to the last group of its replies."""
         now = self._loop.time()
-        tickets = [replace(f.ticket, deadline_ms=max(0.0, (f.deadline - now) * 1000)) for f in load]
+        tickets = [_due(flight, now) for flight in load]
         left = {flight.ticket.id: flight for flight in load}
         end: End = "failed"
         try:
@@ -162,3 +162,11 @@ class Lanes:
             self._gone(replica)
         except Exception:  # a cancel that fails costs the engine work and suspects time, but nobody an answer
             log("dispatch", "a cancel failed", level=logging.ERROR, error=True, replica=replica, rows=len(ids))
+
+
+def _due(flight: Flight, now: float) -> Ticket:
+    """The ticket with the time that is left; one that waited for less than a millisecond is worth no copy."""
+    left_ms = max(0.0, (flight.deadline - now) * 1000)
+    return (
+        flight.ticket if 0 <= flight.ticket.deadline_ms - left_ms < 1 else replace(flight.ticket, deadline_ms=left_ms)
+    )

@@ -16,7 +16,7 @@ class ReplicaLeft(Exception):
 
 
 class EnginePort(Protocol):
-    """The engines as `Dispatcher` sees them. Implemented by `serving.routing.EngineCalls`."""
+    """The engines as `Dispatcher` sees them. Implemented by `serving.dispatch.wires.Wires`."""
 
     def call(self, replica: str, tickets: Sequence[Ticket]) -> AsyncIterator[tuple[Reply, ...]]:
         """Hand tickets to one replica; yields replies in the groups that finish. Raises `ReplicaLost`, `ReplicaLeft`."""
@@ -25,7 +25,7 @@ class EnginePort(Protocol):
     async def cancel(self, replica: str, ids: Sequence[str]) -> None:
         """Have the replica refuse these tickets where they wait there; one that it runs is answered as usual.
 
-        One that has not come yet runs all the same. Raises `ReplicaLost`, `ReplicaLeft`.
+        One that has not left yet runs all the same. May raise `ReplicaLost` or `ReplicaLeft`.
         """
         ...
 

@@ -1,7 +1,7 @@
 """An engine: the backbone and its adapters, on a thread of their own; this shell moves values in and out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adapters.refs import AdapterRef
@@ -10,8 +10,9 @@ from serving.engine.yielding import yielding
 from serving.errors import ServiceError
 from serving.registry.blobs.opening import open_blobs
 from serving.registry.blobs.source import source_of
-from serving.replicas.surroundings import ENGINE, reported, settle, settled
-from serving.request import Desired, Holding, ReplicaReport, Reply, Ticket
+from serving.replicas.listener import Listener
+from serving.replicas.surroundings import ENGINE, host_of, reported, settle, settled
+from serving.request import Desired, Holding, ReplicaReport
 
 if TYPE_CHECKING:
     from serving.engine.engine import Engine
@@ -20,38 +21,17 @@ HOLDING_LINES = 64  # tenants whose queue is told to the gateways
 
 
 class EngineReplica:
-    """A thin shell over `serving.engine.engine.Engine`, whose replies leave in the groups in which they finish."""
+    """A thin shell over `serving.engine.engine.Engine`, which takes tickets by `listener` and all else from Ray Serve."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._replica = settle(settings, ENGINE)
         with reported(settings):
             self._engine = yielding(_engine).build(settings, source_of(open_blobs(settings)), self._replica)
+        self._listener = Listener(self._engine, host_of(settings))
+        self._patience_s = settings.limits.max_timeout_ms / 1000  # no row is here for longer
         self._keeping: asyncio.Task[None] | None = None
+        self.__del__ = self._leave  # Ray Serve awaits it when it ends a replica; Python looks for one on the class only
         settled()
-
-    async def predict(self, tickets: Sequence[Ticket], *, replica: str) -> AsyncIterator[tuple[Reply, ...]]:
-        """Exactly one reply per ticket, in groups; `replica` is the router's hint. An early end cancels the rest."""
-        loop, groups = asyncio.get_running_loop(), asyncio.Queue[tuple[Reply, ...]]()
-        left = {ticket.id for ticket in tickets}
-
-        def hand_over(group: tuple[Reply, ...]) -> None:  # called on the forward thread
-            loop.call_soon_threadsafe(groups.put_nowait, group)
-
-        self._engine.submit(tickets, hand_over)
-        try:
-            while left:
-                group = await groups.get()
-                while not groups.empty():
-                    group += groups.get_nowait()
-                left.difference_update(reply.ticket for reply in group)
-                yield group
-        finally:
-            if left:
-                self._engine.cancel(tuple(left))
-
-    async def cancel(self, ids: Sequence[str], *, replica: str) -> None:
-        """Nobody waits for these tickets any more."""
-        self._engine.cancel(ids)
 
     async def report(self, *, replica: str = "") -> ReplicaReport:
         """What this engine says of itself; `replica` is the router's hint, here and below."""
@@ -75,6 +55,7 @@ class EngineReplica:
             lines=tuple((line.tenant, line.cost) for line in lines),
             free_rows=max(0, self._engine.max_queued - report.queued),
             bad=report.bad,
+            listens=await self._listener.address(),
         )
 
     async def preload(self, ref: AdapterRef, pinned: bool, *, replica: str = "") -> tuple[str, str]:
@@ -104,6 +85,11 @@ class EngineReplica:
         if not done:
             await asyncio.to_thread(self._engine.close)
         return self._replica, done
+
+    async def _leave(self) -> None:
+        """Finish what is here; new tickets are refused as not ready meanwhile, and go elsewhere."""
+        await self.drain(self._patience_s)
+        await self._listener.close()
 
     async def retire(self, refs: Sequence[AdapterRef], *, replica: str = "") -> None:
         """Have packages leave every tier, each once its last lease ends."""

@@ -15,6 +15,7 @@ from serving.checking import RemoteChecker
 from serving.config import ServiceSettings
 from serving.dispatch.dispatcher import Dispatcher
 from serving.dispatch.ports import Claim, News
+from serving.dispatch.wires import Wires
 from serving.metrics import GatewayMetrics, render
 from serving.readings import Seen
 from serving.registry.blobs.opening import open_blobs
@@ -28,7 +29,7 @@ from serving.replicas.accusing import Accusing
 from serving.replicas.draining import Draining
 from serving.replicas.surroundings import APPLICATION, GATEWAY, reported, settle, settled
 from serving.request import Holding
-from serving.routing import EngineCalls, Fleet, GatewayCalls, gateway_handle
+from serving.routing import Fleet, GatewayCalls, gateway_handle
 from serving.tenancy.keys import Keyring
 from serving.tenancy.tenants import TenantStore
 from serving.tracing import Tracing
@@ -50,6 +51,7 @@ class Gateway:
         self._dispatcher: Dispatcher | None = None
         self._accusing: Accusing | None = None
         self._fleet: Fleet | None = None
+        self._wires = Wires()
         self._door: Draining | None = None
         self._tracing = Tracing()
 
@@ -69,7 +71,7 @@ class Gateway:
         keyring = Keyring(database, loopback_only=settings.loopback)
         gateways = gateway_handle(GATEWAY, APPLICATION)
         self._dispatcher = dispatcher = Dispatcher(
-            EngineCalls(self._engines),
+            self._wires,
             GatewayCalls(gateways),
             self._metrics,
             name=self._replica,
@@ -117,6 +119,7 @@ class Gateway:
     def _observe(self, holdings: Mapping[str, Holding]) -> None:
         """What all engines hold, and which bytes they found bad."""
         if self._dispatcher is not None and self._accusing is not None:  # both are there before the fleet is watched
+            self._wires.observe(holdings)
             self._dispatcher.observe(holdings)
             self._accusing.hear(holdings)
 

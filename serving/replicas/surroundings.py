@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ray import util as ray_util
 from ray.serve._private import replica as ray_replica
 
 from serving.config import ServiceSettings
@@ -30,6 +31,11 @@ def settle(settings: ServiceSettings, role: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     configure(stream=rotating(folder / f"{role.lower()}.log", settings.log_bytes))
     return replica_id()
+
+
+def host_of(settings: ServiceSettings) -> str:
+    """Where a replica listens for others of the service: on loopback, or in a cluster of several nodes on its node's address."""
+    return ray_util.get_node_ip_address() if settings.ray_address else "127.0.0.1"
 
 
 def bind_to_loopback() -> None:

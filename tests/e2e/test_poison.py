@@ -16,10 +16,10 @@ from tests.e2e.service import ROOT, START_S, Service, free_port, make_backbone
 
 pytestmark = pytest.mark.ray
 
-PLACE = "        left = {ticket.id for ticket in tickets}"
-FAULT = """        import os
-        if any(len(ticket.input_ids) == 9 for ticket in tickets):
-            os.kill(os.getpid(), 9)
+PLACE = "            self._left.update(ticket.id for ticket in tickets)"
+FAULT = """            import os
+            if any(len(ticket.input_ids) == 9 for ticket in tickets):
+                os.kill(os.getpid(), 9)
 """
 BODY = {"task": "feature-extraction", "adapters": [], "timeout_ms": 120_000}
 
@@ -30,10 +30,10 @@ def service(tmp_path_factory):
     root = folder / "code"
     for package in ("adapters", "serving"):
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shell = root / "serving" / "replicas" / "engine.py"
-    text = shell.read_text()
+    listener = root / "serving" / "replicas" / "listener.py"
+    text = listener.read_text()
     assert text.count(PLACE) == 1
-    shell.write_text(text.replace(PLACE, FAULT + PLACE))
+    listener.write_text(text.replace(PLACE, FAULT + PLACE))
     backbone = make_backbone(folder / "tiny-bert")
     running = Service(backbone, folder / "data", engines=2, gateways=2, port=free_port(), root=root)
     try:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayActorError
 from ray.serve._private.constants import REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD
-from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from serving.asking import ANSWER_S
 from serving.config import HEALTH_CHECK_S, HUNG_S, REPLACED_S
@@ -15,30 +15,11 @@ from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
 from serving.engine.engine import LOAD_SECONDS
 from serving.errors import NotReady
 from serving.request import Desired, Holding, ReplicaReport
-from serving.routing import GLANCE_S, LOAD_S, EngineCalls, Fleet, GatewayCalls, HintedRouter
-from tests.serving.test_affinity import ref, ticket
+from serving.routing import GLANCE_S, LOAD_S, Fleet, GatewayCalls, HintedRouter
+from tests.serving.test_affinity import ref
 from tests.serving.virtual_time import run
 
 NOBODY = DeploymentUnavailableError.__new__(DeploymentUnavailableError)
-
-
-class Stream:
-    """A streaming response: yields what it was given, raises what is an exception, waits where it is None."""
-
-    def __init__(self, items):
-        self.items = list(items)
-        self.cancelled = False
-
-    def cancel(self):
-        self.cancelled = True
-
-    async def __aiter__(self):
-        for item in self.items:
-            if item is None:
-                await asyncio.sleep(3600)
-            if isinstance(item, BaseException):
-                raise item
-            yield item
 
 
 @dataclass
@@ -48,16 +29,13 @@ class Handle:
     answers: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
     method: str = ""
-    streams: bool = False
 
-    def options(self, *, method_name, stream=False, **_):
-        return Handle(self.answers, self.asked, method_name, stream)
+    def options(self, *, method_name, **_):
+        return Handle(self.answers, self.asked, method_name)
 
     def remote(self, *args, **kwargs):
         self.asked.append((self.method, args, kwargs))
         answer = self.answers[self.method]
-        if self.streams:
-            return answer
 
         async def respond():
             found = answer.get(kwargs["replica"], RayActorError()) if isinstance(answer, dict) else answer
@@ -130,76 +108,6 @@ def test_a_call_that_may_have_killed_its_replica_before_it_was_taken_is_lost():
         await router.choose_replicas(replicas[:1], request)
         with pytest.raises(ReplicaLost, match="b"):
             await request.future
-
-    run(main())
-
-
-def test_a_call_names_its_replica_and_yields_its_groups():
-    async def main():
-        handle = Handle({"predict": Stream([("r1",), ("r2", "r3")])})
-        groups = [group async for group in EngineCalls(handle).call("a", [ticket(ident="t")])]
-        assert groups == [("r1",), ("r2", "r3")]
-        ((method, (tickets,), kwargs),) = handle.asked
-        assert (method, [t.id for t in tickets], kwargs) == ("predict", ["t"], {"replica": "a"})
-
-    run(main())
-
-
-@pytest.mark.parametrize("before", [[], [("r1",)]])
-def test_a_dead_replica_is_lost_after_what_it_answered(before):
-    async def main():
-        got = []
-        with pytest.raises(ReplicaLost, match="a"):
-            async for group in EngineCalls(Handle({"predict": Stream([*before, RayActorError()])})).call("a", []):
-                got.append(group)  # noqa: PERF401 - a comprehension would lose them
-        assert got == before
-
-    run(main())
-
-
-@pytest.mark.parametrize("error", [RequestCancelledError(), NOBODY, ReplicaLeft("a")])
-def test_a_call_that_reached_nobody_left_nothing_on_board(error):
-    async def main():
-        with pytest.raises(ReplicaLeft, match="a"):
-            async for _ in EngineCalls(Handle({"predict": Stream([error])})).call("a", []):
-                pass
-
-    run(main())
-
-
-def test_a_bug_of_the_engine_is_not_a_lost_replica():
-    async def main():
-        with pytest.raises(ValueError, match="bug"):
-            async for _ in EngineCalls(Handle({"predict": Stream([ValueError("bug")])})).call("a", []):
-                pass
-
-    run(main())
-
-
-def test_a_cancelled_call_is_cancelled_in_ray_too():
-    async def main():
-        stream = Stream([None])
-
-        async def consume():
-            async for _ in EngineCalls(Handle({"predict": stream})).call("a", []):
-                pass
-
-        task = asyncio.create_task(consume())
-        await asyncio.sleep(1)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert stream.cancelled
-
-    run(main())
-
-
-def test_a_cancel_names_its_replica_and_may_find_it_dead():
-    async def main():
-        handle = Handle({"cancel": None})
-        await EngineCalls(handle).cancel("a", ["t1", "t2"])
-        assert handle.asked == [("cancel", (("t1", "t2"),), {"replica": "a"})]
-        with pytest.raises(ReplicaLost):
-            await EngineCalls(Handle({"cancel": RayActorError()})).cancel("a", ["t1"])
 
     run(main())
 

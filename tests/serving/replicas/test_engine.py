@@ -1,4 +1,4 @@
-"""The engine's shell: replies leave in groups, an early end cancels, an operator gets words."""
+"""The engine's shell: gateways hear where it is and what it holds, an operator gets words, and it ends in peace."""
 
 import asyncio
 import threading
@@ -6,40 +6,27 @@ from dataclasses import replace
 
 import pytest
 
+from serving.config import ServiceSettings
 from serving.errors import DependencyFailed
+from serving.replicas import engine
 from serving.replicas.engine import EngineReplica
-from serving.request import Desired, Refusal, ReplicaReport, ResidencyEntry, TenantLine
-from tests.serving.test_affinity import ref, ticket
+from serving.request import Address, Desired, ReplicaReport, ResidencyEntry, TenantLine
+from tests.serving.test_affinity import ref
 
+ADDRESS = Address("127.0.0.1", 7, "p", "c")
 REPORT = ReplicaReport("e1", ready=True, budgets={}, used={}, counters={}, entries=(), queued=0, running=0)
 
 
 class Engine:
-    """Answers groups from another thread when it is told to."""
+    """What a shell asks of an engine."""
 
     def __init__(self):
-        self.sink = None
-        self.cancelled = []
         self.said = REPORT
-        self.submitted = threading.Event()
         self.retired, self.desired, self.reconciled = [], [], []
         self.warm, self.revision, self.layers, self.max_queued = False, -1, 6, 10
         self.closed = False
         self.go = threading.Event()
         self.go.set()
-
-    def submit(self, tickets, sink):
-        self.sink = sink
-        self.submitted.set()
-
-    def answer(self, *ids):
-        group = tuple(Refusal(ident, "x", "y", "e1") for ident in ids)
-        thread = threading.Thread(target=self.sink, args=(group,))
-        thread.start()
-        thread.join()
-
-    def cancel(self, ids):
-        self.cancelled.append(tuple(ids))
 
     def report(self):
         return self.said
@@ -83,61 +70,46 @@ class Engine:
         return "text"
 
 
+class Listener:
+    """Listens nowhere, and notes its end."""
+
+    def __init__(self, *_):
+        self.closed = False
+
+    async def address(self):
+        return ADDRESS
+
+    async def close(self):
+        self.closed = True
+
+
 @pytest.fixture
-def shell():
-    made = EngineReplica.__new__(EngineReplica)
-    made._replica, made._engine = "e1", Engine()
-    made._keeping = None
-    return made
+def shell(tmp_path, monkeypatch):
+    class Builder:
+        build = staticmethod(lambda *_: Engine())
+
+    fakes = {"settle": lambda *_: "e1", "settled": lambda: None, "yielding": lambda _: Builder, "Listener": Listener}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(engine, name, fake)
+    return EngineReplica(ServiceSettings(backbone=tmp_path, data=tmp_path))
 
 
-def tickets(*ids):
-    return tuple(ticket("x", ident=ident) for ident in ids)
+def test_gateways_hear_where_it_listens(shell):
+    assert asyncio.run(shell.holdings(Desired(0))).listens == ADDRESS
 
 
-def ids(group):
-    return [reply.ticket for reply in group]
+def test_ray_serve_finds_what_python_does_not_call(shell):
+    assert shell.__del__ == shell._leave
+    assert not hasattr(EngineReplica, "__del__")
 
 
-def test_groups_leave_as_they_finish_and_the_stream_ends_with_the_last(shell):
-    async def main():
-        stream = shell.predict(tickets("t1", "t2", "t3"), replica="e1")
-        first = asyncio.ensure_future(anext(stream))
-        await asyncio.sleep(0)
-        shell._engine.answer("t2")
-        assert ids(await first) == ["t2"]
-        shell._engine.answer("t1", "t3")
-        assert ids(await anext(stream)) == ["t1", "t3"]
-        with pytest.raises(StopAsyncIteration):
-            await anext(stream)
-        assert shell._engine.cancelled == []
-
-    asyncio.run(main())
-
-
-def test_groups_that_wait_leave_together(shell):
-    async def main():
-        stream = shell.predict(tickets("t1", "t2"), replica="e1")
-        first = asyncio.ensure_future(anext(stream))
-        await asyncio.sleep(0)
-        shell._engine.answer("t2")
-        shell._engine.answer("t1")
-        assert ids(await first) == ["t2", "t1"]
-
-    asyncio.run(main())
-
-
-def test_an_early_end_cancels_what_is_left(shell):
-    async def main():
-        stream = shell.predict(tickets("t1", "t2"), replica="e1")
-        first = asyncio.ensure_future(anext(stream))
-        await asyncio.sleep(0)
-        shell._engine.answer("t1")
-        await first
-        await stream.aclose()
-        assert shell._engine.cancelled == [("t2",)]
-
-    asyncio.run(main())
+def test_a_replica_that_leaves_finishes_first(shell):
+    drained = []
+    shell._engine.drain = lambda timeout_s: drained.append((timeout_s, shell._listener.closed)) is None
+    asyncio.run(shell.__del__())
+    assert drained == [(120.0, False)]
+    assert shell._listener.closed
+    assert not shell._engine.closed
 
 
 def test_routing_hears_of_what_needs_no_disk(shell):
@@ -214,8 +186,6 @@ def test_an_operator_gets_an_outcome_or_the_error_in_words(shell):
         assert await shell.preload(ref("x"), pinned=True) == ("e1", "device")
         assert await shell.unload(ref("x")) == ("e1", "in use")
         assert await shell.metrics() == ("e1", "text")
-        await shell.cancel(["t9"], replica="e1")
-        assert shell._engine.cancelled == [("t9",)]
 
     asyncio.run(main())
 

@@ -17,9 +17,10 @@ from serving.registry.records import Quota
 from serving.replicas import gateway
 from serving.replicas.gateway import Gateway
 from serving.request import Holding, Refusal
+from tests.serving.dispatch.wired import Engine, listening
 from tests.serving.registry.given import ACME, report_of
 from tests.serving.samples import PROFILE, tokenizer_json
-from tests.serving.test_routing import Handle, Stream
+from tests.serving.test_routing import Handle
 
 
 @pytest.fixture
@@ -51,16 +52,22 @@ def test_the_application_is_ready_once_it_is_built(made):
 
 
 def test_a_request_reaches_the_engine_and_its_refusal_the_client(made):
-    class Refusing(Stream):
-        async def __aiter__(self):
-            (tickets,) = made._engines.asked[-1][1]
-            yield tuple(Refusal(t.id, "overloaded", "full", "e1", retry_after=2.0) for t in tickets)
+    class Full(Engine):
+        def submit(self, tickets, sink):
+            super().submit(tickets, sink)
+            sink(tuple(Refusal(ticket.id, "overloaded", "full", "e1", retry_after=2.0) for ticket in tickets))
 
-    made._engines.answers["predict"] = Refusing([])
-    body = {"inputs": "i love it", "adapters": [], "task": "feature-extraction"}
-    answer = asyncio.run(served(made, "POST", "/v1/predict", json=body))
-    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
-    assert made._engines.asked[-1][2] == {"replica": "e1"}
+    async def main():
+        engine = Full()
+        async with listening(engine) as address:
+            made._engines.answers["holdings"] = [Holding("e1", frozenset(), listens=address)]
+            body = {"inputs": "i love it", "adapters": [], "task": "feature-extraction"}
+            answer = await served(made, "POST", "/v1/predict", json=body)
+            await made._wires.close()
+        assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+        assert len(engine.taken) == 1
+
+    asyncio.run(main())
 
 
 def test_a_nudge_is_answered_even_before_the_registry_is_read(made):
