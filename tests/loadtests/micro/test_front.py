@@ -1,134 +1,118 @@
-import asyncio
 import json
-from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
 from loadtests.micro import front
-from loadtests.micro.front import EIGHT, ENGINE, HOP, LONE, ONE, Ground, Round, Scale
-from loadtests.proofs.backbones import TEXTS, tiny
-from loadtests.proofs.fingerprints import Forge
-from loadtests.proofs.firing import Volley
-from loadtests.proofs.stage import Stage, StageFailed
-from loadtests.proofs.volley import Question, Shot
+from loadtests.micro.asking import Asked, Work
+from loadtests.micro.front import BESIDE, CHORUS, EIGHT, ENGINE, HOP, ONE, PLAIN, STEP, Scale
+from loadtests.proofs.backbones import tiny
+from loadtests.proofs.stage import StageFailed
 
-SCALE = Scale(rounds=2, seconds=1.0, closed=4, singles=3, rate=10.0)
+SCALE = Scale(rounds=2, seconds=0.4, closed=4, singles=3, rate=10.0)
 
 
-def shot(due, done, forward_ms=1.0, fault=""):
-    return Shot(0, due, due, done, 200, fault, False, forward_ms)
+def service(*rates, beside=5.0):
+    return [{ENGINE: alone, EIGHT: asked, BESIDE: beside, STEP: 2.0} for alone, asked in rates]
 
 
-def rounds(*rates):
-    return [Round(dict(zip((ENGINE, EIGHT, ONE, HOP), found, strict=True)), 5.0, 2.0) for found in rates]
+def hops(*rates):
+    return [{ONE: own, HOP: plain} for own, plain in rates]
 
 
 @pytest.fixture
-def ground(tmp_path):
-    class Engines:
-        def run(self, seconds):
-            return 100.0 * seconds
+def started(monkeypatch):
+    """What is asked of services that are not there."""
+    told = []
 
-    eights = tuple(Question(f"/{n}", "", "{}", "d", ()) for n in range(3))
-    stages = [Stage(tmp_path, tmp_path / name, port=port) for name, port in (("a", 1), ("b", 2))]
-    return Ground(*stages, Engines(), eights, eights[:2], 0, 1e-4)
+    class Fake:
+        def __init__(self, work, folder, cores, program, ending):
+            self.program = program
+            told.append((program, cores))
+            ending.callback(told.append, "stopped")
 
+        def rows(self, *asked):
+            told.append((self.program, asked))
+            return 80.0
 
-@pytest.fixture
-def fired(monkeypatch):
-    """The plans that were run; each is answered as it is told here."""
-    plans = []
-    plans_of = {"shots": [shot(0.1, 0.15), shot(0.3, 0.4), shot(0.5, 0.9, 4.0), shot(0.6, 1.2)]}
+        def alone(self, *asked):
+            told.append((self.program, asked))
+            return 4.0, 1.0
 
-    async def fire(stage, plan):
-        plans.append((stage.port, plan))
-        return Volley(tuple(plans_of["shots"]), 0.0, 1.2, 0.1, 0.5)
-
-    monkeypatch.setattr(front, "fire", fire)
-    plans_of["plans"] = plans
-    return plans_of
+    monkeypatch.setattr(Asked, "started", Fake)
+    return told
 
 
-def test_a_rate_counts_what_is_answered_between_the_head_start_and_the_end():
-    volley = Volley((shot(0, 0.1), shot(0, 0.25), shot(0.1, 0.9), shot(0.9, 1.1)), 0.0, 1.1, 0.1, 0.5)
-    assert front.counted(volley, 1.0) == pytest.approx(2 / 0.8)
-
-
-def test_each_contender_is_asked_what_it_is_for(ground, fired):
-    found = asyncio.run(ground.round([LONE, HOP, ENGINE, ONE, EIGHT], SCALE))
-    lone, hop, one, eight = fired["plans"]
-    assert [port for port, _ in (lone, hop, one, eight)] == [1, 2, 1, 1]
-    assert [due for due, _ in lone[1].at] == pytest.approx([n / 10 for n in range(10)])
-    assert hop[1].closed == one[1].closed == (2, 1)
-    assert eight[1].closed == (2, 1, 1)
-    assert found.rows == pytest.approx({ENGINE: 100.0, HOP: 2 / 0.8, ONE: 2 / 0.8, EIGHT: 8 * 2 / 0.8})
-    assert found.beside_ms == pytest.approx(396)  # of 49, 99, 396 and 599
-    assert found.step_ms == 1.0
-
-
-def test_a_wrong_answer_ends_the_measurement(ground, fired):
-    fired["shots"] = [shot(0.3, 0.4), shot(0.3, 0.4, fault="wrong: another package answered")]
-    with pytest.raises(StageFailed, match="another package"):
-        asyncio.run(ground.round([ONE], SCALE))
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return Work.of(tiny(tmp_path_factory.mktemp("backbone") / "m", 0), "float32", 0)
 
 
 def test_the_first_round_warms_up_and_whoever_went_first_goes_last_in_the_next():
     orders = []
+    contenders = [lambda name=name: orders.append(name) or {name: len(orders)} for name in "abc"]
+    assert front.interleaved(contenders, 2) == [{"b": 4, "c": 5, "a": 6}, {"c": 7, "a": 8, "b": 9}]
+    assert "".join(orders) == "abcbcacab"
 
-    class Noting:
-        async def round(self, names, scale):
-            orders.append(tuple(names))
-            return len(orders)
 
-    assert front.measure(Noting(), SCALE) == [2, 3]
-    assert orders[1] == (*orders[0][1:], orders[0][0])
-    assert {frozenset(order) for order in orders} == {frozenset({ENGINE, EIGHT, ONE, HOP, LONE})}
+def test_engines_compute_the_rows_of_the_requests_without_a_service(started, work, tmp_path):
+    found = front.whole(work, [0], SCALE, tmp_path)
+    assert [set(part) for part in found] == [{ENGINE, EIGHT, BESIDE, STEP}] * 2
+    assert all(part[ENGINE] > 0 and part[EIGHT] == 80.0 and part[BESIDE] == 4.0 for part in found)
+    assert started[0] == (CHORUS, [0])
+    assert (CHORUS, (8, 4, 0.4)) in started
+    assert (CHORUS, (10.0, 0.4)) in started
+    assert started[-1] == "stopped"
+
+
+def test_both_ways_are_asked_the_same(started, work, tmp_path):
+    assert front.hops(work, [0], SCALE, tmp_path) == [{ONE: 80.0, HOP: 80.0}] * 2
+    assert started[:2] == [(CHORUS, [0]), (PLAIN, [0])]
+    assert started[2:-2] == [(name, (1, 3, 0.4)) for name in (CHORUS, PLAIN, PLAIN, CHORUS, CHORUS, PLAIN)]
 
 
 @pytest.mark.parametrize(
-    ("found", "holds"),
+    ("whole", "hop", "holds"),
     [
-        (rounds((100, 90, 60, 20), (100, 80, 60, 19), (100, 86, 10, 90)), True),
-        (rounds((100, 84, 60, 20)), False),
-        (rounds((100, 90, 59, 20)), False),
-        ([Round({ENGINE: 100, EIGHT: 90, ONE: 60, HOP: 20}, 6.1, 2.0)], False),
+        (service((100, 90), (100, 80), (100, 86)), hops((60, 20), (60, 19), (10, 90)), True),
+        (service((100, 84)), hops((60, 20)), False),
+        (service((100, 90)), hops((59, 20)), False),
+        (service((100, 90), beside=6.1), hops((60, 20)), False),
     ],
 )
-def test_figures_are_medians_of_ratios_within_a_round(found, holds):
-    evidence = front.judged(found, 3)
+def test_figures_are_medians_of_ratios_within_a_round(whole, hop, holds):
+    evidence = front.judged(whole, hop, 3)
     assert evidence.holds is holds
     assert [figure.limit for figure in evidence.figures] == [0.85, 3.0, 6.0]
     told = json.loads(json.dumps(evidence.json()))
     assert told["seed"] == 3
     assert told["seen"]["cores"] >= 1
-
-
-def test_a_question_asks_for_raw_logits_and_knows_them(tmp_path):
-    forge = Forge(tiny(tmp_path / "m", 0), TEXTS, 0)
-    made = forge.make("x")
-    one, two = front.questions(forge, made, [[0, 2], [1]])
-    assert json.loads(one.body)["inputs"] == [TEXTS[0], TEXTS[2]]
-    assert two.logits == (tuple(map(float, made.logits[1])),)
-    assert one.digest == made.digest
+    assert told["seen"]["medians"].keys() == {ENGINE, EIGHT, BESIDE, STEP, ONE, HOP}
 
 
 @pytest.mark.parametrize(("beside", "code"), [(5.0, 0), (7.0, 1)])
 def test_the_exit_code_says_whether_all_figures_hold(monkeypatch, tmp_path, capsys, beside, code):
-    monkeypatch.setattr(front, "prepared", lambda *_: "ground")
-    monkeypatch.setattr(
-        front, "measure", lambda ground, scale: [Round({ENGINE: 10, EIGHT: 9, ONE: 6, HOP: 2}, beside, 2.0)]
-    )
-    words = ["--backbone", str(tmp_path), "--rounds", "1", "--json", str(tmp_path / "found.json")]
+    seen = []
+
+    def work(backbone, dtype, seed):
+        seen.append((backbone.name, dtype, seed))
+        return SimpleNamespace(backbone=backbone)
+
+    monkeypatch.setattr(Work, "of", work)
+    monkeypatch.setattr(front, "whole", lambda *_: service((10, 9), beside=beside))
+    monkeypatch.setattr(front, "hops", lambda *_: hops((6, 2)))
+    words = ["--backbone", str(tmp_path / "real"), "--dtype", "bfloat16", "--json", str(tmp_path / "found.json")]
     assert front.main(words) == code
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "found.json").read_text())
+    assert seen == [("real", "bfloat16", 0), ("tiny", "float32", 0)]
 
 
 def test_what_could_not_be_measured_is_an_error(monkeypatch, tmp_path, capsys):
     def fails(*_):
         raise StageFailed("the service did not start")
 
-    monkeypatch.setattr(front, "prepared", fails)
-    assert front.main(["--backbone", str(tmp_path)]) == 4
+    monkeypatch.setattr(front, "whole", fails)
+    assert front.main(["--backbone", str(tiny(tmp_path / "m", 0))]) == 4
     assert "the service did not start" in capsys.readouterr().err
 
 
@@ -136,30 +120,3 @@ def test_more_cores_than_there_are_is_a_usage_error(tmp_path, capsys):
     with pytest.raises(SystemExit):
         front.main(["--backbone", str(tmp_path), "--cores", "100000"])
     capsys.readouterr()
-
-
-def test_everything_is_started_on_the_same_cores_and_nothing_is_left(monkeypatch, tmp_path):
-    started, told = [], []
-
-    class Staged(ExitStack):
-        def __init__(self, stage):
-            super().__init__()
-            started.append(stage)
-            self.callback(told.append, "stopped")
-
-    async def published(stage, made):
-        told.append(made.digest)
-
-    monkeypatch.setattr(front, "staged", Staged)
-    monkeypatch.setattr(front, "published", published)
-    backbone = tiny(tmp_path / "m", 0)
-    with ExitStack() as ending:
-        ground = front.prepared(backbone, "float32", [0], SCALE, tmp_path, 0, ending)
-        assert ground.engines.run(0.4) > 0
-        assert [(stage.program, stage.engines, stage.cores) for stage in started] == [
-            ("serving.cli", 1, {0}),
-            ("loadtests.micro.hop", 1, {0}),
-        ]
-        processes = ground.engines._processes
-    assert told[2:] == ["stopped", "stopped"]
-    assert all(process.returncode is not None for process in processes)
