@@ -257,6 +257,8 @@ def application(settings: ServiceSettings, profile: BackboneProfile) -> Any:
         **common | {"graceful_shutdown_timeout_s": finishing_s(settings)},
     )
     checker = serve.deployment(CheckerReplica).options(name=CHECKER, ray_actor_options={"num_cpus": 0}, **common)
+    # Of every request Ray Serve makes a line of its log, before it finds out that nobody wants it.
+    common["logging_config"] = serve.schema.LoggingConfig(enable_access_log=False, log_level="WARNING")
     gateway = serve.deployment(serve.ingress()(Gateway)).options(
         name=GATEWAY, num_replicas=settings.gateways, ray_actor_options={"num_cpus": 0}, **common
     )

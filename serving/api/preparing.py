@@ -54,7 +54,8 @@ class Preparation:
             texts = {i: self._texts(way[0], inputs[i]) for i in wanted}
             sound = {i: found for i, found in texts.items() if not isinstance(found, ServiceError)}
             refusals |= {i: found for i, found in texts.items() if isinstance(found, ServiceError)}
-            encoded = iter(self.tokenizer.encode([text for found in sound.values() for text in found]))
+            read = [text for found in sound.values() for text in found]
+            encoded = iter(self.tokenizer.encode(read, placed=way[0].places))
             for i, found in sound.items():
                 room = Room(self.max_tokens - way[1], way[1], (self.max_rows - rows) // wanted[i])
                 mine = [next(encoded) for _ in found]

@@ -49,6 +49,7 @@ class QuestionAnswering(OneText):
     functions = ONE_OF_ALL
     reads: tuple[type[Input], ...] = (Question, Text)
     pairs = True
+    places = True
 
     def check(self, options: Options) -> None:
         """Bounds how many answers each window is searched for, and how long they may be."""

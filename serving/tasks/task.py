@@ -126,6 +126,11 @@ class Task(Protocol):
         """Whether a text may have a pair."""
         ...
 
+    @property
+    def places(self) -> bool:
+        """Whether it has to know which characters a token came from, or how it is spelt."""
+        ...
+
     def check(self, options: Options) -> None:
         """Raise `Unprocessable` for parameters that contradict one another."""
         ...
@@ -166,6 +171,7 @@ class OneText:
 
     reads: tuple[type[Input], ...] = (Text,)
     pairs = False
+    places = False
 
     def check(self, options: Options) -> None:
         """Nothing contradicts."""

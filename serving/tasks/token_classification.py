@@ -26,6 +26,7 @@ class TokenClassification(OneText):
     heads = frozenset({"tagging"})
     parameters = frozenset({"truncate", "function_to_apply", "aggregation_strategy", "ignore_labels", "stride"})
     functions = ALL
+    places = True
 
     def check(self, options: Options) -> None:
         """Windows overlap, which only an aggregation can put together."""

@@ -36,6 +36,7 @@ class Encoded:
     input_ids: NDArray[np.int32]  # [tokens]
     type_ids: NDArray[np.int32] | None  # [tokens]; None is all zero
     source: tokenizers.Encoding
+    placed: bool = True  # whether it is known which characters a token came from, and how it is spelt
 
     @property
     def tokens(self) -> int:
@@ -45,11 +46,13 @@ class Encoded:
     @property
     def words(self) -> list[str]:
         """The tokens as the vocabulary spells them."""
+        assert self.placed, "tokenized without places"
         return list(self.source.tokens)
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
-        """First and last + 1 character of every token."""
+        """First and last + 1 character of every token; only where they are `placed`."""
+        assert self.placed, "tokenized without places"
         return list(self.source.offsets)
 
     @property
@@ -73,6 +76,7 @@ class Encoded:
         return start[0], end[1]
 
     def _word(self, token: int, part: int) -> tuple[int, int] | None:
+        assert self.placed, "tokenized without places"
         word = self.source.token_to_word(token)
         return None if word is None else self.source.word_to_chars(word, part)
 
@@ -91,10 +95,11 @@ class Tokenizer:
         self._cutting = threading.Lock()
         self._cutter: tokenizers.Tokenizer | None = None
 
-    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        """Every text in full; ask `fault` whether this backbone can read it."""
-        found = self._whole.encode_batch([item.text if item.pair is None else (item.text, item.pair) for item in texts])
-        return [self._encoded(encoding) for encoding in found]
+    def encode(self, texts: Sequence[Text], *, placed: bool = True) -> list[Encoded]:
+        """Every text in full; ask `fault` whether this backbone can read it. Without places a sixth less time is taken."""
+        given = [item.text if item.pair is None else (item.text, item.pair) for item in texts]
+        found = self._whole.encode_batch(given) if placed else self._whole.encode_batch_fast(given)
+        return [self._encoded(encoding, placed) for encoding in found]
 
     def encode_words(self, words: Sequence[str]) -> tuple[Encoded, list[int]]:
         """A sentence of words, each tokenized on its own; and how many tokens each word has."""
@@ -185,10 +190,10 @@ class Tokenizer:
             self._cutter.enable_truncation(room, stride=stride, strategy=strategy)
             return self._cutter.encode(text.text, text.pair)
 
-    def _encoded(self, encoding: tokenizers.Encoding) -> Encoded:
-        types = np.array(encoding.type_ids, np.int32)
-        sent = types if self._types > 1 and types.any() else None
-        return Encoded(np.array(encoding.ids, np.int32), sent, encoding)
+    def _encoded(self, encoding: tokenizers.Encoding, placed: bool = True) -> Encoded:
+        types = encoding.type_ids if self._types > 1 else ()
+        sent = np.array(types, np.int32) if any(types) else None
+        return Encoded(np.array(encoding.ids, np.int32), sent, encoding, placed)
 
 
 def _load(tokenizer_json: bytes) -> tokenizers.Tokenizer:

@@ -91,6 +91,18 @@ def test_cut_is_a_no_op_where_the_text_fits(text, room):
         assert cut.input_ids.tolist() == whole.input_ids.tolist()
 
 
+def test_without_places_the_tokens_are_the_same_and_nobody_is_told_where_they_are(tokenizer):
+    texts = [Text("I love it, unhappily"), Text("i", "you")]
+    for quick, whole in zip(tokenizer.encode(texts, placed=False), tokenizer.encode(texts), strict=True):
+        assert quick.input_ids.tolist() == whole.input_ids.tolist()
+        assert (quick.type_ids is None) == (whole.type_ids is None)
+        assert quick.own_positions == whole.own_positions
+        assert whole.words[0] == "[CLS]"
+        for asked in (lambda row: row.words, lambda row: row.offsets, lambda row: row.word_span(1, 1, 0)):
+            with pytest.raises(AssertionError, match="without places"):
+                asked(quick)
+
+
 def test_faults_name_what_the_backbone_can_not_read(tokenizer):
     (good,) = tokenizer.encode([Text("i love it", "you")])
     assert tokenizer.fault(good) is None
