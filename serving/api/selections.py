@@ -11,25 +11,25 @@ _Key = tuple[str, str | tuple[str, ...] | None, str | None, str | None, str | No
 
 
 class Selections:
-    """What requests name, pinned as `select` does it; remembered for as long as the directory has the same revision."""
+    """What requests name, pinned as `select` does it; remembered for as long as nothing changes in the directory."""
 
     def __init__(self, directory: Directory, geometry: Geometry) -> None:
         self._directory = directory
         self._geometry = geometry
-        self._revision = -1
+        self._changes = -1
         self._known: dict[_Key, Selection] = {}
 
     async def of(self, request: PredictRequest, tenant: str) -> Selection:
         """The selection of a request; raises as `select` does."""
-        key, revision = _key(request, tenant), self._directory.revision
-        if revision != self._revision:
-            self._known, self._revision = {}, revision
+        key, changes = _key(request, tenant), self._directory.changes
+        if changes != self._changes:
+            self._known, self._changes = {}, changes
         known = None if key is None else self._known.get(key)
         if known is not None:
             return known
         found = await select(request, tenant, self._directory, self._geometry)
-        # A task for each input depends on the inputs; and what was looked up may be of a newer revision.
-        if key is not None and found.task_ids is None and self._directory.revision == revision == self._revision:
+        # A task for each input depends on the inputs; and what was looked up may be newer.
+        if key is not None and found.task_ids is None and self._directory.changes == changes == self._changes:
             if len(self._known) >= KNOWN:
                 self._known.clear()
             self._known[key] = found

@@ -36,8 +36,8 @@ class Directory(Protocol):
     """Names to pinned versions. Implemented by `serving.registry.snapshot.Directory`."""
 
     @property
-    def revision(self) -> int:
-        """Of what is resolved now: with the same one, the same names lead to the same versions."""
+    def changes(self) -> int:
+        """How often what names mean has changed: with the same number, they lead to the same versions."""
         ...
 
     async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:

@@ -110,7 +110,7 @@ class _Parts:
     """The parts as a directory of names, before any is published: what the service will find is judged here first."""
 
     held: Mapping[str, Manifest]
-    revision: int = 0
+    changes: int = 0
 
     async def resolve(self, tenant: str, space: Space, reference: Reference) -> Resolved:
         """The part of a name."""

@@ -68,6 +68,7 @@ class Directory:
         self._snapshot: Snapshot | None = None
         self._reading = asyncio.Lock()
         self._begun = 0  # reads begun so far
+        self._changes = 0
         self._read_at = time.monotonic()  # when the last one ended well; before the first, when this was made
         self._failure: NotReady | None = None  # how the last read ended
         self._task: asyncio.Task[None] | None = None
@@ -92,6 +93,11 @@ class Directory:
     def revision(self) -> int:
         """The revision that requests see now."""
         return self._current.revision
+
+    @property
+    def changes(self) -> int:
+        """How often what names mean has changed here; a registry that went back comes to the same revisions again."""
+        return self._changes
 
     @property
     def age_s(self) -> float:
@@ -184,6 +190,8 @@ class Directory:
         except BaseException:
             self._begun -= 1  # cancelled or broken: no read that anyone could share
             raise
+        if delta.revision != self.revision:
+            self._changes += 1
         self._snapshot = before.apply(delta)
         self._read_at = time.monotonic()
 

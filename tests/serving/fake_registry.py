@@ -52,7 +52,7 @@ class FakeDirectory:
     quotas: dict[str, Quota] = field(default_factory=dict)
 
     @property
-    def revision(self) -> int:
+    def changes(self) -> int:
         """A test may change what is held behind the directory's back."""
         return zlib.crc32(repr((self.records, self.active)).encode())
 

@@ -76,7 +76,7 @@ def test_a_selection_of_a_tenant_is_no_other_tenants(of):
         of("one", tenant="globex")
 
 
-def test_a_revision_that_passed_while_it_was_looked_up_is_not_remembered(of, fakes, publish, monkeypatch):
+def test_what_changed_while_it_was_looked_up_is_not_remembered(of, fakes, publish, monkeypatch):
     async def slow(*args):
         found = await select(*args)
         await fakes.publish("three")

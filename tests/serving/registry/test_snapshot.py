@@ -436,6 +436,29 @@ def test_a_revision_that_is_held_already_costs_no_read(catalog, sql):
     asyncio.run(scenario())
 
 
+def test_changes_are_counted_also_where_a_revision_comes_again_and_reads_without_news_are_not(catalog, sql, tmp_path):
+    standby = open_registry(tmp_path / "standby")
+    add(standby.catalog, b"one")
+    for content in (b"one", b"lost"):
+        add(catalog, content)
+
+    async def scenario():
+        directory = Directory(sql)
+        seen = [directory.changes]
+        for _ in range(2):
+            await directory.refresh()
+            seen.append(directory.changes)
+        sql.catalog = standby.catalog
+        assert await directory.refresh() == 1
+        seen.append(directory.changes)
+        add(standby.catalog, b"other")
+        assert await directory.refresh() == 2
+        return [*seen, directory.changes]
+
+    assert asyncio.run(scenario()) == [0, 1, 1, 2, 3]
+    standby.database.close()
+
+
 def test_its_age_begins_anew_with_every_read_and_grows_while_sql_is_away(catalog, sql, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("serving.registry.snapshot.time.monotonic", lambda: now[0])
