@@ -42,7 +42,13 @@ struct Site : Call<T> {
     explicit Site(const Call<T>& call) : Call<T>(call), norm(nullptr) {}
     const T* f_at(long row) const { return this->f + row * this->f_stride; }
     const T* r_at(long row) const { return this->r + row * this->r_stride; }
-    long bytes() const { return this->hidden * this->width * sizeof(T); }  // of a matrix
+    // What will be asked for.
+    Range matrix(const int64_t* starts, const Block& block) const {
+        return {this->arena + starts[block.segment], long(this->hidden * this->width * sizeof(T))};
+    }
+    Range rows_of(const T* first, long stride, const Block& block) const {
+        return {first, long(((block.rows - 1) * stride + this->hidden) * sizeof(T))};
+    }
     long steps(const Block& block) const { return block.rows * (this->hidden + LANES - 1) / LANES; }
 };
 
@@ -58,7 +64,7 @@ auto sums_of(const Site<T>& site, const Block& block) {
 template <class T>
 T* normed(const Site<T>& site, const Block& block, Moments* moments) {
     T* const x = scratch<Use::rows, T>(BLOCK * site.hidden);
-    Ahead ahead(site.arena + site.up[block.segment], nullptr, site.bytes(), site.steps(block));
+    Ahead ahead({site.matrix(site.up, block)}, site.steps(block));
     const auto both = [&, sums = sums_of(site, block)](long row, long place, auto lanes) {
         ahead.step();
         return sums(row, place, lanes);
@@ -74,14 +80,16 @@ T* normed(const Site<T>& site, const Block& block, Moments* moments) {
 }
 
 template <class T>
-T* inner(const Site<T>& site, const Block& block, const T* x, long stride) {
+T* inner(const Site<T>& site, const Block& block, const T* x, long stride, Ahead ahead) {
     const T* const down = site.arena + site.down[block.segment];
     const T* const bias = site.arena + site.down_bias[block.segment];
     const auto run = [&](auto activation) {
-        return downwards(x, stride, block.rows, site.hidden, down, site.width,
-                         [&](Floats sums, long place, auto lanes) {
-                             return activated<decltype(activation)::value>(sums + load(bias + place, lanes));
-                         });
+        return downwards(
+            x, stride, block.rows, site.hidden, down, site.width,
+            [&](Floats sums, long place, auto lanes) {
+                return activated<decltype(activation)::value>(sums + load(bias + place, lanes));
+            },
+            [&] { ahead.step(); });
     };
     return with(site.activation, run);
 }
@@ -128,20 +136,28 @@ void one_block(const Site<T>& site, const Block& block, const Block& next) {
     const T* const x = normed_first             ? normed(site, block, moments)
                        : site.reads == Reads::f ? site.f_at(block.first)
                                                 : site.r_at(block.first);
+    Ahead soon, later;
+    if (!normed_first && site.r != nullptr)
+        soon = Ahead({site.matrix(site.up, block), site.rows_of(site.r_at(block.first), site.r_stride, block)},
+                     turns(x, block.rows, site.hidden));
+    if (next.first != block.first) {
+        const Range down = site.matrix(site.down, next), f = site.rows_of(site.f_at(next.first), site.f_stride, next);
+        if (normed_first)
+            later = Ahead({down, f, site.rows_of(site.r_at(next.first), site.r_stride, next)}, site.steps(block));
+        else
+            later = Ahead({down, f}, site.steps(block));
+    }
     const T* const z = inner(site, block, x,
                              normed_first             ? site.hidden
                              : site.reads == Reads::f ? site.f_stride
-                                                      : site.r_stride);
+                                                      : site.r_stride,
+                             soon);
     const T* const right = packed_up(site.arena + site.up[block.segment], site.hidden, site.width);
-    Ahead ahead;
-    if (next.segment != block.segment)
-        ahead = Ahead(site.arena + site.down[next.segment], normed_first ? nullptr : site.arena + site.up[next.segment],
-                      site.bytes(), site.steps(block));
     float* const sums = scratch<Use::sums, float>(TILE * site.hidden);
     const auto finish = site.closes && site.adds == Adds::f ? leave<true, T> : leave<false, T>;
     for (long row = 0; row < block.rows; row += TILE) {
         upwards(z + row * depth(site.width, z), right, site.hidden, site.width, sums);
-        finish(site, {block.segment, block.first + row, std::min(TILE, block.rows - row)}, sums, moments + row, ahead);
+        finish(site, {block.segment, block.first + row, std::min(TILE, block.rows - row)}, sums, moments + row, later);
     }
 }
 

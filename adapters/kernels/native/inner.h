@@ -9,12 +9,12 @@
 namespace chorus {
 
 // z [padded, depth(narrow)] = finish(x downᵀ) of x [rows, wide] and down [narrow, wide], ready for the product upwards;
-// finish(lanes, place, number of lanes) of one row at a place.
-template <class T, class Finish>
-T* downwards(const T* x, long stride, long rows, long wide, const T* down, long narrow, Finish finish) {
+// finish(lanes, place, number of lanes) of one row at a place. each() is called while x is packed, `turns` times.
+template <class T, class Finish, class Each>
+T* downwards(const T* x, long stride, long rows, long wide, const T* down, long narrow, Finish finish, Each each) {
     const long padded = up_to(rows, TILE), deep = depth(wide, x), ld = depth(narrow, x);
     T* const right = scratch<Use::columns, T>(deep * padded);
-    pack_transposed(x, stride, rows, wide, right, padded);
+    pack_transposed(x, stride, rows, wide, right, padded, each);
     float* const columns = scratch<Use::inner, float>(narrow * padded);
     multiply(narrow, padded, deep, left(down, narrow, wide), deep, right, padded, columns, padded);
     T* const z = scratch<Use::states, T>(padded * ld);

@@ -23,7 +23,7 @@ template <class T>
 void one_block(const Call<T>& call, const Block& block) {
     const T* const down = call.arena + call.down[block.segment];
     const T* const z = downwards(call.x + block.first * call.x_stride, call.x_stride, block.rows, call.in, down,
-                                 call.rank, [](Floats x, long, auto) { return x; });
+                                 call.rank, [](Floats x, long, auto) { return x; }, [] {});
     const T* const right = packed_up(call.arena + call.up[block.segment], call.out, call.rank);
     const T* const bias = call.bias == nullptr ? nullptr : call.arena + call.bias[block.segment];
     float* const sums = scratch<Use::sums, float>(TILE * call.out);

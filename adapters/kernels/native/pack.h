@@ -33,21 +33,33 @@ inline void turn(const T* rows, long stride, long count, Number wide, long words
 }
 
 // The transpose of `rows` [count, width]: right [depth(width), padded] with zeros beyond count, padded >= count and a
-// multiple of LANES.
-template <class T>
-inline void pack_transposed(const T* rows, long stride, long count, long width, T* right, long padded) {
+// multiple of LANES. each() is called after every so many words: `turns` tells how often.
+template <class T, class Each>
+inline void pack_transposed(const T* rows, long stride, long count, long width, T* right, long padded, Each each) {
     constexpr long wide = LANES * PER_WORD<T>;
     for (long row = 0; row < padded; row += LANES) {
         const T* from = rows + row * stride;
         T* to = right + row * PER_WORD<T>;
         long place = 0;
-        for (; place + wide <= width; place += wide)
+        for (; place + wide <= width; place += wide) {
             turn(from + place, stride, count - row, Full{}, LANES, to + place * padded, padded * PER_WORD<T>);
+            each();
+        }
         const long held = width - place;
         if (held > 0)
             turn(from + place, stride, count - row, held, (held + PER_WORD<T> - 1) / PER_WORD<T>, to + place * padded,
                  padded * PER_WORD<T>);
     }
+}
+
+template <class T>
+inline void pack_transposed(const T* rows, long stride, long count, long width, T* right, long padded) {
+    pack_transposed(rows, stride, count, width, right, padded, [] {});
+}
+
+template <class T>
+inline long turns(const T*, long count, long width) {
+    return (count + LANES - 1) / LANES * (width / (LANES * PER_WORD<T>) + 1);
 }
 
 // `rows` [count, width] as they are: right [padded, width] with zeros beyond count.
