@@ -1,6 +1,8 @@
 // Right-hand sides of matrix products (see `products.h`), made of rows as they lie, and back.
 #pragma once
 
+#include <algorithm>
+
 #include "products.h"
 #include "scratch.h"
 #include "vectors.h"
@@ -33,7 +35,7 @@ inline void turn(const T* rows, long stride, long count, Number wide, long words
 }
 
 // The transpose of `rows` [count, width]: right [depth(width), padded] with zeros beyond count, padded >= count and a
-// multiple of LANES. each() is called after every so many words: `turns` tells how often.
+// multiple of LANES. each() is called now and then, `turns` times in all (or never, where a row is narrower than that).
 template <class T, class Each>
 inline void pack_transposed(const T* rows, long stride, long count, long width, T* right, long padded, Each each) {
     constexpr long wide = LANES * PER_WORD<T>;
@@ -59,7 +61,7 @@ inline void pack_transposed(const T* rows, long stride, long count, long width, 
 
 template <class T>
 inline long turns(const T*, long count, long width) {
-    return (count + LANES - 1) / LANES * (width / (LANES * PER_WORD<T>) + 1);
+    return (count + LANES - 1) / LANES * std::max<long>(1, width / (LANES * PER_WORD<T>));
 }
 
 // `rows` [count, width] as they are: right [padded, width] with zeros beyond count.
