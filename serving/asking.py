@@ -15,13 +15,12 @@ from grpc import RpcError  # type: ignore[import-untyped]
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError, RequestCancelledError
 
-from serving.dispatch.ports import ReplicaLeft, ReplicaLost
+from serving.dispatch.ports import ReplicaLeft
 from serving.logs import log
 
 ANSWER_S = 10.0  # how long a question waits for replicas that only have to look
 
-DIED = (RayActorError, RpcError)
-LOST = (*DIED, ReplicaUnavailableError, DeploymentUnavailableError, RequestCancelledError)
+LOST = (RayActorError, RpcError, ReplicaUnavailableError, DeploymentUnavailableError, RequestCancelledError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,6 @@ async def _one(call: Any, args: tuple[object, ...], replica: str, timeout_s: flo
 def _why(error: Exception, timeout_s: float) -> NoAnswer:
     if isinstance(error, TimeoutError):
         return NoAnswer(f"no answer in {timeout_s:g} s", silent=True)
-    if isinstance(error, (*LOST, ReplicaLost, ReplicaLeft)):
+    if isinstance(error, (*LOST, ReplicaLeft)):
         return NoAnswer("this replica is gone")
     return NoAnswer("it failed, and its log says why")  # not in its own words: they may name what nobody here may see

@@ -52,9 +52,7 @@ class BatchSettings:
     max_rows: int = 64
     max_tokens: int = 4096
     max_queued: int = 4096
-    step_s: float = (
-        0.03  # an ordinary step holds what this machine does in so many seconds, by its own measure; one row at least
-    )
+    step_s: float = 0.03  # an ordinary step holds what the machine does in so many seconds; one row at least
 
 
 @dataclass(frozen=True)

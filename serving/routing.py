@@ -1,7 +1,7 @@
 """Ray Serve behind plain protocols: calls to one given replica, broadcasts to all, and what the fleet says of itself.
 
-Ray chooses replicas by load alone; `HintedRouter` lets the caller name one, and `Dispatcher` does the choosing. Who is
-alive and what it holds is asked once a second by broadcast, which needs nothing of Ray that is not public.
+Ray chooses replicas by load alone; `HintedRouter` lets the caller name one. Who is alive, where it listens for tickets
+(which travel by `serving.dispatch.wires`) and what it holds is asked once a second by broadcast.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from ray.serve.request_router import RequestRouter
 from adapters.refs import AdapterRef
 from serving.asking import ANSWER_S, LOST, NoAnswer, ask, broadcast, each
 from serving.config import HUNG_S, REPLACED_S
-from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
+from serving.dispatch.ports import Claim, News, ReplicaLeft
 from serving.errors import NotReady
 from serving.logs import log
 from serving.registry.records import Resolved
@@ -28,14 +28,12 @@ GLANCE_S = 2.0  # how long a question waits that a process answers at once, or h
 NUDGE_S = 1.5  # how long a write waits for the gateways
 CONSENT_S = 15.0  # how long a claim waits for a gateway that neither consents nor fails
 
-_OFFERED = "chorus_offered"  # on a pending request: its replica was chosen before
-
 
 class HintedRouter(RequestRouter):  # type: ignore[misc]  # Ray's classes are untyped here
-    """Sends a call to the replica that its keyword `replica` names, and to no other: that is the dispatcher's choice."""
+    """Sends a call to the replica that its keyword `replica` names, and to no other."""
 
     async def choose_replicas(self, candidate_replicas: list[Any], pending_request: Any = None) -> list[list[Any]]:
-        """The named replica alone; a call to one that is gone ends, and tells whether it may have been there before."""
+        """The named replica alone; a call to one that is gone ends."""
         hint = pending_request.kwargs.get("replica") if pending_request is not None else None
         if hint is None:
             return [candidate_replicas]
@@ -44,10 +42,7 @@ class HintedRouter(RequestRouter):  # type: ignore[misc]  # Ray's classes are un
         named = [replica for replica in candidate_replicas if replica.replica_id.unique_id == hint]
         if not named and not pending_request.future.done():
             # Ray waits for a replica as long as there is no choice, and has no way to give up but the call's own future.
-            # And where a replica dies before it has said that it takes the call, Ray chooses once more by itself.
-            ended = ReplicaLost if getattr(pending_request, _OFFERED, False) else ReplicaLeft
-            pending_request.future.set_exception(ended(hint))
-        setattr(pending_request, _OFFERED, bool(named))
+            pending_request.future.set_exception(ReplicaLeft(hint))
         return [named or candidate_replicas]
 
 
@@ -193,16 +188,20 @@ class Fleet:
                     await self._count()
                 else:
                     pause = FIRST_WATCH_S
-            except TimeoutError:  # a replica hangs; Ray's health check will end it, and until then all stay as known
-                log("fleet", "a replica does not answer", level=logging.WARNING)
-                continue
             except Exception:  # a bug: a gateway that watched no more would see no engine that comes, or goes
                 log("fleet", "the engines could not be looked at", level=logging.ERROR, error=True)
             await asyncio.sleep(pause)
 
     async def _look(self) -> bool:
-        """Ask all engines what they hold and tell of it; whether any answered."""
-        answers: list[Holding] = await ask(self._engines, "holdings", self._desired(), timeout_s=ANSWER_S)
+        """Ask all engines what they hold and tell of it; whether any is known."""
+        try:
+            answers: list[Holding] = await ask(self._engines, "holdings", self._desired(), timeout_s=ANSWER_S)
+        except (
+            TimeoutError
+        ):  # one hangs; Ray's health check will end it, and until then all are taken to be as they were
+            log("fleet", "a replica does not answer", level=logging.WARNING)
+            self._observe(self._holdings)
+            return bool(self._holdings)
         before, self._holdings = self._holdings, {holding.replica: holding for holding in answers}
         if before.keys() != self._holdings.keys():
             gone = sorted(before.keys() - self._holdings.keys())

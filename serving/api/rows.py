@@ -125,7 +125,7 @@ class RowMaker:
         tokenizer = await self._tokenizer(selection)
         limits = self._limits
         prepare = Preparation(selection, options, tokenizer, self._max_tokens, limits.max_rows, limits.max_answer_items)
-        if sum(item.characters for item in inputs) <= BRIEF:
+        if _is_brief(inputs, selection):
             deadline.check("tokenizing")
             parts = prepare.parts(inputs, request.pointer)
         else:
@@ -149,3 +149,10 @@ class RowMaker:
         package = await self._control.blob(selection.embedding)
         async with self._slots:
             return await asyncio.to_thread(self._vocabularies.read, ref, spec, package)
+
+
+def _is_brief(inputs: Sequence[Input], selection: Selection) -> bool:
+    """Whether a thread's turn would cost more than the tokenizing: few characters, of which no task cuts windows."""
+    ways = {(branch.task, branch.inserted) for branches in selection.branches for branch in branches}
+    windows = any(task.places for task in selection.tasks)
+    return not windows and len(ways) * sum(item.characters for item in inputs) <= BRIEF

@@ -54,7 +54,7 @@ class Dispatcher:
         self._flights: dict[str, Flight] = {}
         self._homeless: list[Flight] = []  # no replica is alive
         self._waiting: Counter[str] = Counter()  # rows in a lane or on their way, by replica
-        self._lost: set[str] = set()  # replicas, counted once each; their ids never come again
+        self._lost: set[str] = set()  # replicas that died, counted once each
         self._closed = False
 
     @property

@@ -49,10 +49,12 @@ class Frames(asyncio.Protocol, ABC):
         """The other end is who it should be: its messages may be large."""
         self._most = MOST
 
-    def send(self, kind: Kind, data: bytes = b"") -> None:
-        """Send a message; one to a connection that is over is dropped, and its end is told by `ended`."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(len(data).to_bytes(4, "little") + bytes([kind]) + data)
+    def send(self, kind: Kind, data: bytes = b"") -> bool:
+        """Send a message; False where the connection is over, and nothing of it left."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        self._transport.write(len(data).to_bytes(4, "little") + bytes([kind]) + data)
+        return True
 
     def close(self) -> None:
         """End the connection once everything is sent."""

@@ -82,8 +82,8 @@ class Lanes:
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a piece of work that belongs to no request."""
-        # An empty context: a call carries the rows of many requests, and Ray cancels the calls that it finds in the
-        # context of a request whose client went away.
+        # An empty context: what is started here belongs to the rows of many requests, and Ray cancels the calls that it
+        # finds in the context of a request whose client went away.
         task = self._loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

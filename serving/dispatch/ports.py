@@ -12,7 +12,7 @@ class ReplicaLost(Exception):
 
 
 class ReplicaLeft(Exception):
-    """The replica was gone before the call reached it, or let go of it on its way out; nothing was run."""
+    """The replica was gone before the call reached it, let go of it on its way out, or lives and was parted from us."""
 
 
 class EnginePort(Protocol):

@@ -1,14 +1,16 @@
 """The engines by wire: a connection to each of them, on which the rows of all calls travel.
 
 Ray Serve's own calls cost both ends more than most rows are worth: a route, a stream and several turns of threads for
-each. Who is there, and where, Ray says (`Holding.listens`); what a connection that ends means, is said here.
+each. Who is there, and where, Ray says (`Holding.listens`); what a connection that ends means, is said here. It may end
+by itself (a network that parts, a gateway that was stopped for a while), which says nothing of the rows on it. So the
+engine is asked once more, on a new connection: only where its port is nobody's, or somebody else's, has it died.
 """
 
 import asyncio
 import hmac
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -31,6 +33,7 @@ class Wires:
         self._addresses: dict[str, Address] = {}
         self._wires: dict[str, Wire] = {}
         self._connecting: dict[str, asyncio.Task[Wire]] = {}
+        self._asking: set[asyncio.Task[None]] = set()  # whether engines have died whose connections ended
 
     def observe(self, holdings: Mapping[str, Holding]) -> None:
         """Take over where every live replica listens. What is under way to others is not touched: they may answer yet."""
@@ -52,10 +55,12 @@ class Wires:
 
     async def close(self) -> None:
         """Hang up everywhere."""
-        for task in self._connecting.values():
+        tasks = (*self._connecting.values(), *self._asking)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._connecting.values(), return_exceptions=True)
-        for wire in self._wires.values():
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for replica, wire in self._wires.items():
+            wire.give_up(ReplicaLeft(f"{replica}: this gateway hangs up"))
             wire.close()
         self._wires.clear()
 
@@ -82,44 +87,59 @@ class Wires:
         address = self._addresses.get(replica)
         if address is None:
             raise ReplicaLeft(f"{replica}: nobody knows where it listens")
-        wire = Wire(replica, address)
+        wire = Wire(replica, address, self._broken)
         try:
-            async with asyncio.timeout(CONNECT_S):
-                await asyncio.get_running_loop().create_connection(lambda: wire, address.host, address.port)
-                await wire.welcome
+            await _meet(wire, address)
         except (OSError, TimeoutError) as error:
-            wire.close()
             raise ReplicaLeft(f"{replica}: {type(error).__name__}") from error
         self._wires[replica] = wire
         return wire
+
+    def _broken(self, wire: "Wire") -> None:
+        task = asyncio.get_running_loop().create_task(self._ask(wire))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ask(self, wire: "Wire") -> None:
+        """Tell those who wait on a connection that has ended what became of the engine."""
+        told, replica = "the connection ended", wire.replica
+        again = Wire(replica, wire.address, self._broken)
+        try:
+            await _meet(again, wire.address)
+        except ConnectionError:  # nobody is there, or who is knows neither password nor countersign
+            wire.give_up(ReplicaLost(f"{replica}: {told}, and the engine is gone"))
+        except (OSError, TimeoutError) as error:
+            wire.give_up(ReplicaLeft(f"{replica}: {told}, and it can not be reached: {type(error).__name__}"))
+        else:
+            if self._open(replica) is None:
+                self._wires[replica] = again
+            else:
+                again.close()
+            wire.give_up(ReplicaLeft(f"{replica}: {told}, and the engine lives"))
 
 
 class Wire(Frames):
     """The gateway's end of the connection to one engine. `welcome` is done when the engine takes tickets."""
 
-    def __init__(self, replica: str, address: Address) -> None:
+    def __init__(self, replica: str, address: Address, broken: "Callable[[Wire], None]") -> None:
+        """`broken` is called when the connection ends by itself; it has to see to it that `give_up` is."""
         super().__init__()
         self.welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._replica = replica
-        self._address = address
+        self.replica = replica
+        self.address = address
+        self.over = False  # nothing may be sent any more
+        self._broken = broken
         self._calls: dict[str, asyncio.Queue[_Got]] = {}  # by ticket that has no answer
-        self._end: ReplicaLost | ReplicaLeft | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing may be sent any more."""
-        return self._end is not None
 
     async def call(self, tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[Reply, ...]]:
         """As `Wires.call`; a call that ends early cancels what it has no answer to."""
-        if self._end is not None:
-            raise _anew(self._end)
         if self.unsent > MOST_UNSENT:
-            raise ReplicaLeft(f"{self._replica}: it does not read")
+            raise ReplicaLeft(f"{self.replica}: it does not read")
+        if self.over or not self.send(Kind.TICKETS, write_tickets(tickets)):
+            raise ReplicaLeft(f"{self.replica}: the connection is over")
         queue, left = asyncio.Queue[_Got](), {ticket.id for ticket in tickets}
         self._calls.update(dict.fromkeys(left, queue))
         try:
-            self.send(Kind.TICKETS, write_tickets(tickets))
             while left:
                 got = await queue.get()
                 if isinstance(got, Exception):
@@ -139,43 +159,42 @@ class Wire(Frames):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of `asyncio.Protocol`."""
         super().connection_made(transport)
-        self.send(Kind.HELLO, self._address.password.encode())
+        self.send(Kind.HELLO, self.address.password.encode())
 
     def got(self, kind: Kind, data: bytearray) -> None:
         """A message of the engine."""
         if not self.welcome.done():
-            if kind is not Kind.WELCOME or not hmac.compare_digest(data, self._address.countersign.encode()):
+            if kind is not Kind.WELCOME or not hmac.compare_digest(data, self.address.countersign.encode()):
                 raise PermissionError("who does not know the countersign is no engine")
             self.trusted()
             self.welcome.set_result(None)
         elif kind is Kind.REPLIES:
             self._answered(read_replies(data))
         elif kind is Kind.BYE:
-            self._over_with(ReplicaLeft(f"{self._replica}: it takes nothing more"))
+            self.give_up(ReplicaLeft(f"{self.replica}: it takes nothing more"))
             self.close()
         else:
             raise ValueError(f"an engine sends no {kind.name}")
 
     def ended(self, error: Exception | None) -> None:
-        """Every call ends: with an engine that has not said goodbye, its rows are lost."""
+        """Every call ends; with an engine that has not said goodbye, once it is known what became of it."""
+        said_goodbye, self.over = self.over, True
         if error is not None:
-            log(
-                "dispatch",
-                "an engine can not be understood",
-                level=logging.ERROR,
-                replica=self._replica,
-                why=repr(error),
-            )
+            why = repr(error)
+            log("dispatch", "an engine can not be understood", level=logging.ERROR, replica=self.replica, why=why)
         if not self.welcome.done():
             self.welcome.set_exception(ConnectionResetError("not welcome"))
             self.welcome.exception()  # who waited has it, if anybody did
-        self._over_with(ReplicaLost(f"{self._replica}: the connection ended"))
+        elif error is not None:
+            self.give_up(ReplicaLeft(f"{self.replica}: it can not be understood"))
+        elif self._calls and not said_goodbye:
+            self._broken(self)
 
-    def _over_with(self, end: ReplicaLost | ReplicaLeft) -> None:
-        """Nothing is sent from here on, and no answer comes; the first reason counts."""
-        self._end = self._end or end
+    def give_up(self, end: ReplicaLost | ReplicaLeft) -> None:
+        """Nothing is sent from here on, and no answer comes, for this reason."""
+        self.over = True
         for queue in {id(queue): queue for queue in self._calls.values()}.values():
-            queue.put_nowait(self._end)
+            queue.put_nowait(end)
         self._calls.clear()
 
     def _answered(self, replies: tuple[Reply, ...]) -> None:
@@ -187,6 +206,17 @@ class Wire(Frames):
                 groups.setdefault(id(queue), (queue, []))[1].append(reply)
         for queue, group in groups.values():
             queue.put_nowait(tuple(group))
+
+
+async def _meet(wire: Wire, address: Address) -> None:
+    """Connect, and wait until the engine takes tickets; raises `OSError` or `TimeoutError`."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await asyncio.get_running_loop().create_connection(lambda: wire, address.host, address.port)
+            await wire.welcome
+    except BaseException:
+        wire.cut()
+        raise
 
 
 def _anew(end: ReplicaLost | ReplicaLeft) -> ReplicaLost | ReplicaLeft:

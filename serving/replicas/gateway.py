@@ -151,6 +151,7 @@ class Gateway:
         left = await self._door.drain(seconds) if self._door is not None else 0
         if self._fleet is not None:
             await self._fleet.stop()
+        await self._wires.close()
         await asyncio.to_thread(self._tracing.flush, FLUSH_S)
         return self._replica, left
 

@@ -1,7 +1,7 @@
 """Where an engine takes tickets: a port of its own, for gateways that say its password.
 
-Replies of all calls of a gateway leave together, in the groups in which they finish. Whose connection ends waits for
-nothing any more. From a gateway that does not read nothing is read: it can have no more than what it has asked for.
+Replies of all calls of a gateway leave together as they finish. Whose connection ends waits for nothing any more. From
+a gateway that does not read nothing is read, and what it has asked for waits as it is, up to a bound.
 """
 
 import asyncio
@@ -15,14 +15,17 @@ from typing import Protocol, cast
 
 from serving.dispatch.frames import Frames, Kind
 from serving.dispatch.freight import read_tickets, write_replies
+from serving.errors import EngineFailed
 from serving.logs import log
 from serving.request import Address, Reply, Result, Ticket
+from serving.scheduler.replies import refusal
 from serving.scheduler.waiting import Sink
 
 HELLO_S = 5.0  # for a stranger to say who it is
-GOODBYE_S = 2.0  # for gateways to hang up
-MOST_UNREAD = 8 << 20  # bytes of replies that wait for a gateway before it is told to read
-LARGE = 64 << 20  # bytes of outputs: a message ends there, at the next group's end
+GOODBYE_S = 4.0  # for gateways to read what is left, and hang up; before Ray ends the replica
+MOST_UNREAD = 8 << 20  # bytes of replies that are on their way to a gateway that does not read
+MOST_KEPT = 512 << 20  # bytes of outputs that wait behind them; with more it is cut off
+LARGE = 4 << 20  # bytes of outputs: a message ends there, and others on this loop have their turn
 
 
 class Takes(Protocol):
@@ -87,7 +90,9 @@ class Guest(Frames):
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._silence: asyncio.TimerHandle | None = None  # while nobody knows who it is
         self._left: set[str] = set()  # tickets without an answer
-        self._finished = deque[tuple[Reply, ...]]()  # groups that were not sent yet; filled on other threads
+        self._finished = deque[Reply]()  # not sent yet; filled on other threads
+        self._kept = 0  # bytes of the outputs of these, as far as this loop has heard of them
+        self._reads = True
         self._sink = self._finish  # one value: what it is given by one step comes at once
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,9 +111,7 @@ class Guest(Frames):
             self.trusted()
             self.send(Kind.WELCOME, self._countersign.encode())
         elif kind is Kind.TICKETS:
-            tickets = read_tickets(data)
-            self._left.update(ticket.id for ticket in tickets)
-            self._engine.submit(tickets, self._sink)
+            self._submit(read_tickets(data))
         elif kind is Kind.CANCEL:
             self._engine.cancel(json.loads(data))
         else:
@@ -127,20 +130,24 @@ class Guest(Frames):
 
     def pause_writing(self) -> None:
         """Of `asyncio.Protocol`: the gateway does not read."""
+        self._reads = False
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Of `asyncio.Protocol`: it has read."""
+        self._reads = True
         if self._transport is not None:
             self._transport.resume_reading()
+        self._flush()
 
     def bye(self) -> None:
         """Send what is finished, and that this is all; a stranger is cut off."""
         if self._silence is not None:
             self.cut()
             return
-        self._flush()
+        while self._finished:
+            self._send_some()
         self.send(Kind.BYE)
 
     def _met(self) -> None:
@@ -148,17 +155,44 @@ class Guest(Frames):
             self._silence.cancel()
             self._silence = None
 
+    def _submit(self, tickets: Sequence[Ticket]) -> None:
+        ids = [ticket.id for ticket in tickets]
+        self._left.update(ids)
+        try:
+            self._engine.submit(tickets, self._sink)
+        except Exception:  # a bug: these are refused, and nobody else's rows suffer with them
+            log("engine", "tickets could not be taken", level=logging.ERROR, error=True, rows=len(ids))
+            self._engine.cancel(ids)
+            error = EngineFailed("the engine could not take this row")
+            self._sink(tuple(refusal(ticket, error, "") for ticket in tickets))
+
     def _finish(self, group: tuple[Reply, ...]) -> None:
-        self._finished.append(group)
-        self._loop.call_soon_threadsafe(self._flush)
+        self._finished.extend(group)
+        self._loop.call_soon_threadsafe(self._count, sum(map(_nbytes, group)))
+
+    def _count(self, nbytes: int) -> None:
+        self._kept += nbytes
+        if self._kept > MOST_KEPT:
+            log("engine", "a gateway does not read, and is cut off", level=logging.WARNING, bytes=self._kept)
+            self.cut()
+        self._flush()
 
     def _flush(self) -> None:
-        """Send all groups that are there; the first of several turns takes all."""
-        while self._finished:
-            replies, nbytes = list[Reply](), 0
-            while self._finished and nbytes < LARGE:
-                group = self._finished.popleft()
-                replies += group
-                nbytes += sum(reply.output.nbytes for reply in group if isinstance(reply, Result))
-            self._left.difference_update(reply.ticket for reply in replies)
-            self.send(Kind.REPLIES, write_replies(replies))
+        """Send what is there, a part at a time; the first of several turns takes all that fits into a message."""
+        if self._finished and self._reads:
+            self._send_some()
+            if self._finished:
+                self._loop.call_soon(self._flush)
+
+    def _send_some(self) -> None:
+        replies, nbytes = list[Reply](), 0
+        while self._finished and nbytes < LARGE:
+            replies.append(self._finished.popleft())
+            nbytes += _nbytes(replies[-1])
+        self._kept -= nbytes
+        self._left.difference_update(reply.ticket for reply in replies)
+        self.send(Kind.REPLIES, write_replies(replies))
+
+
+def _nbytes(reply: Reply) -> int:
+    return reply.output.nbytes if isinstance(reply, Result) else 0

@@ -8,7 +8,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from serving.asking import NoAnswer, ask, broadcast, each
-from serving.dispatch.ports import ReplicaLeft, ReplicaLost
+from serving.dispatch.ports import ReplicaLeft
 from serving.errors import DependencyFailed
 from tests.serving.test_routing import NOBODY, Handle
 from tests.serving.virtual_time import run
@@ -95,7 +95,6 @@ def test_no_call_is_made_in_the_context_of_a_request():
         (RayActorError(), GONE),
         (DeploymentUnavailableError.__new__(DeploymentUnavailableError), GONE),
         (ReplicaLeft("a"), GONE),
-        (ReplicaLost("a"), GONE),
         (DependencyFailed("acme's secret is torn"), NoAnswer("it failed, and its log says why")),
         (ValueError("a bug"), NoAnswer("it failed, and its log says why")),
     ],

@@ -28,14 +28,17 @@ def ends(descriptor: int) -> bool:
 
 def guard_of(pid: int) -> int:
     """The process that watches over this one."""
-    (found,) = [
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if (entry / "stat").exists()
-        and f" {pid} " in (entry / "stat").read_text().rpartition(")")[2][:20]
-        and "serving.guard" in (entry / "cmdline").read_text()
-    ]
-    return found
+    found = list[int]()
+    while not found:  # it is there, but for a moment without a command line: that comes a little after the program
+        found = [
+            int(entry.name)
+            for entry in Path("/proc").glob("[0-9]*")
+            if (entry / "stat").exists()
+            and f" {pid} " in (entry / "stat").read_text().rpartition(")")[2][:20]
+            and "serving.guard" in (entry / "cmdline").read_text()
+        ]
+    (guard,) = found
+    return guard
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -11,7 +11,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from serving.asking import ANSWER_S
 from serving.config import HEALTH_CHECK_S, HUNG_S, REPLACED_S
-from serving.dispatch.ports import Claim, News, ReplicaLeft, ReplicaLost
+from serving.dispatch.ports import Claim, News, ReplicaLeft
 from serving.engine.engine import LOAD_SECONDS
 from serving.errors import NotReady
 from serving.request import Desired, Holding, ReplicaReport
@@ -95,19 +95,6 @@ def test_a_call_to_a_replica_that_is_gone_ends():
         with pytest.raises(ReplicaLeft, match="gone"):
             await request.future
         await router.choose_replicas(replicas, request)
-
-    run(main())
-
-
-def test_a_call_that_may_have_killed_its_replica_before_it_was_taken_is_lost():
-    router, replicas = HintedRouter.__new__(HintedRouter), [replica("a"), replica("b")]
-
-    async def main():
-        request = pending(replica="b")
-        assert await router.choose_replicas(replicas, request) == [[replicas[1]]]
-        await router.choose_replicas(replicas[:1], request)
-        with pytest.raises(ReplicaLost, match="b"):
-            await request.future
 
     run(main())
 

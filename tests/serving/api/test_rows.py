@@ -3,6 +3,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+import tokenizers
 
 from serving.api.deadlines import Deadline
 from serving.api.rows import RowMaker
@@ -39,6 +40,13 @@ def make(fakes):
     return rows
 
 
+@pytest.fixture
+def spelt(fakes):
+    """The tokens of a row, also where it was tokenized without places."""
+    vocabulary = tokenizers.Tokenizer.from_buffer(fakes.services.tokenizer_json)
+    return lambda row: [vocabulary.id_to_token(number) for number in row.input_ids.tolist()]
+
+
 def encoded(rows):
     return [piece.encoded for _, _, piece in rows.pieces]
 
@@ -53,10 +61,13 @@ def pointers(error: ServiceError) -> list[str]:
     return [fault.pointer for fault in error.faults]
 
 
-def test_a_list_of_two_is_two_inputs_and_an_object_a_pair(make):
-    assert [row.words for row in encoded(make(["i", "you"])[0])] == [["[CLS]", "i", "[SEP]"], ["[CLS]", "you", "[SEP]"]]
+def test_a_list_of_two_is_two_inputs_and_an_object_a_pair(make, spelt):
+    assert [spelt(row) for row in encoded(make(["i", "you"])[0])] == [
+        ["[CLS]", "i", "[SEP]"],
+        ["[CLS]", "you", "[SEP]"],
+    ]
     (pair,) = encoded(make({"text": "i", "text_pair": "you"})[0])
-    assert pair.words == ["[CLS]", "i", "[SEP]", "you", "[SEP]"]
+    assert spelt(pair) == ["[CLS]", "i", "[SEP]", "you", "[SEP]"]
     assert make("i")[0].tokens == 3
 
 
@@ -108,19 +119,32 @@ def test_a_named_vocabulary_tokenizes(make, fakes):
     assert ticket.embedding.name == "klingon"
 
 
-@pytest.mark.parametrize(("brief", "on_the_loop"), [(7, True), (6, False)])
-def test_only_what_is_brief_is_tokenized_on_the_event_loop(make, monkeypatch, brief, on_the_loop):
-    monkeypatch.setattr("serving.api.rows.BRIEF", brief)
+@pytest.fixture
+def threads(monkeypatch):
+    """On which threads texts are tokenized."""
     threads = []
     encode = Tokenizer.encode
 
-    def spy(self, texts):
+    def spy(self, texts, **options):
         threads.append(threading.current_thread())
-        return encode(self, texts)
+        return encode(self, texts, **options)
 
     monkeypatch.setattr(Tokenizer, "encode", spy)
+    return threads
+
+
+@pytest.mark.parametrize(("brief", "on_the_loop"), [(7, True), (6, False)])
+def test_only_what_is_brief_is_tokenized_on_the_event_loop(make, threads, monkeypatch, brief, on_the_loop):
+    monkeypatch.setattr("serving.api.rows.BRIEF", brief)
     make(["i", "i love"])
     assert [thread is threading.main_thread() for thread in threads] == [on_the_loop]
+
+
+def test_what_may_be_cut_into_windows_is_never_tokenized_there(make, threads, publish):
+    publish("reader", "question_answering")
+    make([{"question": "i", "context": "you"}], ["reader"])
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_taggers_take_no_pairs(make, fakes):
@@ -166,12 +190,12 @@ def publish(fakes):
     return put
 
 
-def test_every_choice_is_a_row_and_rows_are_capped(make, publish):
+def test_every_choice_is_a_row_and_rows_are_capped(make, publish, spelt):
     publish("chooser", "multiple_choice")
     inputs = [{"text": "i", "choices": ["love", "hate"]}, {"question": "you", "choices": ["it"]}]
     rows, tickets = make(inputs, ["chooser"])
     assert [i for i, _, _ in rows.pieces] == [0, 0, 1]
-    assert [row.words[3] for row in encoded(rows)] == ["love", "hate", "it"]
+    assert [spelt(row)[3] for row in encoded(rows)] == ["love", "hate", "it"]
     assert len({ticket.id for ticket in tickets()}) == 3
     error = refused(make, {"text": "i", "choices": ["it"] * 7}, ["chooser"])
     assert (error.status, error.code, pointers(error)) == (413, "too_many_rows", ["/inputs"])

@@ -15,7 +15,7 @@ from serving.dispatch.ports import ReplicaLeft, ReplicaLost
 from serving.dispatch.wires import Wires
 from serving.replicas.listener import Listener
 from serving.request import Address, Holding, Refusal, Result
-from tests.serving.dispatch.wired import Engine, listening, message, pretending
+from tests.serving.dispatch.wired import Engine, die, listening, message, pretending
 from tests.serving.dispatch.worlds import dispatcher
 from tests.serving.test_affinity import ticket
 
@@ -87,7 +87,7 @@ def test_an_engine_that_dies_is_lost_after_what_it_answered():
             await engine.take(3)
             engine.answer("a")
             assert await ahead[0] == ["a"]
-            wires._wires["e1"]._transport.abort()
+            die(engine.listener)
             for waits in (anext(streams[0]), ahead[1]):
                 with pytest.raises(ReplicaLost, match="e1"):
                     await waits
@@ -157,18 +157,87 @@ def test_one_that_answers_nobody_is_given_up(monkeypatch):
     asyncio.run(main())
 
 
-def test_after_a_loss_the_next_call_connects_anew():
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_connection_that_breaks_is_no_death_and_the_next_call_has_a_new_one(ours):
     async def main():
         async with connected() as (engine, wires):
-            first = asyncio.ensure_future(all_of(wires.call("e1", tickets("a"))))
-            await engine.take(1)
-            wires._wires["e1"]._transport.abort()
-            with pytest.raises(ReplicaLost):
-                await first
-            again = asyncio.ensure_future(all_of(wires.call("e1", tickets("b"))))
+            calls = [asyncio.ensure_future(all_of(wires.call("e1", tickets(name)))) for name in "ab"]
             await engine.take(2)
-            engine.answer("b")
-            assert await again == [["b"]]
+            (wires._wires["e1"] if ours else engine.sinks[0].__self__).cut()
+            for call in calls:
+                with pytest.raises(ReplicaLeft, match="the engine lives"):
+                    await call
+            await engine.until(lambda: len(engine.cancelled) == 2)
+            again = asyncio.ensure_future(all_of(wires.call("e1", tickets("c"))))
+            await engine.take(3)
+            engine.answer("c")
+            assert await again == [["c"]]
+            assert len(engine.listener._guests) == 1
+            assert not wires._asking
+
+    asyncio.run(main())
+
+
+def welcoming_once(then):
+    """An engine that says welcome, hears the first message, and hangs up; whoever comes later meets `then`."""
+    met = []
+
+    async def behave(reader, writer):
+        met.append(writer)
+        if len(met) > 1:
+            await then(reader, writer)
+            return
+        await reader.readexactly(5 + 1)
+        writer.write(message(Kind.WELCOME, b"c"))
+        await reader.readexactly(5)
+        writer.close()
+
+    return behave
+
+
+async def silent(reader, _writer):
+    await reader.read()
+
+
+async def hangs_up(_reader, writer):
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("then", "means", "why"),
+    [
+        (silent, ReplicaLeft, "can not be reached: TimeoutError"),  # parted from us, or too busy to say
+        (hangs_up, ReplicaLost, "the engine is gone"),  # another one has its port
+    ],
+)
+def test_what_became_of_an_engine_is_asked_at_its_port(then, means, why, monkeypatch):
+    monkeypatch.setattr(module, "CONNECT_S", 0.2)
+
+    async def main():
+        wires = Wires()
+        async with pretending(welcoming_once(then)) as port:
+            wires.observe(at(Address("127.0.0.1", port, "p", "c")))
+            with pytest.raises(means, match=why):
+                await all_of(wires.call("e1", tickets("a")))
+            await wires.close()
+
+    asyncio.run(main())
+
+
+def test_rows_that_never_left_are_no_part_of_a_loss():
+    async def welcome_and_go(reader, writer):
+        await reader.readexactly(5 + 1)
+        writer.write(message(Kind.WELCOME, b"c"))
+        writer.close()
+
+    async def main():
+        wires = Wires()
+        async with pretending(welcome_and_go) as port:
+            wires.observe(at(Address("127.0.0.1", port, "p", "c")))
+            for _ in range(20):
+                with pytest.raises(ReplicaLeft):
+                    await all_of(wires.call("e1", tickets("a")))
+            await wires.close()
 
     asyncio.run(main())
 
@@ -206,13 +275,13 @@ def test_a_cancelled_call_is_cancelled_in_the_engine():
     asyncio.run(main())
 
 
-def test_an_engine_that_speaks_nonsense_is_lost(chorus_log):
+def test_an_engine_that_speaks_nonsense_is_left_alone(chorus_log):
     async def main():
         async with connected() as (engine, wires):
             call = asyncio.ensure_future(all_of(wires.call("e1", tickets("a"))))
             await engine.take(1)
             engine.sinks[0].__self__.send(Kind.HELLO)
-            with pytest.raises(ReplicaLost):
+            with pytest.raises(ReplicaLeft, match="understood"):
                 await call
 
     asyncio.run(main())
@@ -255,7 +324,13 @@ def test_nobody_is_taken_for_an_engine_who_does_not_know_the_countersign(chorus_
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_an_engine_that_dies_in_the_middle_of_a_message_is_lost_with_what_was_not_whole(whole):
+    met = []
+
     async def dying(reader, writer):
+        met.append(writer)
+        if len(met) > 1:  # it is gone
+            writer.close()
+            return
         await reader.readexactly(5 + 1)
         writer.write(message(Kind.WELCOME, b"c"))
         await reader.readexactly(5)
@@ -353,7 +428,7 @@ def test_connections_that_are_over_are_forgotten_with_their_engines():
         async with connected() as (engine, wires):
             call = asyncio.ensure_future(all_of(wires.call("e1", tickets("a"))))
             await engine.take(1)
-            wires._wires["e1"].cut()
+            die(engine.listener)
             with pytest.raises(ReplicaLost):
                 await call
             wires.observe({})
@@ -403,16 +478,18 @@ async def asked(engines):
     return sorted(engines, key=lambda name: not engines[name].taken)
 
 
-@pytest.mark.parametrize(("orderly", "suspects"), [(True, 0), (False, 1)])
-def test_a_row_travels_on_and_only_a_death_counts_against_it(orderly, suspects):
+@pytest.mark.parametrize(("how", "suspects"), [("leaves", 0), ("parts", 0), ("dies", 1)])
+def test_a_row_travels_on_and_only_a_death_counts_against_it(how, suspects):
     async def main():
         async with dispatched() as (engines, listeners, made):
             answer = asyncio.ensure_future(made.submit(tickets("t"), 20))
             first, second = await asked(engines)
-            if orderly:
+            if how == "leaves":
                 await listeners[first].close()
-            else:
+            elif how == "parts":
                 engines[first].sinks[0].__self__.cut()
+            else:
+                die(listeners[first])
             await engines[second].take(1)
             assert made._suspects.any_suspected == bool(suspects)
             assert len(made._lost) == suspects

@@ -54,11 +54,18 @@ class Engine:
 @asynccontextmanager
 async def listening(engine, host="127.0.0.1"):
     """The address of an engine."""
-    listener = Listener(engine, host)
+    engine.listener = listener = Listener(engine, host)
     try:
         yield await listener.address()
     finally:
         await listener.close()
+
+
+def die(listener):
+    """As a process that is killed: its port is nobody's, and its connections end."""
+    listener._server.close()
+    for guest in tuple(listener._guests):
+        guest.cut()
 
 
 @asynccontextmanager

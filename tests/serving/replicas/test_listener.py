@@ -173,6 +173,73 @@ def test_from_a_gateway_that_does_not_read_nothing_is_read(monkeypatch):
     asyncio.run(main())
 
 
+def test_what_a_gateway_that_does_not_read_has_asked_for_waits_as_it_is_and_comes_when_it_reads(monkeypatch):
+    monkeypatch.setattr(module, "MOST_UNREAD", 1 << 16)
+
+    async def main():
+        engine = Engine()
+        async with listening(engine) as address:
+            reader, writer = await met(address, load("a", "b", "c"))
+            await engine.take(3)
+            guest = engine.sinks[0].__self__
+            engine.answer("a", width=1 << 23)
+            guest._flush()
+            unsent = guest.unsent
+            engine.answer("b", width=1 << 20)
+            engine.answer("c", width=1 << 20)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert guest.unsent <= unsent
+            assert [reply.ticket for reply in guest._finished] == ["b", "c"]
+            told = [[reply.ticket for reply in read_replies((await heard(reader))[1])] for _ in range(3)]
+            assert told == [["a"], ["b"], ["c"]]
+            assert guest._kept == 0
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_whoever_lets_too_much_wait_is_cut_off_and_its_rows_end(monkeypatch, chorus_log):
+    monkeypatch.setattr(module, "MOST_UNREAD", 1 << 16)
+    monkeypatch.setattr(module, "MOST_KEPT", 1 << 20)
+
+    async def main():
+        engine = Engine()
+        async with listening(engine) as address:
+            _, writer = await met(address, load("a", "b", "c"))
+            await engine.take(3)
+            engine.answer("a", width=1 << 23)
+            engine.answer("b", width=1 << 20)
+            await engine.until(lambda: engine.cancelled)
+            assert max(engine.cancelled) == "c"
+            writer.close()
+
+    asyncio.run(main())
+    assert "does not read" in chorus_log.text
+
+
+def test_tickets_that_can_not_be_taken_are_refused_and_nobody_elses_rows_suffer(chorus_log):
+    class Broken(Engine):
+        def submit(self, tickets, sink):
+            super().submit(tickets, sink)
+            if "bad" in self.taken:
+                raise RuntimeError("a bug")
+
+    async def main():
+        engine = Broken()
+        async with listening(engine) as address:
+            reader, writer = await met(address, load("innocent"), load("bad"))
+            (refusal,) = read_replies((await heard(reader))[1])
+            assert (refusal.ticket, refusal.code) == ("bad", "engine_failed")
+            assert engine.cancelled == ["bad"]
+            engine.answer("innocent", sink=0)
+            assert [reply.ticket for reply in read_replies((await heard(reader))[1])] == ["innocent"]
+            writer.close()
+
+    asyncio.run(main())
+    assert "tickets could not be taken" in chorus_log.text
+
+
 def test_whoever_leaves_waits_for_nothing():
     async def main():
         engine = Engine()
