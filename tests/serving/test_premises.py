@@ -134,6 +134,16 @@ def test_unix_socket_paths_fit():
     assert len(str(socket_path)) < 108
 
 
+def test_ray_does_little_while_nothing_happens(data):
+    premises, env = made(data)
+    told = "from ray.serve._private import constants; print(constants.CONTROL_LOOP_INTERVAL_S)"
+    words = subprocess.run(
+        [sys.executable, "-c", told], env=os.environ | env, capture_output=True, text=True, check=True
+    )
+    assert words.stdout.split()[-1] == env["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] == "0.25"
+    premises.close()
+
+
 def test_a_busy_machine_may_take_its_time(data):
     premises, env = made(data)
     patience = [float(env[f"RAY_SERVE_{name}_TIMEOUT_S"]) for name in ("PROXY_READY_CHECK", "HAPROXY_STARTUP")]
