@@ -103,8 +103,13 @@ class Frames(asyncio.Protocol, ABC):
 def _watch(wire: socket.socket) -> None:
     """Have the connection end when the other host is gone, whether anything was sent to it or not."""
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENCE_S)
-    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, AGAIN_S)
-    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, TIMES)
-    # Nobody is asked while something sent waits to be confirmed, for a quarter of an hour if nothing is said.
-    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * (SILENCE_S + AGAIN_S * TIMES))
+    bounds = {
+        "TCP_KEEPIDLE": SILENCE_S,
+        "TCP_KEEPINTVL": AGAIN_S,
+        "TCP_KEEPCNT": TIMES,
+        # Nobody is asked while something sent waits to be confirmed, for a quarter of an hour if nothing is said.
+        "TCP_USER_TIMEOUT": 1000 * (SILENCE_S + AGAIN_S * TIMES),
+    }
+    for name, value in bounds.items():
+        if (option := getattr(socket, name, None)) is not None:  # Linux has all of them
+            wire.setsockopt(socket.IPPROTO_TCP, option, value)

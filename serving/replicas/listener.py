@@ -22,6 +22,7 @@ from serving.scheduler.replies import refusal
 from serving.scheduler.waiting import Sink
 
 HELLO_S = 5.0  # for a stranger to say who it is
+STRANGERS = 32  # at once; of more, who came first is cut off
 GOODBYE_S = 4.0  # for gateways to read what is left, and hang up; before Ray ends the replica
 MOST_UNREAD = 8 << 20  # bytes of replies that are on their way to a gateway that does not read
 MOST_KEPT = 512 << 20  # bytes of outputs that wait behind them; with more it is cut off
@@ -51,7 +52,7 @@ class Listener:
         self._password, self._countersign = secrets.token_hex(), secrets.token_hex()
         self._server: asyncio.Server | None = None
         self._starting = asyncio.Lock()
-        self._guests: set[Guest] = set()
+        self._guests: dict[Guest, None] = {}  # as they came
 
     async def address(self) -> Address:
         """Where it listens, from the first question on."""
@@ -80,7 +81,7 @@ class Listener:
 class Guest(Frames):
     """The engine's end of the connection to one gateway, who is in `guests` until it is `gone`."""
 
-    def __init__(self, engine: Takes, password: str, countersign: str, guests: "set[Guest]") -> None:
+    def __init__(self, engine: Takes, password: str, countersign: str, guests: "dict[Guest, None]") -> None:
         super().__init__()
         self._engine = engine
         self._password = password
@@ -95,16 +96,24 @@ class Guest(Frames):
         self._reads = True
         self._sink = self._finish  # one value: what it is given by one step comes at once
 
+    @property
+    def unknown(self) -> bool:
+        """Whether it has not said who it is."""
+        return self._silence is not None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of `asyncio.Protocol`."""
         super().connection_made(transport)
         cast("asyncio.Transport", transport).set_write_buffer_limits(MOST_UNREAD)
-        self._guests.add(self)
+        self._guests[self] = None
         self._silence = self._loop.call_later(HELLO_S, self.cut)
+        strangers = [guest for guest in self._guests if guest.unknown]
+        for guest in strangers[:-STRANGERS]:
+            guest.cut()
 
     def got(self, kind: Kind, data: bytearray) -> None:
         """A message of the gateway."""
-        if self._silence is not None:
+        if self.unknown:
             if kind is not Kind.HELLO or not hmac.compare_digest(data, self._password.encode()):
                 raise PermissionError("who does not know the password is no gateway")
             self._met()
@@ -122,7 +131,7 @@ class Guest(Frames):
         if error is not None:
             log("engine", "a connection was cut off", level=logging.WARNING, why=repr(error))
         self._met()
-        self._guests.discard(self)
+        self._guests.pop(self, None)
         self.gone.set_result(None)
         if self._left:
             self._engine.cancel(tuple(self._left))
@@ -143,7 +152,7 @@ class Guest(Frames):
 
     def bye(self) -> None:
         """Send what is finished, and that this is all; a stranger is cut off."""
-        if self._silence is not None:
+        if self.unknown:
             self.cut()
             return
         while self._finished:

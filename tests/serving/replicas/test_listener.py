@@ -87,6 +87,25 @@ def test_a_stranger_who_says_nothing_whole_is_cut_off_after_a_while(words, monke
     asyncio.run(main())
 
 
+def test_of_many_strangers_the_first_are_cut_off_and_no_gateway(monkeypatch):
+    monkeypatch.setattr(module, "STRANGERS", 2)
+
+    async def main():
+        engine = Engine()
+        async with listening(engine) as address:
+            _, gateway = await met(address)
+            strangers = [await said(address) for _ in range(4)]
+            for reader, _ in strangers[:2]:
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            gateway.write(message(*load("a")))
+            await engine.take(1)
+            assert sum(guest.unknown for guest in engine.listener._guests) == 2
+            for _, writer in (*strangers, (None, gateway)):
+                writer.close()
+
+    asyncio.run(main())
+
+
 def test_a_gateway_may_be_silent_for_as_long_as_it_likes(monkeypatch):
     monkeypatch.setattr(module, "HELLO_S", 0.01)
 
