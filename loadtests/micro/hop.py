@@ -34,6 +34,9 @@ class Calls:
     async def cancel(self, replica: str, ids: Sequence[str]) -> None:
         """They are answered all the same."""
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
 
 def scattering(gateway: type[Any]) -> type[Any]:
     """A gateway like this one whose rows travel alone."""

@@ -7,6 +7,7 @@ import pytest
 from loadtests.micro import hop
 from serving import deployment
 from serving.dispatch import lanes
+from serving.dispatch.wires import Wires
 from serving.request import Refusal
 from tests.serving.test_affinity import ticket
 from tests.serving.test_routing import Handle
@@ -23,6 +24,10 @@ def test_a_call_carries_one_ticket_to_the_replica_that_is_named():
         assert handle.asked == [("predict", (sent,), {"replica": "e1"})]
 
     asyncio.run(main())
+
+
+def test_calls_can_be_asked_all_that_wires_can():
+    assert {name for name in vars(Wires) if not name.startswith("_")} <= vars(hop.Calls).keys()
 
 
 def test_a_scattering_gateway_gathers_nothing(monkeypatch):
