@@ -1,6 +1,7 @@
 """Whether an answer is right: the version that was asked for, its own labels, and the logits that are known to be its own."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,8 @@ def fault(told: Mapping[str, Any], known: Known, asked: Sequence[int], tolerance
     for output, text in zip(told["outputs"], asked, strict=True):
         if tuple(entry["label"] for entry in output) != known.labels:
             return f"labels {[entry['label'] for entry in output][:3]}, not {list(known.labels[:3])}"
-        off = max(abs(entry["score"] - right) for entry, right in zip(output, known.logits[text], strict=True))
+        offs = (abs(entry["score"] - right) for entry, right in zip(output, known.logits[text], strict=True))
+        off = max(offs, key=lambda off: (math.isnan(off), off))  # of a NaN that is not the first, `max` would know nothing
         if not off <= tolerance:  # true for NaN as well
             return f"logits off by {off:.3g}"
     return ""

@@ -40,6 +40,7 @@ def test_the_adapters_own_answer_is_right_and_tells_of_itself():
         (told(labels=("x.1", "x.0")), "labels"),
         (told(rows=((2.0, 3.0),)), "logits off by 4.25"),
         (told(rows=((math.nan, -1.25),)), "logits off by nan"),
+        (told(rows=((0.5, math.nan),)), "logits off by nan"),
         (told(rows=((math.inf, -1.25),)), "logits off by inf"),
         (told(rows=()), "0 answers to 1 texts"),
         (told(rows=((0.5, -1.25), (2.0, 3.0))), "2 answers to 1 texts"),
