@@ -14,6 +14,10 @@ class Broken(OSError):
     """The connection ended, or spoke no HTTP, before the answer was whole."""
 
 
+class Unanswered(Broken):
+    """The connection ended before a byte of the answer had come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back. `head` holds the status line and the headers, as they were sent."""
@@ -48,7 +52,6 @@ class Connection(asyncio.Protocol):
     """A connection; `idle` takes it back once its answer is whole and it may be used again."""
 
     def __init__(self, idle: "deque[Connection]") -> None:
-        self.fresh = True  # nothing was answered on it yet
         self._idle = idle
         self._buffer = bytearray()
         self._answer: asyncio.Future[Answer] | None = None
@@ -58,7 +61,7 @@ class Connection(asyncio.Protocol):
         """Send one request; raises `Broken` through the future."""
         self._answer = asyncio.get_running_loop().create_future()
         if self._transport is None or self._transport.is_closing():
-            self._answer.set_exception(Broken("hung up"))
+            self._answer.set_exception(Unanswered("hung up before an answer"))
         else:
             self._transport.write(raw)
         return self._answer
@@ -78,28 +81,31 @@ class Connection(asyncio.Protocol):
         if self in self._idle:
             self._idle.remove(self)
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(Broken("hung up"))
+            cut = Broken("hung up in the middle of an answer")
+            self._answer.set_exception(cut if self._buffer else Unanswered("hung up before an answer"))
 
     def data_received(self, data: bytes) -> None:
         """Of `asyncio.Protocol`."""
+        if self._answer is None:  # nobody asked: it must not be taken for the next answer
+            self.close()
+            return
         self._buffer += data
         try:
             answer = whole(self._buffer)
         except ValueError as error:
             self.close()
-            if self._answer is not None and not self._answer.done():
+            if not self._answer.done():
                 self._answer.set_exception(Broken(f"no HTTP: {error}"))
             return
         if answer is None:
             return
         self._buffer.clear()
-        self.fresh = False
         asked, self._answer = self._answer, None
         if b"connection: close" in answer.head.lower():
             self.close()
         else:
             self._idle.append(self)
-        if asked is not None and not asked.done():
+        if not asked.done():
             asked.set_result(answer)
 
 
@@ -108,28 +114,33 @@ class Pool:
 
     def __init__(self, place: Place, most: int) -> None:
         self.opened = 0
+        self.again = 0  # requests that were sent a second time
         self._most = most
         self._under_way = 0
         self._place = place
         self._idle: deque[Connection] = deque()
         self._context = ssl.create_default_context() if place.tls else None
 
-    async def ask(self, raw: bytes, patience_s: float) -> Answer:
+    async def ask(self, raw: bytes, patience_s: float, *, once: bool = False) -> Answer:
         """Send one request and wait for its answer; raises `OSError` (`Broken` among them) or `TimeoutError`.
 
-        A connection that was closed by the other side while nobody used it is no failure: a new one takes its place.
+        A connection that the other side closed while nobody used it is no failure: where one that was idle ends before a byte
+        of the answer has come, the request is sent again, a single time and on a new connection, and counted. What must not
+        be sent twice (`once`) has a new connection of its own from the start.
         """
         if self._under_way >= self._most:
             raise Broken(f"not sent: {self._most} requests of this process are under way")
         self._under_way += 1
         try:
             async with asyncio.timeout(patience_s):
-                while self._idle:
+                if once:
+                    return await self._alone(raw)
+                if self._idle:
                     try:
                         return await self._on(self._idle.pop(), raw)
-                    except Broken:
-                        continue
-                return await self._on(await self._connect(), raw)
+                    except Unanswered:
+                        self.again += 1
+                return await self._on(await self._connect(self._idle), raw)
         finally:
             self._under_way -= 1
 
@@ -145,11 +156,18 @@ class Pool:
             connection.close()
             raise
 
-    async def _connect(self) -> Connection:
+    async def _alone(self, raw: bytes) -> Answer:
+        connection = await self._connect(deque())  # which nobody else takes it from
+        try:
+            return await self._on(connection, raw)
+        finally:
+            connection.close()
+
+    async def _connect(self, idle: deque[Connection]) -> Connection:
         self.opened += 1
         loop, place = asyncio.get_running_loop(), self._place
         _, connection = await loop.create_connection(
-            lambda: Connection(self._idle), place.host, place.port, ssl=self._context
+            lambda: Connection(idle), place.host, place.port, ssl=self._context
         )
         return connection
 

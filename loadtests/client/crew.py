@@ -64,7 +64,7 @@ async def send(
         told = [*plans_told, *([] if publishes is None else [json.dumps(asdict(publishes))])]
         await asyncio.gather(*(_prepare(process, text) for process, text in zip(every, told, strict=True)))
         start = time.monotonic() + LEAD_S
-        begun(start, [process.pid for process in crew])
+        begun(start, [process.pid for process in every])
         for process in every:
             assert process.stdin is not None
             process.stdin.write(f"{start}\n".encode())

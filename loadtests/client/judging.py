@@ -63,7 +63,9 @@ def fault(told: Mapping[str, Any], known: Known, asked: Sequence[int], tolerance
         if tuple(entry["label"] for entry in output) != known.labels:
             return f"labels {[entry['label'] for entry in output][:3]}, not {list(known.labels[:3])}"
         offs = (abs(entry["score"] - right) for entry, right in zip(output, known.logits[text], strict=True))
-        off = max(offs, key=lambda off: (math.isnan(off), off))  # of a NaN that is not the first, `max` would know nothing
+        off = max(
+            offs, key=lambda off: (math.isnan(off), off)
+        )  # of a NaN that is not the first, `max` would know nothing
         if not off <= tolerance:  # true for NaN as well
             return f"logits off by {off:.3g}"
     return ""

@@ -83,13 +83,12 @@ class Sample:
 class Lag:
     """How well a process kept to its times: milliseconds that requests left late, and that its loop was busy elsewhere."""
 
-    sent_p50: float
     sent_p99: float
     sent_max: float
     loop_p99: float
     loop_max: float
-    cpu_s: float
     connections: int
+    again: int  # requests that were sent a second time: see `loadtests.client.connection.Pool`
 
 
 @dataclass(frozen=True)

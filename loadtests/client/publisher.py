@@ -1,15 +1,17 @@
 """The process that publishes beside the load: `python -m loadtests.client.publisher`, spoken to as `loadtests.client.process`.
 
 It keeps to its times like the load itself. Each publish is a new version of one name, with other bytes, as large as the
-scenario says; where it is to be asked, the time of its first right answer is taken as well.
+scenario says; where it is to be asked, the time of its first right answer is taken as well. Nothing is sent twice, and the
+digest that the service tells has to be that of the bytes.
 """
 
 import asyncio
+import hashlib
 import json
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,13 +62,11 @@ class Publisher:
         sent, status, answered = self.clock(), 0, None
         verdict, detail = FAILED, ""
         try:
-            answer = await self.pool.ask(raw, PATIENCE_S)
-            status, told = answer.status, _object(answer)
-            verdict = RIGHT if status in (200, 201) else FAILED
-            detail = "" if verdict == RIGHT else f"{status} {told.get('code', '')}".strip()
-            done = self.clock()
+            answer = await self.pool.ask(raw, PATIENCE_S, once=True)
+            done, status, told = self.clock(), answer.status, _object(answer)
+            verdict, detail = acknowledged(status, told, data)
             if verdict == RIGHT and plan.ask:
-                verdict, detail = await self._first(number, str(told.get("digest")))
+                verdict, detail = await self._first(number, str(told["digest"]))
                 answered = self.clock() - start if verdict == RIGHT else None
         except (OSError, TimeoutError) as error:
             done, verdict, detail = self.clock(), FAILED, f"{type(error).__name__}: {error}"[:200]
@@ -86,13 +86,18 @@ class Publisher:
             "timeout_ms": plan.timeout_ms,
         }
         raw = plan.place.request("POST", "/v1/predict", plan.tenant.key, json.dumps(asked).encode())
-        judged = judge(await self.pool.ask(raw, PATIENCE_S), known, (0,), plan.tolerance)
+        judged = judge(await self.pool.ask(raw, PATIENCE_S, once=True), known, (0,), plan.tolerance)
         return judged.verdict, judged.detail
 
 
-def wrong(published: Sequence[Published]) -> int:
-    """Copies that answered for another one."""
-    return sum(one.verdict == WRONG for one in published)
+def acknowledged(status: int, told: Mapping[str, Any], data: bytes) -> tuple[str, str]:
+    """What the answer to a publish is worth: one that names other bytes than those that were sent is wrong."""
+    if status not in (200, 201):
+        return FAILED, f"{status} {told.get('code', '')}".strip()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if told.get("digest") != digest:
+        return WRONG, f"published as {told.get('digest')}, not {digest}"
+    return RIGHT, ""
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ an answer may have been read.
 """
 
 import asyncio
-import itertools
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -53,11 +52,11 @@ class Sender:
             ticking.cancel()
             self.pool.close()
 
-    def lag(self, cpu_s: float) -> Lag:
+    def lag(self) -> Lag:
         """How well it kept up; in a closed loop nothing is ever due."""
         late = _percentiles([sample.sent - sample.intended for sample in self.samples])
         loop = _percentiles(self.ticks)
-        return Lag(late[0], late[1], late[2], loop[1], loop[2], cpu_s, self.pool.opened)
+        return Lag(*late, *loop, self.pool.opened, self.pool.again)
 
     async def _open(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -119,15 +118,20 @@ class Sender:
 
     async def _tick(self) -> None:
         due = max(self._clock(), self._start)
-        for _ in itertools.count():
+        while True:
             due += TICK_S
             await asyncio.sleep(max(0.0, due - self._clock()))
-            self.ticks.append(max(0.0, self._clock() - due))
-            due = max(due, self._clock())
+            booked = lates(self._clock() - due)
+            self.ticks += booked
+            due += TICK_S * (len(booked) - 1)
 
 
-def _percentiles(seconds: Sequence[float]) -> tuple[float, float, float]:
-    if not seconds:
-        return 0.0, 0.0, 0.0
-    p50, p99 = np.percentile(seconds, (50, 99))
-    return 1e3 * float(p50), 1e3 * float(p99), 1e3 * max(seconds)
+def lates(late_s: float) -> list[float]:
+    """How late each tick is where the first of them is so late: all that fell due meanwhile, so that a stall weighs what it lasts."""
+    missed = int(max(0.0, late_s) / TICK_S)
+    return [max(0.0, late_s - number * TICK_S) for number in range(missed + 1)]
+
+
+def _percentiles(seconds: Sequence[float]) -> tuple[float, float]:
+    """The 99th percentile and the most, in milliseconds."""
+    return (1e3 * float(np.percentile(seconds, 99)), 1e3 * max(seconds)) if seconds else (0.0, 0.0)

@@ -29,7 +29,7 @@ def steps_of(run: Run) -> Table:
 
 def client_of(run: Run) -> Table:
     """How well the client kept up, and who used the machine."""
-    columns = ["processes", "connections", "left late, p99 ms", "max", "loop late, p99 ms", "max"]
+    columns = ["processes", "connections", "sent again", "left late, p99 ms", "max", "loop late, p99 ms", "max"]
     columns += ["cores: client", "service", "others"]
     return _table(run, columns, _client)
 
@@ -70,7 +70,8 @@ def _client(take: Take) -> tuple[str, ...]:
     client = take.client
     late = (client.sent_p99_ms, client.sent_max_ms, client.loop_p99_ms, client.loop_max_ms)
     cores = (client.cores, client.service_cores, client.other_cores)
-    return str(client.processes), str(client.connections), *map(number, (*late, *cores))
+    sent = (client.processes, client.connections, client.again)
+    return (*map(str, sent), *map(number, (*late, *cores)))
 
 
 def _name(key: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -66,6 +67,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
             continue
         total += int(fields[11]) + int(fields[12])
     return total / _TICK
+
+
+def ended_seconds() -> float:
+    """What processes that this one started, and that have ended, had used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _version(name: str) -> str:

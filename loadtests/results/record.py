@@ -85,6 +85,7 @@ class Client:
     cores: float
     service_cores: float | None
     machine_cores: float
+    again: int = 0  # requests that were sent a second time, because an idle connection had ended
 
     @property
     def other_cores(self) -> float | None:

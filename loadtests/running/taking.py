@@ -11,7 +11,7 @@ from loadtests.client import crew
 from loadtests.client.crew import Sent
 from loadtests.client.plan import WRONG, Lag, Plan, Publishes, Sample
 from loadtests.proofs.stage import Stage
-from loadtests.results.environment import busy_seconds, cpu_seconds
+from loadtests.results.environment import busy_seconds, cpu_seconds, ended_seconds
 from loadtests.results.publishing import publish_times
 from loadtests.results.record import Client, Take
 from loadtests.results.summing import by_tenant, sums_of
@@ -55,7 +55,8 @@ class Reading:
     async def now(cls, bench: Bench, clients: Sequence[int]) -> "Reading":
         """Of the whole machine, of the service where it is ours, and of the client's processes."""
         service = None if bench.stage is None else cpu_seconds(bench.stage.pids())
-        return cls(time.monotonic(), busy_seconds(), service, cpu_seconds(clients), await bench.api.totals())
+        client = cpu_seconds(clients) + ended_seconds()  # who has nothing more to send may have ended
+        return cls(time.monotonic(), busy_seconds(), service, client, await bench.api.totals())
 
 
 async def probe(bench: Bench, scenario: Scenario, seed: int) -> float:
@@ -158,6 +159,7 @@ def _client(lags: Sequence[Lag], before: Reading, after: Reading) -> Client:
         loop_p99_ms=max(lag.loop_p99 for lag in lags),
         loop_max_ms=max(lag.loop_max for lag in lags),
         connections=sum(lag.connections for lag in lags),
+        again=sum(lag.again for lag in lags),
         cores=(after.client - before.client) / seconds,
         service_cores=service,
         machine_cores=(after.machine - before.machine) / seconds,

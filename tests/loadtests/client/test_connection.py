@@ -101,6 +101,91 @@ def test_a_connection_that_was_closed_while_idle_costs_no_request():
     assert talking(answer, ask) == [200, 200, 200]
 
 
+def test_an_idle_connection_that_ends_without_a_byte_costs_a_second_sending_that_is_counted():
+    async def answer(number, writer):
+        if number == 0 and seen_once:
+            writer.close()
+        else:
+            seen_once.append(number)
+            writer.write(PLAIN)
+
+    async def ask(pool, seen):
+        await pool.ask(RAW, 10)
+        return (await pool.ask(RAW, 10)).status, pool.again, pool.opened, [one for one in seen if one != "gone"]
+
+    seen_once = []
+    assert talking(answer, ask) == (200, 1, 2, [0, 0, 1])
+
+
+def test_it_is_sent_again_a_single_time():
+    async def answer(_number, writer):
+        if answered:
+            writer.close()
+        else:
+            answered.append(True)
+            writer.write(PLAIN)
+
+    async def ask(pool, seen):
+        await pool.ask(RAW, 10)
+        with pytest.raises(Broken, match="before an answer"):
+            await pool.ask(RAW, 10)
+        return pool.again, [one for one in seen if one != "gone"]
+
+    answered = []
+    assert talking(answer, ask) == (1, [0, 0, 1])
+
+
+@pytest.mark.parametrize(("second", "says"), [(PLAIN[:30], "in the middle"), (b"SSH-2.0-x\r\n\r\n", "no HTTP")])
+def test_half_an_answer_or_none_of_http_is_told_and_never_sent_again(second, says):
+    async def answer(_number, writer):
+        writer.write(second if answered else PLAIN)
+        await writer.drain()
+        if answered:
+            writer.close()
+        answered.append(True)
+
+    async def ask(pool, seen):
+        await pool.ask(RAW, 10)
+        with pytest.raises(Broken, match=says):
+            await pool.ask(RAW, 10)
+        return pool.again, [one for one in seen if one != "gone"]
+
+    answered = []
+    assert talking(answer, ask) == (0, [0, 0])
+
+
+def test_what_must_not_be_sent_twice_has_a_connection_of_its_own():
+    async def answer(_number, writer):
+        writer.write(PLAIN)
+
+    async def ask(pool, seen):
+        await pool.ask(RAW, 10)
+        await pool.ask(RAW, 10, once=True)
+        await pool.ask(RAW, 10)
+        return pool.opened, [one for one in seen if one != "gone"]
+
+    assert talking(answer, ask) == (2, [0, 1, 0])
+
+
+def test_what_nobody_asked_for_is_no_answer_to_the_next_request():
+    async def answer(number, writer):
+        writer.write(PLAIN)
+        if number == 0:
+            await read.wait()
+            writer.write(PLAIN.replace(b"200 OK", b"408 Request Timeout"))
+
+    read = asyncio.Event()
+
+    async def ask(pool, seen):
+        await pool.ask(RAW, 10)
+        read.set()
+        while "gone" not in seen:  # noqa: ASYNC110 - `talking` waits for no longer than thirty seconds
+            await asyncio.sleep(0)
+        return (await pool.ask(RAW, 10)).status, pool.opened
+
+    assert talking(answer, ask) == (200, 2)
+
+
 def test_a_connection_that_says_that_it_closes_is_not_used_again():
     async def answer(_number, writer):
         writer.write(PLAIN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -120,7 +205,7 @@ def test_a_new_connection_that_breaks_is_told():
         writer.close()
 
     async def ask(pool, _):
-        with pytest.raises(Broken, match="hung up"):
+        with pytest.raises(Broken, match="hung up in the middle"):
             await pool.ask(RAW, 10)
 
     talking(answer, ask)

@@ -6,7 +6,7 @@ import pytest
 
 from loadtests.client import crew
 from loadtests.client.crew import CrewFailed, split
-from loadtests.client.plan import FAILED
+from loadtests.client.plan import FAILED, Publishes
 from tests.loadtests.client.test_sending import PLAN
 
 MANY = replace(PLAN, requests=tuple((n / 100, 0, (0,)) for n in range(10)))
@@ -38,6 +38,18 @@ def test_what_all_processes_found_comes_home_in_order(tmp_path):
     assert begun == [(sent.start, 2)]
     assert len(sent.lags) == 2
     assert sent.published == ()
+
+
+def test_the_publishers_processor_time_is_the_clients_too(tmp_path):
+    package = tmp_path / "package"
+    package.write_bytes(bytes(8))
+    told = Publishes(
+        PLAN.place, PLAN.tenants[0], "hot", str(package), (0, 4), (0.0, 0.0), 1.0, PLAN.known[0], "x", (), False, 1000, 1e-4,
+        str(tmp_path / "published"),
+    )  # fmt: skip
+    begun = []
+    asyncio.run(crew.send(split(MANY, 2, tmp_path), told, lambda _: None, lambda _, pids: begun.append(len(set(pids)))))
+    assert begun == [3]
 
 
 def test_a_process_that_can_not_start_ends_the_run(tmp_path, capfd):

@@ -24,7 +24,7 @@ def test_it_says_ready_then_how_far_it_is_and_its_lag_and_writes_its_samples(tmp
     assert first == "ready"
     *heard, last = map(json.loads, rest)
     assert heard[-1] == {"done": {FAILED: 3}}
-    assert last["lag"]["sent_max"] >= last["lag"]["sent_p50"]
+    assert last["lag"]["sent_max"] >= last["lag"]["sent_p99"] >= 0
     assert [one.verdict for one in read(tmp_path / "samples", Sample)] == [FAILED] * 3
 
 

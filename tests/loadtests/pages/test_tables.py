@@ -37,9 +37,11 @@ def test_a_closed_loop_offers_nothing_and_unread_metrics_are_dashes():
 
 
 def test_the_client_tells_who_used_the_machine():
-    table = client_of(plain_run())
+    run = plain_run()
+    table = client_of(replace(run, takes=(replace(run.takes[0], client=replace(run.takes[0].client, again=3)),)))
     assert (cell(table, "cores: client"), cell(table, "service"), cell(table, "others")) == ("0.1", "1.2", "0.2")
     assert cell(table, "left late, p99 ms") == "1"
+    assert cell(table, "sent again") == "3"
 
 
 def test_facts_are_told_in_words_and_nothing_that_is_not_known():

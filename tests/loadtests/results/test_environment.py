@@ -1,7 +1,9 @@
 import json
 import os
+import subprocess
+import sys
 
-from loadtests.results.environment import busy_seconds, commit, cpu_seconds, environment, processor
+from loadtests.results.environment import busy_seconds, commit, cpu_seconds, ended_seconds, environment, processor
 
 
 def test_it_tells_hardware_and_versions():
@@ -23,6 +25,12 @@ def test_work_is_counted_and_grows():
 
 def test_a_process_that_ended_counts_nothing():
     assert cpu_seconds([2**22 + 1]) == 0.0
+
+
+def test_what_a_process_used_is_known_after_its_end():
+    before = ended_seconds()
+    subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True, timeout=60)
+    assert ended_seconds() > before
 
 
 def test_outside_of_a_repository_there_is_no_commit(monkeypatch, tmp_path):
