@@ -2,7 +2,8 @@
 
 A side is a run, or one step of a run. The spread of a ratio is what it would have been had other parts of the same runs been
 measured: throughput, p50 and p99 of equal parts of every take are drawn again and again, and the ratio of their medians
-taken (a bootstrap); the interval holds nine tenths of them. Intervals that hold 1 tell of no difference.
+taken (a bootstrap); the interval holds nine tenths of them. Intervals that hold 1 tell of no difference. A sweep's figures are those
+of its worst step, of which the parts of all steps say nothing: there is an interval only where both sides are one step.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtests.results.judging import figures_of
+from loadtests.results.judging import by_step, figures_of
 from loadtests.results.record import Run, Take
 from loadtests.scenarios.figures import FIGURES
 from loadtests.scenarios.steps import named
@@ -89,18 +90,21 @@ def _figures(held: Side) -> dict[str, float | None]:
 
 
 def _interval(a: Side, b: Side, figure: str, rng: np.random.Generator) -> tuple[float | None, float | None]:
-    place = BLOCKS.index(figure)
-    one, two = (_blocks(held.takes, place) for held in (a, b))
+    one, two = (_blocks(held.takes, BLOCKS.index(figure)) for held in (a, b))
     if len(one) < 3 or len(two) < 3:
         return None, None
     draws = [np.median(rng.choice(values, size=(DRAWS, len(values))), axis=1) for values in (one, two)]
+    if not draws[0].all():  # over nothing there is no ratio
+        return None, None
     low, high = np.percentile(draws[1] / draws[0], INTERVAL)
     return float(low), float(high)
 
 
 def _blocks(takes: Sequence[Take], place: int) -> list[float]:
+    """The figure of every part; none at all of a sweep, or where a part has none (waits without an answer)."""
     values = [block[place] for take in takes for block in take.blocks]
-    return [value for value in values if value]
+    there = [value for value in values if value is not None]
+    return there if len(there) == len(values) and len(by_step(takes)) == 1 else []
 
 
 def _flat(prefix: str, value: Any) -> dict[str, Any]:

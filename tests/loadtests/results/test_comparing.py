@@ -41,6 +41,25 @@ def test_figures_without_parts_have_no_interval():
     assert (found["p90_ms"].low, found["p90_ms"].high) == (None, None)
 
 
+def test_the_figures_of_a_sweep_have_no_interval_and_those_of_a_step_have_one():
+    run = sweep_run(over="adapters", values=(1, 10), rounds=2)
+    assert lines(run, run)["p50_ms"].low is None
+    (one,) = [line for line in compare(side(run, "1", "a"), side(run, "1", "b")) if line.figure == "p50_ms"]
+    assert one.low == pytest.approx(1.0)
+
+
+def with_throughput(*blocks):
+    run = plain_run()
+    return replace(run, takes=(replace(run.takes[0], blocks=tuple((block, None, None) for block in blocks)),))
+
+
+def test_a_part_in_which_nothing_was_answered_counts():
+    stalled = lines(with_throughput(50.0, 50.0, 50.0), with_throughput(0.0, 0.0, 50.0))["throughput"]
+    assert (stalled.low, stalled.high) == (0.0, 1.0)
+    assert lines(with_throughput(0.0, 0.0, 50.0), plain_run())["throughput"].low is None  # over nothing
+    assert lines(with_throughput(50.0, 50.0, 50.0), plain_run())["p50_ms"].low is None  # parts without a wait
+
+
 def test_two_steps_of_one_run_are_two_sides():
     run = sweep_run(over="adapters", values=(1, 10, 100), rounds=2)
     one, other = side(run, "1", "run@1"), side(run, "100", "run@100")
