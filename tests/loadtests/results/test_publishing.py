@@ -41,6 +41,17 @@ def test_the_rate_is_that_of_busy_phases():
     assert figures([published(5.5)] * 12, time=PHASES)["published_per_s"] == pytest.approx(2.0)
 
 
+def test_what_is_acknowledged_after_its_phase_does_not_count():
+    every = [published(7.9, wait=0.05), published(7.9, wait=0.5), published(7.9, wait=60.0), published(13.5)]
+    assert figures(every, time=PHASES)["published_per_s"] == pytest.approx(2 / 6)
+    assert figures([published(11.9, wait=0.5)])["published_per_s"] == 0
+
+
+def test_a_phase_that_is_not_whole_does_not_count():
+    times = {"seconds": 11.0, "warmup_s": 2.0, "phase_s": 3.0}
+    assert figures([published(5.5), published(11.5)], time=times)["published_per_s"] == pytest.approx(1 / 3)
+
+
 def test_nothing_to_publish_is_no_figure():
     assert publishing_figures(scenario(), []) == {}
     assert figures([])["first_answer_p50_ms"] is None
