@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from loadtests.pages.canvas import Canvas, counts, gaps, legend, mark, milliseconds
 from loadtests.pages.style import BLUE, GREEN, MUTED, ORANGE, RED, light
 from loadtests.results.judging import by_step, points_of
-from loadtests.results.knee import knee_of
+from loadtests.results.knee import bends, knee_of
 from loadtests.results.record import Run, Take
 
 Step = Sequence[Take]
@@ -23,10 +23,13 @@ def draw(run: Run, canvas: Canvas) -> None:
     """Two panels: what was answered of what was asked, and how long it took."""
     steps = sorted(by_step(run.takes), key=lambda step: median(take.sums.offered_per_s for take in step))
     left, right = canvas.panels(2, height=3.6)
-    knee = knee_of(points_of(steps))
+    points = points_of(steps)
+    knee = knee_of(points)
     _throughput(left, steps)
     _waits(right, steps)
-    if knee is not None:
+    if knee is not None and not bends(points):
+        mark(left, knee.offered, f"no knee up to {knee.offered:.0f}/s", MUTED)
+    elif knee is not None:
         mark(left, knee.offered, f"knee {knee.offered:.0f}/s", GREEN)
         mark(right, knee.offered, "knee", GREEN)
 

@@ -24,7 +24,8 @@ def pictures_of(run: Run) -> Iterator[Picture]:
         yield Picture(
             "load",
             "Throughput against offered load",
-            "The knee is the largest load of which 95 % was still answered within its own time, before the first of which it was not.",
+            "The knee is the largest load of which 95 % was still answered within its own time, before the first of which it was not. "
+            "Where every load was answered, it lies beyond the last.",
             load.draw,
         )
     if sweep.applies(run):

@@ -20,13 +20,21 @@ class Point:
 
 
 def knee_of(points: Sequence[Point]) -> Point | None:
-    """The last point, by load, before the first that does not keep up; None where already the first does not."""
+    """The last point, by load, before the first that does not keep up; None where already the first does not.
+
+    Where every point keeps up it is the last: how far it was looked, and no knee (`bends`).
+    """
     found = None
     for point in sorted(points, key=lambda point: point.offered):
         if not point.keeps_up:
             return found
         found = point
     return found
+
+
+def bends(points: Sequence[Point]) -> bool:
+    """Whether more was offered somewhere than was answered: else the knee lies beyond the last point."""
+    return not all(point.keeps_up for point in points)
 
 
 def peak_of(points: Sequence[Point]) -> float:

@@ -31,5 +31,11 @@ def test_without_a_knee_none_is_marked():
     assert not any("knee" in word for word in words(draw, sweep_run(capacity=3.0)))
 
 
+def test_where_all_is_answered_the_picture_says_how_far_it_was_looked():
+    told = words(draw, sweep_run(capacity=500.0))
+    assert "no knee up to 90/s" in told
+    assert "knee" not in told
+
+
 def test_nothing_answered_is_drawn_as_well():
     assert "no right answers" in words(draw, sweep_run(capacity=0.0))

@@ -1,4 +1,4 @@
-from loadtests.results.knee import Point, knee_of, peak_of
+from loadtests.results.knee import Point, bends, knee_of, peak_of
 
 
 def test_the_knee_is_the_last_load_that_is_answered_before_the_first_that_is_not():
@@ -8,8 +8,11 @@ def test_the_knee_is_the_last_load_that_is_answered_before_the_first_that_is_not
     assert peak_of(points) == 39
 
 
-def test_without_saturation_the_last_load_is_the_knee():
-    assert knee_of([Point(10, 10), Point(20, 20)]) == Point(20, 20)
+def test_without_saturation_the_knee_lies_beyond_the_last_load():
+    points = [Point(10, 10), Point(20, 20)]
+    assert knee_of(points) == Point(20, 20)
+    assert not bends(points)
+    assert bends([*points, Point(30, 25)])
 
 
 def test_there_is_no_knee_where_nothing_is_answered_in_its_time():
