@@ -13,13 +13,15 @@ from loadtests.results.windows import pairs_of
 from loadtests.scenarios.figures import figure_of
 from loadtests.scenarios.values import Scenario, Threshold
 
-ALWAYS = (  # of every run, unless the scenario says otherwise of the same figure
+FIXED = (  # of every run, whatever the scenario says
     Threshold("wrong", at_most=0.0),
     Threshold("failed", at_most=0.0),
+    Threshold("publish_failed", at_most=0.0),
+)
+ALWAYS = (  # of every run, unless the scenario says otherwise of the same figure
     Threshold("refused_share", at_most=0.0),
     Threshold("late_share", at_most=0.0),
     Threshold("client_lag_p99_ms", at_most=20.0),
-    Threshold("publish_failed", at_most=0.0),
 )
 _SUMS: dict[str, Callable[[Sums], float | None]] = {
     "refused_share": lambda sums: _share(sums, REFUSED),
@@ -34,7 +36,7 @@ _SUMS: dict[str, Callable[[Sums], float | None]] = {
     "hit_ratio": lambda sums: sums.found.get("device"),
 }
 _BUSY: dict[str, Callable[[Sums], float | None]] = {
-    "busy_over_quiet_throughput": lambda sums: sums.right_per_s,
+    "busy_over_quiet_throughput": lambda sums: sums.tokens_per_s,
     "busy_over_quiet_p50": lambda sums: sums.waits.p50,
     "busy_over_quiet_p99": lambda sums: sums.waits.p99,
 }
@@ -50,11 +52,11 @@ def figures_of(scenario: Scenario, takes: Sequence[Take]) -> dict[str, float | N
         "client_lag_p99_ms": max(take.client.lag_p99_ms for take in takes),
     }
     for name, pick in _SUMS.items():
-        told[name] = _worst(name, [_median(pick(take.sums) for take in step) for step in steps])
+        told[name] = _worst(name, [_of_rounds(name, [pick(take.sums) for take in step]) for step in steps])
     for name in ("distinct_per_batch", "rows_per_batch"):
-        told[name] = _median(getattr(take.counted, name) for take in takes if take.counted is not None)
+        told[name] = _median(getattr(take.counted, name) for take in steps[-1] if take.counted is not None)
     for name, pick in _BUSY.items():
-        told[name] = _median(_ratios(takes, pick, lambda phase: phase.sums))
+        told[name] = _busy_over_quiet(takes, pick, lambda phase: phase.sums)
     told |= publishing_figures(scenario, takes)
     if len(scenario.tenants) > 1:
         told["fairness"] = _median(_fairness(scenario, takes))
@@ -68,10 +70,11 @@ def figures_of(scenario: Scenario, takes: Sequence[Take]) -> dict[str, float | N
 def checks_of(scenario: Scenario, figures: dict[str, float | None]) -> tuple[Check, ...]:
     """Every threshold of the scenario, and those that always hold, beside what was measured."""
     own = {threshold.figure for threshold in scenario.thresholds}
-    general = [t for t in ALWAYS if t.figure not in own and (t.figure != "publish_failed" or scenario.publishing)]
+    fixed = [threshold for threshold in FIXED if threshold.figure != "publish_failed" or scenario.publishing]
+    general = [threshold for threshold in ALWAYS if threshold.figure not in own]
     return tuple(
         Check(t.figure, figures.get(t.figure), _bound(t), t.holds(figures.get(t.figure)))
-        for t in (*scenario.thresholds, *general)
+        for t in dict.fromkeys((*scenario.thresholds, *fixed, *general))
     )
 
 
@@ -91,15 +94,15 @@ def points_of(steps: Sequence[Sequence[Take]]) -> list[Point]:
 
 
 def _of_sweep(scenario: Scenario, steps: Sequence[Sequence[Take]]) -> dict[str, float | None]:
-    """How the steps compare: within each round, then the median of the rounds."""
+    """How the steps compare: within each round, then the median of the rounds. Throughput is in tokens: texts differ."""
     assert scenario.sweep is not None
     first, last = steps[0], steps[-1]
     points = points_of(steps)
     told: dict[str, float | None] = {"peak_rate": peak_of(points)}
-    for name, figure in (("throughput", "throughput"), ("p50", "p50_ms"), ("p99", "p99_ms")):
+    for name, figure in (("throughput", "tokens_per_s"), ("p50", "p50_ms"), ("p99", "p99_ms")):
         told[f"last_over_first_{name}"] = _between(last, first, _SUMS[figure])
     if scenario.sweep.over not in ("rate", "load"):
-        kept = [_between(step, first, _SUMS["throughput"]) for step in steps[1:]]
+        kept = [_between(step, first, _SUMS["tokens_per_s"]) for step in steps[1:]]
         return told | {"throughput_kept": min((value for value in kept if value is not None), default=None)}
     knee = knee_of(points)
     told["knee_rate"] = 0.0 if knee is None else knee.offered
@@ -117,30 +120,44 @@ def _between(step: Sequence[Take], first: Sequence[Take], pick: Callable[[Sums],
 def _of_tenant(name: str, takes: Sequence[Take], steps: Sequence[Sequence[Take]]) -> dict[str, float | None]:
     told: dict[str, float | None] = {}
     for figure, pick in _SUMS.items():
-        values = [_median(pick(take.tenants[name]) for take in step if name in take.tenants) for step in steps]
+        values = [
+            _of_rounds(figure, [pick(take.tenants[name]) for take in step if name in take.tenants]) for step in steps
+        ]
         told[f"{name}.{figure}"] = _worst(figure, values)
     for figure, pick in _BUSY.items():
-        told[f"{name}.{figure}"] = _median(_ratios(takes, pick, lambda phase: phase.tenants.get(name)))
+        told[f"{name}.{figure}"] = _busy_over_quiet(takes, pick, lambda phase: phase.tenants.get(name))
     return told
 
 
-def _ratios(
+def _busy_over_quiet(
     takes: Sequence[Take], pick: Callable[[Sums], float | None], whose: Callable[[Phase], Sums | None]
-) -> Iterator[float | None]:
-    for take in takes:
-        for quiet, busy in pairs_of(take.phases):
-            before, beside = whose(quiet), whose(busy)
-            if before is not None and beside is not None:
-                yield _over(pick(beside), pick(before))
+) -> float | None:
+    """The median of all pairs; None where a phase was asked and has nothing to tell, as without answers there is no wait."""
+    ratios = []
+    for quiet, busy in (pair for take in takes for pair in pairs_of(take.phases)):
+        before, beside = whose(quiet), whose(busy)
+        if before is None or beside is None or not before.requests or not beside.requests:
+            continue
+        ratios.append(_over(pick(beside), pick(before)))
+    return None if None in ratios else _median(ratios)
 
 
 def _fairness(scenario: Scenario, takes: Sequence[Take]) -> Iterator[float]:
-    """Of every busy phase, or of the takes where there are none: rows asked for and rows got."""
+    """Of every busy phase, or of the takes where there are none: rows asked for and rows got; a closed loop offers nothing."""
     weight = {tenant.name: tenant.weight for tenant in scenario.tenants}
     for take in takes:
+        if take.rate is None:
+            continue
         for tenants in [phase.tenants for phase in take.phases if phase.busy] or [take.tenants]:
             demand = {name: sums.offered_per_s * scenario.requests.rows for name, sums in tenants.items()}
             yield fairness(demand, {name: sums.rows_per_s for name, sums in tenants.items()}, weight)
+
+
+def _of_rounds(name: str, values: Sequence[float | None]) -> float | None:
+    """The median, but of shares the worst, and of waits none where a round has none: what went wrong in one round must show."""
+    if name.endswith("_share"):
+        return _worst(name, values)
+    return None if name.endswith("_ms") and None in values else _median(values)
 
 
 def _worst(name: str, values: Sequence[float | None]) -> float | None:

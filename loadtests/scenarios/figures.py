@@ -1,6 +1,6 @@
 """The figures of a run by name: what a threshold may be about, and in which words they are told.
 
-Of a sweep, a figure is that of the worst step; of several rounds, the median. With `TENANT.` before the name, those that
+Of a sweep, a figure is that of the worst step; of several rounds, the median, and of shares the worst. With `TENANT.` before the name, those that
 are marked so are one tenant's own.
 """
 
@@ -37,16 +37,21 @@ FIGURES: Mapping[str, Figure] = {
     "hit_ratio": Figure(
         "answers whose adapter was on the device when it was asked for, as answers say", "", "more", each=True
     ),
-    "distinct_per_batch": Figure("different adapters in a forward pass, mean", ""),
-    "rows_per_batch": Figure("rows in a forward pass, mean", ""),
+    "distinct_per_batch": Figure("different adapters in a forward pass, mean; of a sweep, in its last step", ""),
+    "rows_per_batch": Figure("rows in a forward pass, mean; of a sweep, in its last step", ""),
     "client_lag_p99_ms": Figure(
         "how late requests left, or answers were read, by the client's own fault", "ms", "less"
     ),
     "fairness": Figure(
-        "Jain's index of what tenants got over what a weighted fair share would be; 1 is fair", "", "more"
+        "Jain's index of what tenants got over what a weighted fair share would be; 1 is fair; of open loops",
+        "",
+        "more",
     ),
     "busy_over_quiet_throughput": Figure(
-        "throughput of a busy phase over that of the quiet one before it, median", "", "more", each=True
+        "tokens in right answers per second of a busy phase over those of the quiet one before it, median",
+        "",
+        "more",
+        each=True,
     ),
     "busy_over_quiet_p50": Figure(
         "median wait of a busy phase over that of the quiet one before it, median", "", "less", each=True
@@ -54,19 +59,24 @@ FIGURES: Mapping[str, Figure] = {
     "busy_over_quiet_p99": Figure(
         "p99 of a busy phase over that of the quiet one before it, median", "", "less", each=True
     ),
-    "published_per_s": Figure("acknowledged publishes while there were to be any", "1/s", "more"),
+    "published_per_s": Figure(
+        "publishes that were acknowledged within the phase in which they were due, of whole phases", "1/s", "more"
+    ),
     "publish_failed": Figure("publishes that were not acknowledged, or whose first answer was wrong", "", "less"),
     "publish_p99_ms": Figure("from when a publish was due to its acknowledgement, 99th percentile", "ms", "less"),
     "first_answer_p50_ms": Figure("from when a publish was due to its first right answer, median", "ms", "less"),
     "throughput_kept": Figure(
-        "least throughput of any step over that of the first, where not the load is swept", "", "more"
+        "fewest tokens per second of any step over those of the first, where not the load is swept", "", "more"
     ),
-    "last_over_first_throughput": Figure("throughput of the last step over that of the first", "", "more"),
+    "last_over_first_throughput": Figure("tokens per second of the last step over those of the first", "", "more"),
     "last_over_first_p50": Figure("median wait of the last step over that of the first", "", "less"),
     "last_over_first_p99": Figure("99th percentile of the last step over that of the first", "", "less"),
     "peak_rate": Figure("most right answers of any step", "requests/s", "more"),
     "knee_rate": Figure(
-        "most that was offered and answered (95 % of it) before the first step that was not", "requests/s", "more"
+        "most that was offered and answered (95 % of it) before the first step that was not; "
+        "where every step was, the last one: the knee lies beyond it",
+        "requests/s",
+        "more",
     ),
     "knee_load": Figure("the knee as a share of the peak that was measured first", "", "more"),
 }

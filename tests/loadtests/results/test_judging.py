@@ -4,7 +4,7 @@ import pytest
 
 from loadtests.results.judging import by_step, checks_of, figures_of, points_of
 from loadtests.scenarios.steps import steps_of
-from tests.loadtests.fake import CLIENT, phased_run, plain_run, sample, scenario, steady, sweep_run, take_of
+from tests.loadtests.fake import CLIENT, COUNTED, phased_run, plain_run, sample, scenario, steady, sweep_run, take_of
 
 
 def figures(samples, **changes):
@@ -77,15 +77,86 @@ def test_busy_phases_are_compared_with_the_quiet_one_before_each():
 
 
 def test_what_a_scenario_says_takes_the_place_of_what_always_holds():
-    held = scenario(thresholds=[{"figure": "wrong", "at_most": 3}, {"figure": "p50_ms", "at_most": 5}])
+    held = scenario(thresholds=[{"figure": "refused_share", "at_most": 0.5}, {"figure": "p50_ms", "at_most": 5}])
     checks = {
-        check.figure: check for check in checks_of(held, {"wrong": 2, "p50_ms": 6, "failed": 0, "refused_share": 0.0})
+        check.figure: check for check in checks_of(held, {"wrong": 2, "p50_ms": 6, "failed": 0, "refused_share": 0.4})
     }
-    assert (checks["wrong"].holds, checks["wrong"].bound) == (True, "<= 3")
+    assert (checks["refused_share"].holds, checks["refused_share"].bound) == (True, "<= 0.5")
     assert not checks["p50_ms"].holds
     assert checks["failed"].holds
     assert not checks["late_share"].holds  # it was not measured
     assert "publish_failed" not in checks
+
+
+@pytest.mark.parametrize("figure", ["wrong", "failed", "publish_failed"])
+def test_no_scenario_allows_what_may_never_be(figure):
+    held = scenario(thresholds=[{"figure": figure, "at_most": 3}], publishing={"per_s": 1.0})
+    told = [(check.bound, check.holds) for check in checks_of(held, {figure: 2}) if check.figure == figure]
+    assert told == [("<= 3", True), ("<= 0", False)]
+
+
+def test_a_bound_is_checked_once_though_it_is_said_twice():
+    held = scenario(thresholds=[{"figure": "wrong", "at_most": 0.0}])
+    assert [check.figure for check in checks_of(held, {})].count("wrong") == 1
+
+
+def test_one_round_of_refusals_is_not_hidden_by_two_without():
+    held = scenario()
+    (step,) = steps_of(held)
+    good, bad = steady(50, 12), [*steady(40, 12), *steady(10, 12, verdict="refused")]
+    found = figures_of(held, [take_of(step, samples, n) for n, samples in enumerate((good, bad, good))])
+    assert found["refused_share"] == pytest.approx(0.2)
+    assert found["answered_share"] == pytest.approx(0.8)
+    assert found["throughput"] == pytest.approx(50)
+
+
+def test_waits_are_not_told_where_a_round_has_none():
+    held = scenario()
+    (step,) = steps_of(held)
+    rounds = (steady(50, 12), steady(50, 12, verdict="late"), steady(50, 12))
+    found = figures_of(held, [take_of(step, samples, n) for n, samples in enumerate(rounds)])
+    assert found["p99_ms"] is None
+
+
+def test_throughput_of_steps_is_compared_in_tokens():
+    """The second step's texts are half as long, and it answers twice as many: no gain."""
+    held = scenario(sweep={"over": "adapters", "values": [1, 2]})
+    one, two = steps_of(held)
+    found = figures_of(held, [take_of(one, steady(50, 12, tokens=20)), take_of(two, steady(100, 12, tokens=10))])
+    assert found["throughput_kept"] == pytest.approx(1.0)
+    assert found["last_over_first_throughput"] == pytest.approx(1.0)
+    assert found["throughput"] == pytest.approx(50)  # in requests
+
+
+PHASED = {"time": {"seconds": 8.0, "warmup_s": 0.0, "phase_s": 2.0}, "publishing": {"per_s": 1.0}}
+
+
+def test_throughput_of_phases_is_compared_in_tokens():
+    samples = steady(50, 8)
+    busy = [replace(one, tokens=5) if int(one.intended / 2) % 2 else one for one in samples]
+    assert figures(busy, **PHASED)["busy_over_quiet_throughput"] == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_busy_phase_without_answers_does_not_drop_out():
+    samples = [replace(one, verdict="late") if one.intended >= 6 else one for one in steady(50, 8)]
+    found = figures(samples, **PHASED)
+    assert found["busy_over_quiet_p99"] is None
+    assert found["busy_over_quiet_throughput"] == pytest.approx(0.5, rel=0.02)  # of one and none
+
+
+def test_batches_of_a_sweep_are_those_of_its_last_step():
+    held = scenario(sweep={"over": "adapters", "values": [1, 100]})
+    counts = (replace(COUNTED, distinct_per_batch=1.0), replace(COUNTED, distinct_per_batch=9.0))
+    takes = [take_of(step, steady(5, 12), counted=told) for step, told in zip(steps_of(held), counts, strict=True)]
+    assert figures_of(held, takes)["distinct_per_batch"] == 9.0
+
+
+def test_a_closed_loop_offers_nothing_to_be_fair_about():
+    held = scenario(tenants=[{"name": "a"}, {"name": "b"}])
+    (step,) = steps_of(held)
+    samples = steady(5, 12, tenant="a") + steady(5, 12, tenant="b")
+    assert figures_of(held, [take_of(step, samples)])["fairness"] is None
+    assert figures_of(held, [take_of(step, samples, rate=10.0)])["fairness"] == pytest.approx(1.0)
 
 
 def test_a_client_that_can_not_keep_up_makes_the_run_fail():
