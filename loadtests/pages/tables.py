@@ -94,7 +94,8 @@ def _text(key: str, value: Any) -> str:
             f"{name} {_text(f'{name}_bytes' if key == 'budgets' else name, held)}" for name, held in value.items()
         )
     if isinstance(value, list | tuple):
-        return ", ".join(_text("" if key != "budgets" else key, held) for held in value)
+        budgets = key == "budgets"  # one for each room that was swept
+        return ("; " if budgets else ", ").join(_text(key if budgets else "", held) for held in value)
     return str(value)
 
 

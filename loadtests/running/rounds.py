@@ -1,4 +1,8 @@
-"""A whole run: the service (or several, where its room is what is swept), every step of every round, and the record of it."""
+"""A whole run: its services, every step of every round, and the record of it.
+
+One service answers all rounds, except where its room is swept: then each room has a new one in every round, so that rounds go there
+and back over the rooms as over any other steps, and all are offered shares of the peak of the first.
+"""
 
 import time
 from collections.abc import Sequence
@@ -18,6 +22,7 @@ from loadtests.running.settings import Settings
 from loadtests.running.showing import Show
 from loadtests.running.taking import Bench, faults, probe, take
 from loadtests.scenarios.steps import Step, steps_of
+from loadtests.scenarios.values import Room, Scenario
 from loadtests.served.api import Api, ServiceFailed, connect
 from loadtests.served.own import Rooms, room_of, started
 from loadtests.served.target import Target, place_of, read_keys
@@ -35,6 +40,10 @@ class Found:
     notes: list[str] = field(default_factory=list)
     service: dict[str, Any] = field(default_factory=dict)
     population: Population | None = None
+    peak: float | None = None  # requests per second, where it was looked for
+
+
+Visit = tuple[int, Step]  # a round, and a step of it
 
 
 async def execute(settings: Settings, scratch: Path, show: Show) -> Run:
@@ -71,9 +80,10 @@ async def _on_own(settings: Settings, scratch: Path, show: Show, found: Found) -
     own = settings.own
     assert own is not None
     found.population = population = computed(settings, own.backbone, scratch / "packages", show)
-    steps = steps_of(settings.scenario)
-    for number, (room, some) in enumerate(groupby(steps, key=lambda step: step.scenario.room)):
-        assert population.slot_bytes is not None
+    assert population.slot_bytes is not None
+    budgets = dict[Room, Any]()
+    for number, visits in enumerate(services_of(settings.scenario)):
+        room = visits[0][1].scenario.room
         rooms = Rooms(room_of(room.device, population.slot_bytes), room_of(room.host, population.slot_bytes))
         show.begin("starting the service", 1)
         data = scratch / f"data-{number}"
@@ -81,9 +91,11 @@ async def _on_own(settings: Settings, scratch: Path, show: Show, found: Found) -
             async with connect(target) as api:
                 await _weigh(api, settings)
                 await publish(api, population.packages, show)
-                found.service = {**asdict(own), "backbone": own.backbone.name, "own": True, **await _told(api, found)}
-                bench = Bench(api, population, stage, scratch, settings.clients, show)
-                await _rounds(settings, bench, tuple(some), found)
+                told = await _told(api, found)
+                budgets.setdefault(room, told["budgets"])
+                told["budgets"] = [budget for held in budgets.values() for budget in held]
+                found.service = {**asdict(own), "backbone": own.backbone.name, "own": True, **told}
+                await _visit(settings, Bench(api, population, stage, scratch, settings.clients, show), visits, found)
 
 
 async def _on_running(settings: Settings, scratch: Path, show: Show, found: Found) -> None:
@@ -91,12 +103,11 @@ async def _on_running(settings: Settings, scratch: Path, show: Show, found: Foun
     keys, watcher = read_keys(settings.key_file, tuple(tenant.name for tenant in scenario.tenants))
     callers = tuple(Tenant(name, key) for name, key in keys.items() if name in {t.name for t in scenario.tenants})
     target = Target(place_of(settings.url or ""), callers, settings.tolerance, watcher)
-    steps = steps_of(scenario)
     if scenario.sweep is not None and scenario.sweep.over == "device":
         raise NotPrepared(
             "the scenario sweeps the room on the device, which only a service of our own has: leave out --url"
         )
-    if any(step.scenario.room.device or step.scenario.room.host for step in steps):
+    if any(step.scenario.room.device or step.scenario.room.host for step in steps_of(scenario)):
         found.notes.append("The scenario's cache room was not applied: the running service has its own.")
     if any(tenant.weight != 1.0 for tenant in scenario.tenants):
         found.notes.append("The tenants' weights were not set: in the running service they have their own.")
@@ -109,7 +120,8 @@ async def _on_running(settings: Settings, scratch: Path, show: Show, found: Foun
                 population = await asked(settings, api, scratch / "packages", show)
             found.population = population
             found.service = {"own": False, "url": target.url, **await _told(api, found)}
-            await _rounds(settings, Bench(api, population, None, scratch, settings.clients, show), steps, found)
+            bench = Bench(api, population, None, scratch, settings.clients, show)
+            await _visit(settings, bench, visits_of(scenario), found)
         finally:
             if not settings.leave:
                 show.begin("clearing away", len(api.published))
@@ -117,17 +129,30 @@ async def _on_running(settings: Settings, scratch: Path, show: Show, found: Foun
                     found.notes.append(f"{stay} of the names that were published could not be retired.")
 
 
-async def _rounds(settings: Settings, bench: Bench, steps: Sequence[Step], found: Found) -> None:
+def visits_of(scenario: Scenario) -> list[Visit]:
     """Every step of every round: back and forth, so that what the machine does meanwhile falls on all steps alike."""
-    for number in range(settings.scenario.time.rounds):
-        seed, peak = settings.seed + SPREAD * number, None
-        if any(step.scenario.arrivals.load is not None for step in steps):
-            peak = await probe(bench, steps[0].scenario, seed)
-            if not peak:
-                raise ServiceFailed("nothing was answered while the peak was looked for: see the service's log")
-            bench.show.line(f"peak: {peak:.1f} requests/s")
-        for step in steps if number % 2 == 0 else reversed(steps):
-            made, samples = await take(bench, step, number, peak, seed)
+    steps = steps_of(scenario)
+    return [
+        (number, step)
+        for number in range(scenario.time.rounds)
+        for step in (steps if number % 2 == 0 else reversed(steps))
+    ]
+
+
+def services_of(scenario: Scenario) -> list[list[Visit]]:
+    """What each service of our own is asked: all of it where there is one room, else what one room is asked in one round."""
+    visits = visits_of(scenario)
+    if _rooms(scenario) == 1:
+        return [visits]
+    return [list(some) for _, some in groupby(visits, key=lambda visit: (visit[0], visit[1].scenario.room))]
+
+
+async def _visit(settings: Settings, bench: Bench, visits: Sequence[Visit], found: Found) -> None:
+    for number, some in groupby(visits, key=lambda visit: visit[0]):
+        seed = settings.seed + SPREAD * number
+        await _find_peak(settings.scenario, bench, seed, found)
+        for _, step in some:
+            made, samples = await take(bench, step, number, found.peak, seed)
             found.takes.append(made)
             found.faults += faults(samples)
             folders.append(settings.out, made, samples)
@@ -139,6 +164,21 @@ async def _rounds(settings: Settings, bench: Bench, steps: Sequence[Step], found
         found.notes.append(
             f"The machine was shared: processes that are no part of this run used up to {busy:.1f} of its cores."
         )
+
+
+async def _find_peak(scenario: Scenario, bench: Bench, seed: int, found: Found) -> None:
+    """Once in each round; of several rooms the first one's, once: what they are asked must not depend on what they can."""
+    steps = steps_of(scenario)
+    if all(step.scenario.arrivals.load is None for step in steps) or (found.peak and _rooms(scenario) > 1):
+        return
+    found.peak = await probe(bench, steps[0].scenario, seed)
+    if not found.peak:
+        raise ServiceFailed("nothing was answered while the peak was looked for: see the service's log")
+    bench.show.line(f"peak: {found.peak:.1f} requests/s")
+
+
+def _rooms(scenario: Scenario) -> int:
+    return len({step.scenario.room for step in steps_of(scenario)})
 
 
 def line_of(take: Take) -> str:

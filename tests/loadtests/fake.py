@@ -40,11 +40,13 @@ class FakeService:
         self.acknowledge = lambda answer: answer
         self.alike = False
         self.metrics_for = None  # a key
+        self.budgets = {"device": 1}
 
     def app(self):
         app = web.Application(client_max_size=1 << 27)
         app.router.add_get("/v1/limits", self.limits)
         app.router.add_get("/metrics", self.metrics)
+        app.router.add_get("/v1/residency", self.residency)
         app.router.add_put("/v1/adapters/{name}", self.publish)
         app.router.add_delete("/v1/adapters/{name}", self.delete)
         app.router.add_post("/v1/predict", self.predict)
@@ -57,6 +59,9 @@ class FakeService:
         if request.headers.get("Authorization") != f"Bearer {self.metrics_for}":
             return web.json_response({"code": "forbidden"}, status=403)
         return web.Response(text=METRICS.format(n=self.predictions))
+
+    async def residency(self, _):
+        return web.json_response({"replicas": [{"budgets": self.budgets}]})
 
     async def publish(self, request):
         data = await request.read()

@@ -58,6 +58,11 @@ def test_facts_are_told_in_words_and_nothing_that_is_not_known():
     }
 
 
+def test_the_budgets_of_several_rooms_are_told_apart():
+    run = replace(plain_run(), service={"budgets": [{"device": 1 << 20, "host": 5}, {"device": 1 << 21, "host": 5}]})
+    assert facts_of(run)["service"] == {"budgets": "device 1 MiB, host 5 B; device 2 MiB, host 5 B"}
+
+
 @pytest.mark.parametrize(("count", "told"), [(12, "12 B"), (2048, "2 KiB"), (3.5 * 2**20, "3.5 MiB"), (2**33, "8 GiB")])
 def test_sizes_are_small_numbers(count, told):
     assert size(count) == told

@@ -38,6 +38,7 @@ def own(profile, monkeypatch):
         @contextmanager
         def started(own, rooms, tenants, data, tolerance):
             starts.append((rooms, data.name))
+            fake.budgets = {"device": rooms.device}
             yield (
                 Target(place_of(served.url), tuple(Tenant(t.name, "ck") for t in tenants), tolerance, "ck_watcher"),
                 FakeStage(),
@@ -76,6 +77,41 @@ def test_each_room_has_a_service_of_its_own(own, tmp_path):
     two, three = (rooms.device for rooms, _ in starts)
     assert three == pytest.approx(1.5 * two, rel=0.01)
     assert [take.value for take in run.takes] == [2, 3]
+
+
+def test_each_room_has_a_new_service_in_every_round_and_is_offered_the_same(own, tmp_path, monkeypatch):
+    starts, _ = own
+    probed = []
+
+    async def peak(_bench, scenario, seed):
+        probed.append((scenario.room.device, seed))
+        return 100.0 / len(probed)
+
+    monkeypatch.setattr(rounds, "probe", peak)
+    held = SMALL | {"time": SHORT | {"rounds": 2}, "arrivals": {"load": 0.4}}
+    run = executed(tmp_path, scenario(**held, sweep={"over": "device", "values": [2, 3]}))
+    assert [(take.value, take.round) for take in run.takes] == [(2, 0), (3, 0), (3, 1), (2, 1)]
+    small, large = starts[0][0].device, starts[1][0].device
+    assert [rooms.device for rooms, _ in starts] == [small, large, large, small]
+    assert len({data for _, data in starts}) == 4
+    assert probed == [(2, 0)]
+    assert [(take.rate, take.peak) for take in run.takes] == [(40.0, 100.0)] * 4
+    assert run.service["budgets"] == [{"device": small}, {"device": large}]
+
+
+def test_of_one_room_the_peak_is_looked_for_in_every_round(own, tmp_path, monkeypatch):
+    starts, _ = own
+    peaks = [100.0, 50.0]
+
+    async def peak(*_):
+        return peaks.pop(0)
+
+    monkeypatch.setattr(rounds, "probe", peak)
+    held = SMALL | {"time": SHORT | {"rounds": 2}, "arrivals": {"load": 0.4}}
+    run = executed(tmp_path, scenario(**held, sweep={"over": "cv", "values": [0.0, 1.0]}))
+    assert [take.rate for take in run.takes] == [40.0, 40.0, 20.0, 20.0]
+    assert len(starts) == 1
+    assert run.service["budgets"] == [{"device": None}]
 
 
 def test_rounds_go_back_and_forth(own, tmp_path):
