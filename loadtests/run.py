@@ -1,7 +1,8 @@
 """`python -m loadtests run SCENARIO`: drive a service, check every answer, judge, report.
 
 Without --url a service is started on loopback with a data folder of its own, and is gone afterwards. Exit codes: 0 every
-figure is as it has to be, 1 one is not (a wrong answer, a threshold, a client that could not keep up), 2 the run could not be made.
+figure is as it has to be, 1 one is not (a wrong answer, a threshold, a client that could not keep up), 2 the run could not be made,
+130 it was interrupted.
 """
 
 import argparse
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str]) -> int:
     except REFUSALS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
     finally:
         signal.signal(signal.SIGTERM, held)
     print_run(run, written)

@@ -50,6 +50,18 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
+def accelerator(device: str) -> str:
+    """What a service of our own computes on beside the processor: the GPUs' names, as `nvidia-smi` tells them."""
+    if device == "cpu":
+        return "none"
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return f"{device}, unknown to nvidia-smi"
+    return ", ".join(told.stdout.splitlines())
+
+
 def busy_seconds() -> float:
     """What all of the machine's cores have worked so far, steal included."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]

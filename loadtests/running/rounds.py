@@ -14,7 +14,7 @@ from typing import Any
 
 from loadtests.client.plan import Tenant
 from loadtests.results import folder as folders
-from loadtests.results.environment import environment
+from loadtests.results.environment import accelerator, environment
 from loadtests.results.judging import checks_of, figures_of
 from loadtests.results.record import FORMAT, Run, Take
 from loadtests.running.preparing import NotPrepared, Population, asked, computed, publish
@@ -94,7 +94,8 @@ async def _on_own(settings: Settings, scratch: Path, show: Show, found: Found) -
                 told = await _told(api, found)
                 budgets.setdefault(room, told["budgets"])
                 told["budgets"] = [budget for held in budgets.values() for budget in held]
-                found.service = {**asdict(own), "backbone": own.backbone.name, "own": True, **told}
+                told |= {"backbone": own.backbone.name, "own": True, "accelerator": accelerator(own.device)}
+                found.service = asdict(own) | told
                 await _visit(settings, Bench(api, population, stage, scratch, settings.clients, show), visits, found)
 
 

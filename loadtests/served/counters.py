@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 TIERS = ("device", "host", "disk")
+TIER_WORDS = dict(
+    zip(TIERS, ("device", "host", "disk or store"), strict=True)
+)  # the last is the engine's disk, or the blobs
 Totals = Mapping[
     tuple[str, str], float
 ]  # (series, value of its only label that counts here) -> total over all replicas

@@ -1,8 +1,10 @@
 """A service of our own, in processes of its own on loopback, started as an operator starts it, and gone afterwards."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from subprocess import TimeoutExpired
 
@@ -11,6 +13,7 @@ from loadtests.proofs.callers import TENANT_SCOPES, make_keys
 from loadtests.proofs.stage import Stage, staged
 from loadtests.scenarios.values import Tenant as Wanted
 from loadtests.served.target import Target, place_of
+from serving.premises import run_folder
 
 WATCHER = "watcher"  # the tenant whose key reads metrics and sets weights
 SPARE = 1.02  # of a room: blocks do not lie end to end
@@ -26,6 +29,12 @@ class Own:
     gateways: int = 1
     threads: int = 1
     options: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """What the engines compute on, as `chorus serve` takes it."""
+        words = [part for word in self.options for part in word.split("=", 1)]
+        return next((device for word, device in reversed(list(pairwise(words))) if word == "--device"), "cpu")
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,19 @@ def room_of(adapters: int | None, slot_bytes: float) -> int | None:
 def started(
     own: Own, rooms: Rooms, tenants: tuple[Wanted, ...], data: Path, tolerance: float
 ) -> Iterator[tuple[Target, Stage]]:
-    """The service, answering; raises `StageFailed`. `data` is a new folder."""
+    """The service, answering; raises `StageFailed`. `data` is a new folder. However the run ends, the service ends in good order."""
     keys = make_keys(
         data, {**{tenant.name: TENANT_SCOPES for tenant in tenants}, WATCHER: ("admin", "operate", "metrics")}
     )
     options = ("--threads", str(own.threads), "--dtype", own.dtype, *rooms.options, *own.options)
     stage = Stage(own.backbone, data, own.engines, own.gateways, options, key=keys[WATCHER])
-    with staged(stage):
-        callers = tuple(Tenant(tenant.name, keys[tenant.name]) for tenant in tenants)
-        yield Target(place_of(stage.url), callers, tolerance, keys[WATCHER]), stage
-        with suppress(TimeoutExpired):  # what does not end by itself is ended
-            stage.stop()
+    callers = tuple(Tenant(tenant.name, keys[tenant.name]) for tenant in tenants)
+    try:
+        with staged(stage):
+            try:
+                yield Target(place_of(stage.url), callers, tolerance, keys[WATCHER]), stage
+            finally:
+                with suppress(TimeoutExpired):  # what does not end by itself is ended
+                    stage.stop()
+    finally:
+        shutil.rmtree(run_folder(data), ignore_errors=True)  # of a service that had to be ended it is still there

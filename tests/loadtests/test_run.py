@@ -1,6 +1,7 @@
 """Whole runs, client processes and all, against a service of one thread that answers as the real one does, honestly or not."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -205,6 +206,19 @@ def test_a_room_that_can_not_be_applied_is_told(run):
     code, found = run("--set", "room.device=10")
     assert code == 0
     assert any("cache room was not applied" in note for note in found.notes)
+
+
+def test_an_interrupted_run_says_so_in_a_line_and_clears_away(run, served, tmp_path, capsys):
+    def interrupt(answer):
+        if served.fake.predictions == served.fake.honest + 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return answer
+
+    served.fake.honest, served.fake.lie = 40, interrupt
+    assert run("--set", "time.seconds=60.0") == (130, None)
+    told = capsys.readouterr().err
+    assert told == "error: interrupted\n"
+    assert set(served.fake.deleted) == set(served.fake.names)
 
 
 def test_a_run_leaves_signals_as_they_were(run):

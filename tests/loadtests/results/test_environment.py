@@ -3,7 +3,15 @@ import os
 import subprocess
 import sys
 
-from loadtests.results.environment import busy_seconds, commit, cpu_seconds, ended_seconds, environment, processor
+from loadtests.results.environment import (
+    accelerator,
+    busy_seconds,
+    commit,
+    cpu_seconds,
+    ended_seconds,
+    environment,
+    processor,
+)
 
 
 def test_it_tells_hardware_and_versions():
@@ -25,6 +33,16 @@ def test_work_is_counted_and_grows():
 
 def test_a_process_that_ended_counts_nothing():
     assert cpu_seconds([2**22 + 1]) == 0.0
+
+
+def test_the_accelerator_is_told_where_the_service_uses_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert accelerator("cpu") == "none"
+    assert accelerator("cuda") == "cuda, unknown to nvidia-smi"
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho NVIDIA X\necho NVIDIA Y\n")
+    program.chmod(0o755)
+    assert accelerator("cuda") == "NVIDIA X, NVIDIA Y"
 
 
 def test_what_a_process_used_is_known_after_its_end():

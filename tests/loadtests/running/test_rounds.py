@@ -63,6 +63,7 @@ def test_a_service_of_our_own_is_given_everything_and_told_of(own, tmp_path):
     assert run.service["own"] is True
     assert run.service["dtype"] == "float32"
     assert run.service["backbone"] == TINY.name
+    assert run.service["accelerator"] == "none"
     assert run.takes[0].client.service_cores == 0
     assert run.population["fingerprints"] == "computed by the library"
     assert run.figures["wrong"] > 0  # the fake's answers are not the library's

@@ -70,4 +70,28 @@ def test_one_that_does_not_end_by_itself_is_ended(stages, tmp_path, monkeypatch)
 def test_a_failed_run_leaves_nothing_behind(stages, tmp_path):
     with pytest.raises(StageFailed), started(Own(tmp_path), Rooms(), (Tenant("a"),), tmp_path, 0.1):
         raise StageFailed("no")
-    assert stages[0].ends == ["gone"]
+    assert stages[0].ends == ["stop", "gone"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_an_interrupted_run_ends_its_service_in_good_order(stages, tmp_path, end, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.setattr(module, "run_folder", lambda data: run if data == tmp_path / "data" else None)
+    with pytest.raises(end), started(Own(tmp_path), Rooms(), (Tenant("a"),), tmp_path / "data", 0.1):
+        raise end
+    assert stages[0].ends == ["stop", "gone"]
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "device"),
+    [
+        ((), "cpu"),
+        (("--device", "cuda"), "cuda"),
+        (("--drain", "1", "--device=cuda"), "cuda"),
+        (("--device", "cpu"), "cpu"),
+    ],
+)
+def test_the_device_is_what_the_options_say(options, device, tmp_path):
+    assert Own(tmp_path, options=options).device == device
