@@ -68,7 +68,7 @@ def worse(line: Line, share: float) -> bool:
 def show(a: Side, b: Side, lines: Sequence[Line], console: Console) -> None:
     """What was said differently, then the figures."""
     for key, one, two in differences(a.run, b.run):
-        console.print(f"{key}: {one} -> {two}", highlight=False)
+        console.print(f"{key}: {one} -> {two}", highlight=False, markup=False)
     table = Table(box=None)
     for name in ("figure", a.name, b.name, "B/A", "90 % of draws", ""):
         table.add_column(name, justify="left" if name == "figure" else "right", overflow="fold")

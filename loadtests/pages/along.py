@@ -9,7 +9,7 @@ from loadtests.pages.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, light
 from loadtests.results.judging import by_step
 from loadtests.results.record import Run, Take, Window
 from loadtests.scenarios.steps import named
-from loadtests.served.counters import TIERS
+from loadtests.served.counters import TIER_WORDS, TIERS
 
 BANDS = (("p50", "p75", 0.5), ("p75", "p90", 0.34), ("p90", "p95", 0.22), ("p95", "p99", 0.13))
 TIER_ROLES = dict(zip(TIERS, (BLUE, ORANGE, PURPLE), strict=True))
@@ -58,8 +58,8 @@ def fan(axes: Axes, take: Take, title: str = "Waits", *, alone: bool = True) -> 
     axes.set_xlim(0, take.windows[-1].end)
     milliseconds(axes)
     _shade(axes, take, word=alone)
-    if take.published:
-        strokes = [one.done for one in take.published]
+    strokes = [one.done for one in take.published if one.status in (200, 201)]
+    if strokes:
         axes.plot(
             strokes,
             [0.975] * len(strokes),
@@ -72,7 +72,7 @@ def fan(axes: Axes, take: Take, title: str = "Waits", *, alone: bool = True) -> 
         )
     axes.set_title(title)
     if alone:
-        legend(axes, 6 if take.published else 5)
+        legend(axes, 6 if strokes else 5)
 
 
 def _rates(axes: Axes, take: Take) -> None:
@@ -91,7 +91,14 @@ def _rates(axes: Axes, take: Take) -> None:
 def _found(axes: Axes, take: Take) -> None:
     shares = [gaps([window.found.get(tier) for window in take.windows]) for tier in TIERS]
     colours = [light(TIER_ROLES[tier]) for tier in TIERS]
-    axes.stackplot(_middles(take.windows), *shares, colors=colours, alpha=0.75, labels=TIERS, linewidth=0)
+    axes.stackplot(
+        _middles(take.windows),
+        *shares,
+        colors=colours,
+        alpha=0.75,
+        labels=[TIER_WORDS[tier] for tier in TIERS],
+        linewidth=0,
+    )
     axes.set_xlim(0, take.windows[-1].end)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")

@@ -1,4 +1,4 @@
-"""Waits by percentile, the tail spread out: one line per step, per tenant, or per kind of phase."""
+"""Waits by percentile, the tail spread out: one line per step, of its first round."""
 
 import math
 from collections.abc import Iterator

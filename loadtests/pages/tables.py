@@ -8,7 +8,7 @@ from loadtests.client.plan import RIGHT
 from loadtests.pages.terminal import number
 from loadtests.results.record import Run, Take
 from loadtests.scenarios.steps import WORDS, named
-from loadtests.served.counters import TIERS
+from loadtests.served.counters import TIER_WORDS, TIERS
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Table:
 
 def steps_of(run: Run) -> Table:
     """What each take offered and got, and what the service did for it."""
-    tiers = [f"hit ratio {tier}" for tier in TIERS]
+    tiers = [f"hit ratio {TIER_WORDS[tier]}" for tier in TIERS]
     columns = ["offered/s", "right/s", "rows/s", "p50 ms", "p90", "p99", "max", "adapters asked"]
     columns += ["distinct per batch", "rows per batch", *tiers, "not right"]
     return _table(run, columns, _step)
@@ -36,7 +36,8 @@ def client_of(run: Run) -> Table:
 
 def facts_of(run: Run) -> dict[str, dict[str, str]]:
     """What was offered, what served it, and on which machine; what is not known is left out."""
-    groups = {"population": run.population, "service": run.service, "machine": run.environment}
+    machine = "machine" if run.service.get("own") else "the client's machine; of the service's nothing is known"
+    groups = {"population": run.population, "service": run.service, machine: run.environment}
     return {
         group: {_name(key): text for key, value in facts.items() if (text := _text(key, value))}
         for group, facts in groups.items()

@@ -1,5 +1,6 @@
 """What each tenant got: rows along time, and waits while it is quiet and while it is busy."""
 
+from itertools import cycle
 from statistics import median
 
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ def draw(run: Run, canvas: Canvas) -> None:
     along, waits = canvas.panels(2, height=3.2)
     take = run.takes[0]
     middle = [(window.start + window.end) / 2 for window in take.windows]
-    for tenant, role in zip(run.scenario.tenants, SERIES, strict=False):
+    for tenant, role in zip(run.scenario.tenants, cycle(SERIES), strict=False):
         rows = [window.tenants.get(tenant.name, 0.0) for window in take.windows]
         label = tenant.name if tenant.weight == 1 else f"{tenant.name} (weight {tenant.weight:g})"
         along.plot(middle, rows, color=light(role), label=label)
@@ -40,7 +41,7 @@ def _bars(axes: Axes, run: Run) -> None:
     """From p50 to p99, quiet beside busy; one bar alone where there are no phases."""
     kinds = (QUIET, BUSY) if any(take.phases for take in run.takes) else ("",)
     ticks = []
-    for number, (tenant, role) in enumerate(zip(run.scenario.tenants, SERIES, strict=False)):
+    for number, (tenant, role) in enumerate(zip(run.scenario.tenants, cycle(SERIES), strict=False)):
         for place, kind in enumerate(kinds):
             x = number * (len(kinds) + 0.8) + place
             ends = [_wait(run.takes, tenant.name, kind, name) for name in ("p50", "p99")]

@@ -19,7 +19,7 @@ SHOWN = (
 def print_run(run: Run, written: Sequence[Path], console: Console | None = None) -> None:
     """Figures, checks, and the verdict."""
     out = console or Console()
-    out.print(f"[bold]{run.name}[/]: {escape(run.scenario.about)}", highlight=False)
+    out.print(f"[bold]{escape(run.name)}[/]: {escape(run.scenario.about)}", highlight=False)
     figures = Table(box=None, show_header=False)
     for name in SHOWN:
         if run.figures.get(name) is not None:
@@ -33,7 +33,9 @@ def print_run(run: Run, written: Sequence[Path], console: Console | None = None)
     for line in (*run.notes, *run.faults[:5]):
         out.print(escape(line), highlight=False)
     out.print(
-        "[bold green]passed[/]" if run.passed else "[bold red]did not pass[/]", *map(str, written[:1]), highlight=False
+        "[bold green]passed[/]" if run.passed else "[bold red]did not pass[/]",
+        *(escape(str(path)) for path in written[:1]),
+        highlight=False,
     )
 
 

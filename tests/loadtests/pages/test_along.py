@@ -24,6 +24,19 @@ def test_publishes_are_marked_when_they_were_acknowledged_and_busy_phases_are_ti
     assert "warm-up" in words(draw, run)
 
 
+def test_a_publish_that_was_not_acknowledged_is_not_marked():
+    run = phased_run()
+    first, *others = run.takes[0].published
+    refused = replace(run, takes=(replace(run.takes[0], published=(replace(first, status=503), *others)),))
+    assert line(panels(draw, refused)[0], "publish")[0] == [one.done for one in others]
+    none = replace(run, takes=(replace(run.takes[0], published=(replace(first, status=0),)),))
+    assert not any(drawn.get_label() == "publish" for drawn in panels(draw, none)[0].get_lines())
+
+
+def test_tiers_are_called_what_they_are():
+    assert "disk or store" in words(draw, plain_run())
+
+
 def test_a_closed_loop_offers_nothing():
     run = plain_run()
     closed = replace(run, takes=(replace(run.takes[0], rate=None),))

@@ -16,7 +16,7 @@ def test_a_step_tells_what_the_papers_leave_out():
     assert cell(table, "adapters asked") == "1"
     assert cell(table, "distinct per batch") == "3"
     assert cell(table, "hit ratio device") == "0.8"
-    assert cell(table, "hit ratio disk") == "-"
+    assert cell(table, "hit ratio disk or store") == "-"
     assert cell(table, "not right") == ""
     assert "round" not in table.columns
 
@@ -61,6 +61,11 @@ def test_facts_are_told_in_words_and_nothing_that_is_not_known():
 def test_the_budgets_of_several_rooms_are_told_apart():
     run = replace(plain_run(), service={"budgets": [{"device": 1 << 20, "host": 5}, {"device": 1 << 21, "host": 5}]})
     assert facts_of(run)["service"] == {"budgets": "device 1 MiB, host 5 B; device 2 MiB, host 5 B"}
+
+
+def test_of_a_running_service_the_hardware_is_the_clients():
+    run = replace(plain_run(), service={"own": False})
+    assert "the client's machine; of the service's nothing is known" in facts_of(run)
 
 
 @pytest.mark.parametrize(("count", "told"), [(12, "12 B"), (2048, "2 KiB"), (3.5 * 2**20, "3.5 MiB"), (2**33, "8 GiB")])

@@ -19,6 +19,16 @@ def test_each_tenants_rows_along_time_and_its_waits_quiet_and_busy():
     assert words(draw, run).count("busy") == 2
 
 
+def test_no_tenant_is_left_out_where_there_are_more_than_colours():
+    names = [f"tenant-{number}" for number in range(9)]
+    held = scenario(tenants=[{"name": name} for name in names])
+    (step,) = steps_of(held)
+    run = run_of(held, [take_of(step, [one for name in names for one in steady(5, 12, tenant=name)])])
+    along, waits = panels(draw, run)
+    assert [drawn.get_label() for drawn in along.get_lines()] == names
+    assert len(waits.get_xticklabels()) == 9
+
+
 def test_without_phases_a_tenant_has_one_bar_and_weights_are_named():
     held = scenario(tenants=[{"name": "a", "weight": 4.0}, {"name": "b"}])
     (step,) = steps_of(held)

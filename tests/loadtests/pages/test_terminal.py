@@ -33,6 +33,13 @@ def test_what_does_not_hold_stands_out_with_notes_and_faults():
     assert "off by 3" in told
 
 
+def test_a_name_in_brackets_is_told_as_it_is():
+    out = io.StringIO()
+    print_run(replace(plain_run(), name="mine[/]"), [Path("out[bold]/report.html")], Console(file=out, width=120))
+    assert "mine[/]: " in out.getvalue()
+    assert "out[bold]/report.html" in out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [(None, "-"), (0.0, "0"), (3.0, "3"), (0.12345, "0.123"), (12.345, "12.3"), (123.45, "123.5"), (12345.6, "12,346")],
