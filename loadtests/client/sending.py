@@ -6,6 +6,7 @@ an answer may have been read.
 """
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -118,7 +119,7 @@ class Sender:
 
     async def _tick(self) -> None:
         due = max(self._clock(), self._start)
-        while True:
+        for _ in itertools.count():
             due += TICK_S
             await asyncio.sleep(max(0.0, due - self._clock()))
             booked = lates(self._clock() - due)
