@@ -16,10 +16,10 @@ from tests.e2e.service import ROOT, START_S, Service, free_port, make_backbone
 
 pytestmark = pytest.mark.ray
 
-PLACE = "            self._left.update(ticket.id for ticket in tickets)"
-FAULT = """            import os
-            if any(len(ticket.input_ids) == 9 for ticket in tickets):
-                os.kill(os.getpid(), 9)
+PLACE = "        self._left.update(ids)"
+FAULT = """        import os
+        if any(len(ticket.input_ids) == 9 for ticket in tickets):
+            os.kill(os.getpid(), 9)
 """
 BODY = {"task": "feature-extraction", "adapters": [], "timeout_ms": 120_000}
 
