@@ -40,7 +40,7 @@ class FakeService:
         self.acknowledge = lambda answer: answer
         self.alike = False
         self.metrics_for = None  # a key
-        self.budgets = {"device": 1}
+        self.budgets = None  # of its only engine; None is a service whose residency nobody may read
 
     def app(self):
         app = web.Application(client_max_size=1 << 27)
@@ -61,6 +61,8 @@ class FakeService:
         return web.Response(text=METRICS.format(n=self.predictions))
 
     async def residency(self, _):
+        if self.budgets is None:
+            return web.json_response({"code": "forbidden"}, status=403)
         return web.json_response({"replicas": [{"budgets": self.budgets}]})
 
     async def publish(self, request):
