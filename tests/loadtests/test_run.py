@@ -208,7 +208,16 @@ def test_a_room_that_can_not_be_applied_is_told(run):
     assert any("cache room was not applied" in note for note in found.notes)
 
 
-def test_an_interrupted_run_says_so_in_a_line_and_clears_away(run, served, tmp_path, capsys):
+@pytest.fixture
+def interruptible():
+    """Interrupts reach this process also where whoever started it has switched them off, as a shell does in the background."""
+    held = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, held)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupted_run_says_so_in_a_line_and_clears_away(run, served, capsys):
     def interrupt(answer):
         if served.fake.predictions == served.fake.honest + 1:
             os.kill(os.getpid(), signal.SIGINT)
