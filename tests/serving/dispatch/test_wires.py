@@ -178,8 +178,8 @@ def test_a_connection_that_breaks_is_no_death_and_the_next_call_has_a_new_one(ou
     asyncio.run(main())
 
 
-def welcoming_once(then):
-    """An engine that says welcome, hears the first message, and hangs up; whoever comes later meets `then`."""
+def welcoming_once(then, before):
+    """An engine that says welcome, hears the first message, and after `before` hangs up; who comes later meets `then`."""
     met = []
 
     async def behave(reader, writer):
@@ -190,6 +190,7 @@ def welcoming_once(then):
         await reader.readexactly(5 + 1)
         writer.write(message(Kind.WELCOME, b"c"))
         await reader.readexactly(5)
+        before()
         writer.close()
 
     return behave
@@ -211,11 +212,13 @@ async def hangs_up(_reader, writer):
     ],
 )
 def test_what_became_of_an_engine_is_asked_at_its_port(then, means, why, monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_S", 0.2)
+    def of_little_patience():
+        if then is silent:
+            monkeypatch.setattr(module, "CONNECT_S", 0.01)
 
     async def main():
         wires = Wires()
-        async with pretending(welcoming_once(then)) as port:
+        async with pretending(welcoming_once(then, of_little_patience)) as port:
             wires.observe(at(Address("127.0.0.1", port, "p", "c")))
             with pytest.raises(means, match=why):
                 await all_of(wires.call("e1", tickets("a")))
