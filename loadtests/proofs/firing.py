@@ -8,18 +8,17 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from loadtests.proofs.evidence import spread
 from loadtests.proofs.stage import ROOT, Stage, StageFailed
 from loadtests.proofs.volley import Plan, Shot
+from loadtests.results.environment import cpu_seconds
 
 LEAD_S = 0.3  # from the word to the first shot
 LINE = 1 << 28  # bytes of an answer
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,6 @@ async def _fired(client: Process, stage: Stage, plan: Plan) -> Volley:
     shots = tuple(Shot(*fields) for fields in told["shots"])
     seconds = max((shot.done for shot in shots), default=start) - start
     return Volley(shots, start, seconds, told["cpu_s"] / seconds, used / seconds)
-
-
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """What processes have used so far, of all their threads; those that ended count nothing."""
-    total = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICK
 
 
 def evenly(rate: float, seconds: float, questions: Sequence[int]) -> list[tuple[float, int]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def staged(stage: Stage) -> Iterator[Stage]:
     finally:
         if stage.process is not None and stage.process.poll() is None:
             stage.kill()
+        shutil.rmtree(run_folder(stage.data), ignore_errors=True)  # a service that was killed leaves it
 
 
 def _bearer(key: str | None) -> dict[str, str]:

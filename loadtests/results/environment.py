@@ -70,7 +70,7 @@ def busy_seconds() -> float:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """What processes have used so far; those that ended count nothing."""
+    """What processes have used so far, of all their threads; those that ended count nothing."""
     total = 0
     for pid in pids:
         try:

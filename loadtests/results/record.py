@@ -13,7 +13,6 @@ from loadtests.served.counters import Counted
 
 FORMAT = "chorus-load/1"
 SHARES = (0.5, 0.75, 0.9, 0.95, 0.99)
-PERCENTILES = ("p50", "p75", "p90", "p95", "p99")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A service of our own, in processes of its own on loopback, started as an operator starts it, and gone afterwards."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from loadtests.proofs.callers import TENANT_SCOPES, make_keys
 from loadtests.proofs.stage import Stage, staged
 from loadtests.scenarios.values import Tenant as Wanted
 from loadtests.served.target import Target, place_of
-from serving.premises import run_folder
 
 WATCHER = "watcher"  # the tenant whose key reads metrics and sets weights
 SPARE = 1.02  # of a room: blocks do not lie end to end
@@ -67,12 +65,9 @@ def started(
     options = ("--threads", str(own.threads), "--dtype", own.dtype, *rooms.options, *own.options)
     stage = Stage(own.backbone, data, own.engines, own.gateways, options, key=keys[WATCHER])
     callers = tuple(Tenant(tenant.name, keys[tenant.name]) for tenant in tenants)
-    try:
-        with staged(stage):
-            try:
-                yield Target(place_of(stage.url), callers, tolerance, keys[WATCHER]), stage
-            finally:
-                with suppress(TimeoutExpired):  # what does not end by itself is ended
-                    stage.stop()
-    finally:
-        shutil.rmtree(run_folder(data), ignore_errors=True)  # of a service that had to be ended it is still there
+    with staged(stage):
+        try:
+            yield Target(place_of(stage.url), callers, tolerance, keys[WATCHER]), stage
+        finally:
+            with suppress(TimeoutExpired):  # what does not end by itself is ended
+                stage.stop()

@@ -102,20 +102,23 @@ class Wires:
 
     async def _ask(self, wire: "Wire") -> None:
         """Tell those who wait on a connection that has ended what became of the engine."""
-        told, replica = "the connection ended", wire.replica
-        again = Wire(replica, wire.address, self._broken)
+        told = f"{wire.replica}: the connection ended, and "
+        end: ReplicaLost | ReplicaLeft = ReplicaLeft(f"{told}nobody found out why")  # whatever happens, they are told
+        again = Wire(wire.replica, wire.address, self._broken)
         try:
             await _meet(again, wire.address)
         except ConnectionError:  # nobody is there, or who is knows neither password nor countersign
-            wire.give_up(ReplicaLost(f"{replica}: {told}, and the engine is gone"))
+            end = ReplicaLost(f"{told}the engine is gone")
         except (OSError, TimeoutError) as error:
-            wire.give_up(ReplicaLeft(f"{replica}: {told}, and it can not be reached: {type(error).__name__}"))
+            end = ReplicaLeft(f"{told}it can not be reached: {type(error).__name__}")
         else:
-            if self._open(replica) is None:
-                self._wires[replica] = again
+            end = ReplicaLeft(f"{told}the engine lives")
+            if self._open(wire.replica) is None:
+                self._wires[wire.replica] = again
             else:
                 again.close()
-            wire.give_up(ReplicaLeft(f"{replica}: {told}, and the engine lives"))
+        finally:
+            wire.give_up(end)
 
 
 class Wire(Frames):

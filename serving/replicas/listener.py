@@ -180,10 +180,14 @@ class Guest(Frames):
         self._loop.call_soon_threadsafe(self._count, sum(map(_nbytes, group)))
 
     def _count(self, nbytes: int) -> None:
+        if self._transport is None:  # nobody is there to send it to
+            self._finished.clear()
+            return
         self._kept += nbytes
         if self._kept > MOST_KEPT:
             log("engine", "a gateway does not read, and is cut off", level=logging.WARNING, bytes=self._kept)
             self.cut()
+            return
         self._flush()
 
     def _flush(self) -> None:

@@ -1,8 +1,8 @@
 """How much work makes a step of about the wanted length, learnt from the steps themselves.
 
 A row waits for the step that runs when it arrives, and then for its own: the length of a step is the service's grain,
-whoever fills it. So the cost of an ordinary step is bounded by what this machine does in `target_s`. A small step tells little of
-that (its overhead dominates), so the rate is learnt from steps that were at least half full, and from faster ones.
+whoever fills it. So the cost of an ordinary step is bounded by what this machine does in `target_s`. A small step tells
+little of that (its overhead dominates), so the rate is learnt from steps that were at least half full, and from faster ones.
 """
 
 START_TOKENS = 512  # of the first step, of which nothing is known
@@ -10,9 +10,10 @@ _WEIGHT = 0.3  # of a new measurement
 
 
 class Pace:
-    """Cost units (layers x tokens) per second, and what fits in a step; `target_s` is an ordinary one's wanted length in seconds.
+    """Cost units (layers x tokens) per second, and what fits in a step.
 
-    `rate` is what is known before the first step: the first ones correct it as all others do.
+    `target_s` is the wanted length of an ordinary step, in seconds; `rate` is what is known before the first step: the
+    first ones correct it as all others do.
     """
 
     def __init__(self, layers: int, target_s: float, rate: float = 0.0) -> None:

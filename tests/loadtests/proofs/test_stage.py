@@ -6,6 +6,7 @@ import sys
 import httpx2
 import pytest
 
+from loadtests.proofs import stage as module
 from loadtests.proofs.stage import Stage, StageFailed, staged
 from serving.premises import MARK, run_folder
 
@@ -49,6 +50,17 @@ def test_a_service_that_ends_by_itself_tells_why(tmp_path):
     with pytest.raises(StageFailed, match=r"the service did not start:.*no backbone"), staged(stage):
         pass
     assert stage.process.poll() is not None
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_a_service_that_is_killed_leaves_no_run_folder(stage, tmp_path, end, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.setattr(module, "run_folder", lambda data: run if data == stage.data else None)
+    monkeypatch.setattr(Stage, "start", lambda _: None)
+    with pytest.raises(end), staged(stage):
+        raise end
+    assert not run.exists()
 
 
 class Answers:

@@ -227,6 +227,22 @@ def test_what_became_of_an_engine_is_asked_at_its_port(then, means, why, monkeyp
     asyncio.run(main())
 
 
+def test_whoever_waits_while_an_engine_is_asked_is_told_when_the_gateway_hangs_up():
+    async def main():
+        wires = Wires()
+        async with pretending(welcoming_once(silent, lambda: None)) as port:
+            wires.observe(at(Address("127.0.0.1", port, "p", "c")))
+            call = asyncio.ensure_future(all_of(wires.call("e1", tickets("a"))))
+            while not wires._asking:  # noqa: ASYNC110 - the connection has ended, and the engine is asked
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await wires.close()
+            with pytest.raises(ReplicaLeft, match="nobody found out"):
+                await asyncio.wait_for(call, 20)
+
+    asyncio.run(main())
+
+
 def test_rows_that_never_left_are_no_part_of_a_loss():
     async def welcome_and_go(reader, writer):
         await reader.readexactly(5 + 1)

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import struct
 from dataclasses import replace
 
@@ -87,6 +88,18 @@ def test_a_real_worker_reports_good_files_and_refuses_hostile_ones(tmp_path, ver
     assert "0/attn_q/lora_A" in nans.detail
     assert len(misfit.faults) >= 2
     assert "scaling is too large" in overflow.detail
+
+
+def test_a_real_worker_gives_way_to_predictions():
+    async def scenario():
+        checker = Checker(PROFILE)
+        try:
+            await checker.start()
+            return os.getpriority(os.PRIO_PROCESS, checker._process.pid)
+        finally:
+            await checker.stop()
+
+    assert asyncio.run(scenario()) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_a_file_that_needs_too_much_memory_is_refused(tmp_path, verdicts):
