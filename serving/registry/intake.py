@@ -16,7 +16,7 @@ from serving.registry.inspection import Inspection
 from serving.registry.records import DEFAULT_EMBEDDING, CheckReport, Extension, MatrixJob, Space
 from serving.registry.targets import pinned
 
-_BUFFER = 1 << 20  # bytes that are written to disk at once
+_BUFFER = 4 << 20  # bytes that are written to disk at once: each turn of a thread holds up what else the loop does
 
 
 class Checks(Protocol):
@@ -97,9 +97,9 @@ class Intake:
                 raise TooLarge(f"a package may have at most {limit} bytes", code="package_too_large")
             pending += chunk
             if len(pending) >= _BUFFER:
-                await asyncio.to_thread(upload.write, bytes(pending))
-                pending.clear()
-        await asyncio.to_thread(upload.write, bytes(pending))
+                await asyncio.to_thread(upload.write, pending)
+                pending = bytearray()
+        await asyncio.to_thread(upload.write, pending)
         if upload.nbytes == 0:
             raise Unprocessable("the body is empty: send one native package", code="invalid_package")
 

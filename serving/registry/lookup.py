@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, or_, select
 
 from adapters.manifest import Manifest
 from adapters.refs import AdapterRef
@@ -24,6 +24,8 @@ from serving.registry.tables import (
 
 NameKey = tuple[str, Space, str]  # tenant, space, name
 ParseManifest = Callable[[str], Manifest]
+Held = Callable[[NameKey], NameRecord | None]  # what a reader knows of a name already, however old
+_FEW = 16  # versions that are read one by one rather than with all others of their names
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,18 @@ def read_revision(connection: Connection) -> int:
     return revision
 
 
-def read_delta(connection: Connection, since: int, parse: ParseManifest) -> Delta:
+def nothing_held(_: NameKey) -> None:
+    """What a reader knows that has read nothing yet."""
+    return
+
+
+def read_delta(connection: Connection, since: int, parse: ParseManifest, held: Held = nothing_held) -> Delta:
     """What changed after revision `since`; 0 reads all. `connection` must be a read transaction."""
     revision = read_revision(connection)
     if revision == since:
         return Delta(since, {}, {})
     changed = NAMES.c.revision > since
-    names = read_names(connection, changed, parse)
+    names = read_names(connection, changed, parse, held)
     numbers = connection.execute(select(NAMES).where(changed))
     active = select(ACTIVE_EMBEDDINGS.c.tenant, ACTIVE_EMBEDDINGS.c.name).where(ACTIVE_EMBEDDINGS.c.revision > since)
     tenants = connection.execute(select(TENANTS).where(TENANTS.c.revision > since))
@@ -76,21 +83,19 @@ def read_version(connection: Connection, key: NameKey, number: int, parse: Parse
 
 
 def read_names(
-    connection: Connection, where: ColumnElement[bool], parse: ParseManifest
+    connection: Connection, where: ColumnElement[bool], parse: ParseManifest, held: Held = nothing_held
 ) -> dict[NameKey, NameRecord | None]:
-    """Names that meet a condition on `names`, in five queries however many they are."""
-    versions: defaultdict[NameKey, list[Version]] = defaultdict(list)
+    """Names that meet a condition on `names`, in six queries however many they are.
+
+    A version never changes: what `held` has of a name is not read again.
+    """
     aliases: defaultdict[NameKey, dict[str, int]] = defaultdict(dict)
     pinned: defaultdict[NameKey, set[int]] = defaultdict(set)
-    tags: defaultdict[tuple[NameKey, int], dict[str, str]] = defaultdict(dict)
-    for row in _rows_of(connection, TAGS, where):
-        tags[_key(row), row.version][row.tag] = row.value
-    for row in _versions(connection, where):
-        versions[_key(row)].append(_version(row, parse, tags[_key(row), row.version]))
     for row in _rows_of(connection, ALIASES, where):
         aliases[_key(row)][row.alias] = row.version
     for row in _rows_of(connection, PINS, where):
         pinned[_key(row)].add(row.version)
+    versions = _read_versions(connection, where, parse, held)
     found: dict[NameKey, NameRecord | None] = {}
     for row in connection.execute(select(NAMES).where(where)):
         key = _key(row)
@@ -98,6 +103,37 @@ def read_names(
         last = row.next_version - 1
         record = NameRecord(*key, ordered, aliases[key], frozenset(pinned[key]), row.revision, last)
         found[key] = record if ordered else None
+    return found
+
+
+def _read_versions(
+    connection: Connection, where: ColumnElement[bool], parse: ParseManifest, held: Held
+) -> defaultdict[NameKey, list[Version]]:
+    """The versions of names that meet a condition, in no order; of what is held, only what was said of it since."""
+    tags: dict[tuple[NameKey, int], dict[str, str]] = {}
+    for row in _rows_of(connection, TAGS, where):
+        tags.setdefault((_key(row), row.version), {})[row.tag] = row.value
+    found: defaultdict[NameKey, list[Version]] = defaultdict(list)
+    mine: dict[NameKey, dict[int, Version]] = {}
+    lacking: set[tuple[NameKey, int]] = set()
+    for tenant, space, name, number, digest, reason in connection.execute(_NUMBERS.where(where)):
+        key = (tenant, space, name)
+        if key not in mine:
+            record = held(key)
+            mine[key] = {} if record is None else {version.ref.version: version for version in record.versions}
+        version, own = mine[key].get(number), tags.get((key, number), {})
+        # After a failover a number can have come again, with other bytes.
+        if version is None or version.ref.digest != digest:
+            lacking.add((key, number))
+            continue
+        said = (version.tags, version.quarantined) == (own, reason)
+        found[key].append(version if said else replace(version, tags=own, quarantined=reason))
+    if lacking:
+        few = or_(*(_version_is(key, number) for key, number in lacking)) if len(lacking) <= _FEW else where
+        for row in _versions(connection, few):
+            key = _key(row)
+            if (key, row.version) in lacking:
+                found[key].append(_version(row, parse, tags.get((key, row.version), {})))
     return found
 
 
@@ -133,6 +169,10 @@ def _versions(connection: Connection, where: ColumnElement[bool]) -> list[Row[An
     return list(connection.execute(query))
 
 
+def _version_is(key: NameKey, number: int) -> ColumnElement[bool]:
+    return and_(name_is(VERSIONS, key), VERSIONS.c.version == number)
+
+
 def _same_name(table: Table) -> ColumnElement[bool]:
     return and_(table.c.tenant == NAMES.c.tenant, table.c.space == NAMES.c.space, table.c.name == NAMES.c.name)
 
@@ -145,3 +185,11 @@ def _version(row: Row[Any], parse: ParseManifest, tags: dict[str, str]) -> Versi
     ref = AdapterRef(row.tenant, row.name, row.version, row.digest)
     space, manifest = cast("Space", row.space), parse(row.manifest)
     return Version(ref, space, manifest, row.nbytes, row.created, row.created_by, tags, row.reason)
+
+
+_NUMBERS = (  # what tells whether a version is known already, without its manifest
+    select(VERSIONS.c.tenant, VERSIONS.c.space, VERSIONS.c.name, VERSIONS.c.version, VERSIONS.c.digest)
+    .add_columns(QUARANTINE.c.reason)
+    .join(NAMES, _same_name(VERSIONS))
+    .outerjoin(QUARANTINE, QUARANTINE.c.digest == VERSIONS.c.digest)
+)

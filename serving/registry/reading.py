@@ -10,7 +10,7 @@ from adapters.manifest import from_json
 from serving.registry import doom, replays, trail
 from serving.registry.database import Database
 from serving.registry.doom import Still
-from serving.registry.lookup import Delta, name_is, read_delta
+from serving.registry.lookup import Delta, Held, name_is, nothing_held, read_delta
 from serving.registry.records import AliasMove, AuditEntry, Once, Published, Space, Tombstone
 from serving.registry.tables import TOMBSTONES, VERSIONS
 
@@ -25,10 +25,10 @@ class Reading:
         self._clock = clock
         self._parse = lru_cache(maxsize=4096)(from_json)  # by text: manifests of one version are read over and over
 
-    def since(self, revision: int) -> Delta:
-        """What changed after `revision`; 0 reads all."""
+    def since(self, revision: int, held: Held = nothing_held) -> Delta:
+        """What changed after `revision`; 0 reads all. Versions that `held` has of a name are not read again."""
         with self._database.read() as connection:
-            return read_delta(connection, revision, self._parse)
+            return read_delta(connection, revision, self._parse, held)
 
     def digests(self) -> frozenset[str]:
         """Every digest that some version leads to: what a collector of garbage has to keep."""

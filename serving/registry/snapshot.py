@@ -51,6 +51,10 @@ class Snapshot:
         """One name, or None."""
         return self.names.get((tenant, space), {}).get(name)
 
+    def held(self, key: NameKey) -> NameRecord | None:
+        """One name by its key, or None."""
+        return self.find(*key)
+
     def missing(self, tenant: str, space: Space, reference: Reference) -> NotFound:
         """Why a name leads to nothing."""
         last = self.last.get((tenant, space), {}).get(reference.name, 0)
@@ -180,7 +184,7 @@ class Directory:
         before, self._failure = self._current, None
         self._begun += 1
         try:
-            delta = await asyncio.to_thread(self._catalog.since, before.revision)
+            delta = await asyncio.to_thread(self._catalog.since, before.revision, before.held)
             if delta.revision < before.revision:  # a standby took over, and had not heard of the last writes
                 log("registry", "the registry went back", level=logging.ERROR, seen=before.revision, now=delta.revision)
                 before, delta = Snapshot(), await asyncio.to_thread(self._catalog.since, 0)

@@ -43,7 +43,7 @@ class Upload:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         return os.fstat(self._descriptor).st_nlink > 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         """Append; raises `NotReady` where the disk is full."""
         with storing(), self._using:
             view = memoryview(chunk)

@@ -1,8 +1,14 @@
+from dataclasses import replace
+
+import pytest
+
 from adapters.manifest import from_json
-from serving.registry.lookup import read_quota, read_version
+from serving.registry.lookup import read_delta, read_quota, read_version
 from serving.registry.records import Quota
 from serving.tenancy.tenants import TenantStore
 from tests.serving.registry.given import ACME, OTHER, digest_of, report_of
+
+KEY = ("acme", "adapter", "ada")
 
 
 def add(catalog, name, data=b"one", by=ACME):
@@ -104,3 +110,63 @@ def test_one_version_is_read_as_it_stands_among_the_others(registry):
         found = [read_version(connection, ("acme", "adapter", "ada"), number, from_json) for number in (1, 2, 3)]
     assert found == [*record.versions, None]
     assert found[1].quarantined == "bit rot"
+
+
+def delta(registry, seen, record, parse=from_json):
+    with registry.database.read() as connection:
+        return read_delta(connection, seen, parse, lambda key: record if key == KEY else None).names[KEY]
+
+
+def test_versions_that_are_held_are_not_read_again(registry):
+    for number in range(40):
+        seen = add(registry.catalog, "ada", bytes([number])).revision
+    (held,) = registry.catalog.since(0).names.values()
+    read = []
+
+    def parse(text):
+        read.append(text)
+        return from_json(text)
+
+    add(registry.catalog, "ada", b"new")
+    grown = delta(registry, seen, held, parse)
+    assert [version.ref.version for version in grown.versions] == list(range(1, 42)) and len(read) == 1
+    assert all(a is b for a, b in zip(held.versions, grown.versions, strict=False))
+    assert grown == registry.catalog.since(0).names[KEY]
+
+
+def test_what_is_said_of_held_versions_is_heard(registry):
+    for data in (b"one", b"two", b"three"):
+        seen = add(registry.catalog, "ada", data).revision
+    (held,) = registry.catalog.since(0).names.values()
+    registry.catalog.set_tags(ACME, "adapter", "ada", 2, {"a": "b"})
+    registry.catalog.quarantine(digest_of(b"one"), "rotten")
+    registry.catalog.delete(ACME, "adapter", "ada", 3)
+    heard = delta(registry, seen, held)
+    assert [(v.ref.version, dict(v.tags), v.quarantined) for v in heard.versions] == [
+        (1, {}, "rotten"),
+        (2, {"a": "b"}, None),
+    ]
+    registry.catalog.set_tags(ACME, "adapter", "ada", 2, {})
+    again = delta(registry, seen, heard)
+    assert again == registry.catalog.since(0).names[KEY] and again.versions[1].tags == {}
+
+
+@pytest.mark.parametrize("lost", [1, 40])
+def test_a_number_that_came_again_with_other_bytes_is_read_again(registry, lost):
+    for number in range(40):
+        seen = add(registry.catalog, "ada", bytes([number])).revision
+    (true,) = registry.catalog.since(0).names.values()
+    others = [replace(v, ref=replace(v.ref, digest=digest_of(b"x"))) for v in true.versions[-lost:]]
+    stale = replace(true, versions=(*true.versions[:-lost], *others))
+    assert delta(registry, seen - 1, stale) == true
+
+
+def test_names_beside_the_changed_one_are_not_mixed_with_it(registry):
+    seen = add(registry.catalog, "ada").revision
+    (held,) = registry.catalog.since(0).names.values()
+    add(registry.catalog, "ada", b"two")
+    add(registry.catalog, "ada", b"three", by=OTHER)
+    with registry.database.read() as connection:
+        names = read_delta(connection, seen, from_json, lambda key: held if key == KEY else None).names
+    assert names == dict(registry.catalog.since(0).names)
+    assert [v.ref.tenant for v in names["other", "adapter", "ada"].versions] == ["other"]

@@ -5,6 +5,7 @@ import pytest
 from adapters.manifest import Manifest, TargetSpec
 from adapters.refs import parse_reference
 from serving.errors import DependencyFailed, NotFound, NotReady
+from serving.registry.lookup import nothing_held
 from serving.registry.records import CheckReport, Member, Quota
 from serving.registry.snapshot import Directory, Snapshot
 from serving.request import Share
@@ -26,11 +27,11 @@ class Sql:
         self.away = False
         self.reads = 0
 
-    def since(self, revision):
+    def since(self, revision, held=nothing_held):
         self.reads += 1
         if self.away:
             raise NotReady("away", code="registry_unavailable")
-        return self.catalog.since(revision)
+        return self.catalog.since(revision, held)
 
 
 @pytest.fixture
@@ -376,8 +377,8 @@ class Gate(Sql):
         self.loop = asyncio.get_running_loop()
         self.read_done, self.let_go = asyncio.Event(), asyncio.Event()
 
-    def since(self, revision):
-        delta = super().since(revision)
+    def since(self, revision, held=nothing_held):
+        delta = super().since(revision, held)
         self.loop.call_soon_threadsafe(self.read_done.set)
         asyncio.run_coroutine_threadsafe(self.let_go.wait(), self.loop).result()
         return delta
