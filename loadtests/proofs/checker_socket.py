@@ -5,7 +5,7 @@ Whoever is killed while it asks costs the checker nothing but a connection.
 
 import asyncio
 import threading
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ class CheckerSocket:
         self._checker = checker
         self._loop = asyncio.get_running_loop()
         self._listener = Listener(str(path), "AF_UNIX", backlog=_BACKLOG)
-        self._open = True
+        self._open, self._closing = True, threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="checker-socket", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Take no more connections."""
-        self._open = False
+        """Take no more questions; who waits for an answer still gets it, if the event loop goes on."""
+        with self._closing:
+            self._open = False
         Client(self._listener.address).close()  # wakes the thread: closing a socket that is waited on does not
         self._thread.join()
         self._listener.close()
@@ -48,10 +49,15 @@ class CheckerSocket:
         with connection:
             try:
                 method, arguments = connection.recv()
-                answering: Future[Any] = asyncio.run_coroutine_threadsafe(self._answer(method, arguments), self._loop)
-                connection.send(answering.result())
-            except (EOFError, OSError):  # killed while it asked
+                answering = self._asked(method, arguments)
+                if answering is not None:
+                    connection.send(answering.result())
+            except (EOFError, OSError, CancelledError):  # killed while it asked, or the event loop ended first
                 return
+
+    def _asked(self, method: str, arguments: tuple[Any, ...]) -> "Future[Any] | None":
+        with self._closing:  # a loop that has ended takes no questions
+            return asyncio.run_coroutine_threadsafe(self._answer(method, arguments), self._loop) if self._open else None
 
     async def _answer(self, method: str, arguments: tuple[Any, ...]) -> Any:
         try:

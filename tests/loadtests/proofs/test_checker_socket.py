@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from multiprocessing.connection import Client
 from pathlib import Path
 
@@ -80,6 +81,44 @@ def test_whoever_is_gone_before_the_answer_costs_nobody_else_anything(place, tmp
         return await checks.check(package)
 
     assert asked(place, scenario) == report_of(b"a package")
+
+
+def test_a_question_that_outlives_the_event_loop_ends_with_it(place, tmp_path):
+    package = tmp_path / "package"
+    package.write_bytes(b"a package")
+
+    class Endless(TrustingChecker):
+        async def check(self, path):
+            reached.set()
+            await asyncio.Event().wait()
+
+    async def run():
+        socket = CheckerSocket(Endless(), place)
+        asking.start()
+        await asyncio.to_thread(reached.wait)
+        socket.close()
+
+    def ask():
+        with Client(str(place), "AF_UNIX") as connection:
+            connection.send(("check", (package,)))
+            with pytest.raises(EOFError):
+                connection.recv()
+        ended.set()
+
+    reached, ended = threading.Event(), threading.Event()
+    asking = threading.Thread(target=ask)
+    asyncio.run(run())
+    asking.join(60)
+    assert ended.is_set()
+
+
+def test_a_question_after_the_end_is_not_answered(place, tmp_path):
+    async def run():
+        socket = CheckerSocket(TrustingChecker(), place)
+        socket.close()
+        return socket._asked("check", (tmp_path / "package",))
+
+    assert asyncio.run(run()) is None
 
 
 def test_without_a_checker_nobody_waits(place):
