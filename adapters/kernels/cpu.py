@@ -249,7 +249,8 @@ class CpuKernels:
             raise ValueError(f"{name}: {REFUSALS[status]}")
         if status == OUT_OF_MEMORY:
             raise MemoryError(f"{name}: no memory for the kernel's own blocks")
-        raise RuntimeError(f"{name}: {self._message().decode(errors='replace')}")
+        said = self._message().decode(errors="replace").partition("\n")[0]  # below it stand the frames of torch's stack
+        raise RuntimeError(f"{name}: {said}")
 
 
 def _activation(name: str) -> int:

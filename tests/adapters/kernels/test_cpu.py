@@ -219,6 +219,13 @@ def test_what_fails_inside_is_told_and_harms_no_later_call(kernels):
     assert torch.equal(kernels.add_norm(f, None, norm), expected)
 
 
+def test_what_torch_says_is_told_in_one_line(kernels, monkeypatch):
+    monkeypatch.setitem(kernels._functions, "add_norm", lambda _: 5)
+    monkeypatch.setattr(kernels, "_message", lambda: b"no such map\nframe 1\nframe 2")
+    with pytest.raises(RuntimeError, match=r"\Aadd_norm: no such map\Z"):
+        kernels.add_norm(random(4, 16), None, Norm(None, None, 1e-5))
+
+
 def test_the_result_of_one_call_outlives_the_next(kernels):
     f, norm = random(4, 16), Norm(None, None, 1e-5)
     first = kernels.add_norm(f, None, norm)
