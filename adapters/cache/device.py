@@ -14,6 +14,7 @@ import torch
 from adapters.cache.lru import Lru
 from adapters.cache.rooms import Key, Rooms, tenant_of
 from adapters.cache.runs import Run, Runs
+from adapters.cache.staging import Staging
 from adapters.weights import ALIGN, Adapter, Resident
 
 # Elements per copy. On the CPU: below torch's threshold for splitting work, or the loader's threads would compete with
@@ -70,6 +71,7 @@ class DeviceTier:
         self._generation = 0
         self._chunk = CHUNK.get(self.arena.device.type, CHUNK["cuda"])
         self._stream = _stream(self.arena.device) if self.arena.is_cuda else None
+        self._staging = None if self._stream is None else Staging.pinned(dtype, self._chunk, self._stream)
 
     @property
     def budget(self) -> int:
@@ -123,10 +125,10 @@ class DeviceTier:
         self.wipe()
         slot = self._slots[key]
         target = self.arena.narrow(0, slot.run.start * ALIGN, adapter.flat.numel())
-        with torch.no_grad(), self._beside():
-            for start in range(0, target.numel(), self._chunk):
-                end = min(start + self._chunk, target.numel())
-                target[start:end].copy_(adapter.flat[start:end], non_blocking=True)
+        if self._staging is None:
+            self._copy(adapter.flat, target)
+        else:
+            self._staging.send(adapter.flat, target)
         self._settle()
         return Resident(replace(adapter, flat=target), self.arena, slot.run.start, slot.generation)
 
@@ -174,6 +176,11 @@ class DeviceTier:
         if len(set(generations)) != len(generations):
             faults.append("two slots share a generation")
         return tuple(f"device: {fault}" for fault in faults)
+
+    def _copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        with torch.no_grad():
+            for start in range(0, target.numel(), self._chunk):
+                target[start : start + self._chunk].copy_(source[start : start + self._chunk])
 
     def _beside(self) -> AbstractContextManager[object]:
         """On CUDA, a stream of its own: copies run beside the forward pass."""
