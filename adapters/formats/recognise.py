@@ -5,9 +5,10 @@ from pathlib import Path
 
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import InvalidPackage, Misfit
-from adapters.formats import files, native, peft
+from adapters.formats import files, native
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.labels import relabel
+from adapters.formats.peft import folder as peft
 from adapters.weights import Package
 
 NATIVE, ADAPTERHUB, PEFT = "native", "adapterhub", "peft"

@@ -9,8 +9,9 @@ import torch
 from transformers import BertConfig, BertModel
 
 from adapters.architectures.profile import BackboneProfile, read_profile
-from adapters.formats import native, peft
+from adapters.formats import native
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.peft import folder as peft
 from adapters.methods.fold import fitting_of
 from adapters.methods.presets import parts_of
 from adapters.weights import Package

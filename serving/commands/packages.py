@@ -14,9 +14,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.door import sources
-from adapters.formats import converter, native, peft, recognise
+from adapters.formats import converter, native, recognise
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.check import check
+from adapters.formats.peft import folder as peft
 from adapters.weights import Package
 from serving.api.answers import PublishedAnswer
 from serving.client import Client

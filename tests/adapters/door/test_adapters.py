@@ -11,9 +11,10 @@ from adapters.door import blocks
 from adapters.door.adapters import joined, parted
 from adapters.door.blocks import Fuse, Stack
 from adapters.errors import InvalidName, Misfit
-from adapters.formats import native, peft, recognise
+from adapters.formats import native, recognise
 from adapters.formats.adapterhub.reft import UNSAID
 from adapters.formats.labels import UNNAMED
+from adapters.formats.peft import folder as peft
 from adapters.manifest import PartSpec
 from adapters.methods.presets import PRESETS
 from adapters.model import AdapterModel

@@ -1,8 +1,9 @@
 import torch
 from transformers import BertConfig
 
-from adapters.formats import native, peft
+from adapters.formats import native
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.peft import folder as peft
 from loadtests.peers.contenders import BOTTLENECK, DOUBLE, LORA, METHODS
 from loadtests.peers.workload import _seeded, make_workload
 from tests.loadtests.conftest import TINY

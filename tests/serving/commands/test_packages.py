@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from adapters.door import sources as door
-from adapters.formats import native, peft
+from adapters.formats import native
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.peft import folder as peft
 from adapters.weights import Package
 from tests.adapters import builders
 from tests.serving import fakes

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.formats import native, peft
+from adapters.formats import native
+from adapters.formats.peft import folder as peft
 from serving.config import ServiceSettings
 from serving.registry.blobs.local import LocalBlobs
 from serving.registry.catalog import Catalog

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from adapters.errors import InvalidPackage, Misfit, UnsafeFile
-from adapters.formats import native, peft
+from adapters.formats import native
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.peft import folder as peft
 from serving.errors import TooLarge
 from serving.watching.reading import read
 from tests.adapters import builders

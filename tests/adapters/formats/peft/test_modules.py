@@ -3,7 +3,7 @@ import pytest
 from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.formats.peft_modules import is_feed_forward, modules, of_pattern, targeted
+from adapters.formats.peft.modules import is_feed_forward, modules, of_pattern, targeted
 
 QUERY = "bert.encoder.layer.1.attention.self.query"
 DENSE = "bert.encoder.layer.11.output.dense"

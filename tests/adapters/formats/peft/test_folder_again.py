@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from adapters.errors import Misfit
-from adapters.formats import peft
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.peft import folder as peft
 from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance, Requires
 from adapters.weights import Package
 from tests.adapters.formats import folders
@@ -106,7 +106,7 @@ def test_a_part_of_a_fused_map_is_refused(tmp_path):
 
 def test_methods_and_kinds_that_peft_does_not_hold_are_refused(tmp_path):
     bottleneck = adapterhub.read(folders.seq_bn_folder(tmp_path / "in"), profile())
-    with pytest.raises(Misfit, match="bottleneck"):
+    with pytest.raises(Misfit, match="PEFT has no bottleneck"):
         peft.write(bottleneck, tmp_path / "out")
     with pytest.raises(Misfit, match="one method"):
         peft.write(Package(Manifest("head", REQUIRES, head=HEAD), HEAD_TENSORS), tmp_path / "out")

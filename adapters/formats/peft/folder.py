@@ -1,0 +1,126 @@
+"""Reading and writing a folder of PEFT: one tuner, with or without the head that it was trained with.
+
+The tensors say what is adapted; the configuration must agree with them, module by module, or the folder is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from adapters.architectures.families import ARCHITECTURES
+from adapters.architectures.profile import BackboneProfile
+from adapters.architectures.record import Architecture
+from adapters.errors import Misfit
+from adapters.formats import files
+from adapters.formats.labels import Head, relabel
+from adapters.formats.peft import heads
+from adapters.formats.peft.host import Host, host_of
+from adapters.formats.peft.settings import tuner_for
+from adapters.formats.peft.table import tuner_of
+from adapters.formats.peft.tuner import Saved
+from adapters.manifest import Manifest, PartSpec, Provenance, Requires
+from adapters.weights import Package
+
+LIBRARY = "peft"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+WRITTEN_VERSION = "0.21.2"  # whose layout this is
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a folder's configuration and tensors say together."""
+
+    parts: tuple[PartSpec, ...]
+    tensors: Mapping[str, Tensor]
+    head: Head | None
+    prefixed: bool  # keys hold the family's prefix: it was saved from a model with a head
+
+
+def read(
+    folder: Path,
+    profile: BackboneProfile,
+    *,
+    labels: Sequence[str] | None = None,
+    problem_type: str | None = None,
+) -> Package:
+    """Read a folder for a backbone; without `labels` they are LABEL_i and `manifest.source["warnings"]` says so.
+
+    Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles, `InvalidPackage` where files are broken.
+    """
+    config = files.read_json(folder / CONFIG)
+    geometry = profile.geometry
+    if geometry.model_type not in ARCHITECTURES:
+        raise Misfit([f"PEFT's adapters for {geometry.model_type!r} are not served yet"])
+    family = geometry.architecture
+    tuner_for(config)  # what is refused whatever the weights are, in whichever form
+    content = interpret(config, files.read_tensors(folder, WEIGHTS), family, geometry.layers)
+    head = content.head
+    if head is not None and head.spec.pooling == "pooler" and not profile.has_pooler:
+        raise Misfit(["the head needs the backbone's pooler, which its checkpoint does not hold"])
+    manifest = Manifest(
+        kind="adapter",
+        requires=Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads),
+        parts=content.parts,
+        head=None if head is None else head.spec,
+        provenance=Provenance(
+            LIBRARY, str(config.get("peft_version") or ""), str(config.get("base_model_name_or_path") or "")
+        ),
+        source={
+            "adapter_config": config,
+            "prefixed": content.prefixed,
+            "warnings": list(head.warnings) if head is not None else [],
+        },
+    )
+    tensors = {**content.tensors, **({} if head is None else head.tensors)}
+    return relabel(Package(manifest, tensors), labels, problem_type)
+
+
+def write(package: Package, folder: Path) -> None:
+    """Write PEFT's layout; raises `Misfit` for what PEFT can not hold. PEFT's folders do not name labels."""
+    manifest = package.manifest
+    family = ARCHITECTURES.get(manifest.requires.model_type)
+    if family is None or manifest.kind != "adapter" or len(manifest.parts) != 1:
+        raise Misfit(["PEFT's folders hold one method of a known backbone family, with or without its head"])
+    tuner = tuner_of(manifest.parts[0].method)
+    if tuner is None:
+        raise Misfit([f"PEFT has no {manifest.parts[0].method}"])
+    made = manifest.provenance.library == LIBRARY
+    prefixed = bool(manifest.source.get("prefixed")) if made else manifest.head is not None
+    written = tuner.write(package, Host(family, manifest.requires.layers, prefixed))
+    head, said = heads.write(package)
+    stored = {**written.tensors, **head}
+    config = manifest.source.get("adapter_config")
+    if not made or not isinstance(config, Mapping) or not _agrees(config, stored, family, manifest):
+        config = {
+            "base_model_name_or_path": manifest.provenance.source_id or None,
+            "peft_version": WRITTEN_VERSION,
+            "inference_mode": True,
+            **said,
+            **written.config,
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / CONFIG, config)
+    files.write_tensors(folder / WEIGHTS, stored)
+
+
+def interpret(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Architecture, layers: int) -> Content:
+    """The parts, their tensors and the head; raises `Misfit` with every reason."""
+    reasons: list[str] = []
+    host = host_of(stored, family, layers)
+    found = tuner_for(config).read(Saved(config, stored, host), reasons)
+    head = heads.read(config, found.rest, family.model_type, reasons)
+    if reasons:
+        raise Misfit(reasons)
+    return Content(found.parts, found.tensors, head, host.prefixed)
+
+
+def _agrees(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Architecture, manifest: Manifest) -> bool:
+    """Whether the configuration that the package came with still says what its parts say."""
+    try:
+        return interpret(config, stored, family, manifest.requires.layers).parts == manifest.parts
+    except (Misfit, KeyError):
+        return False

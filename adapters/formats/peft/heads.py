@@ -1,0 +1,61 @@
+"""The head beside a tuner's tensors: which of transformers' own classes a folder was saved from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from adapters.errors import Misfit
+from adapters.formats import static_heads
+from adapters.formats.labels import Head
+from adapters.formats.peft.host import ROOT
+from adapters.manifest import Manifest
+from adapters.weights import Package
+
+TASKS: Mapping[str | None, str | None] = {
+    "SEQ_CLS": static_heads.SEQUENCE,
+    "TOKEN_CLS": static_heads.TOKEN,
+    "FEATURE_EXTRACTION": None,
+    None: None,
+}
+_TASK_TYPES: Mapping[str, str] = {static_heads.SEQUENCE: "SEQ_CLS", static_heads.TOKEN: "TOKEN_CLS"}
+
+
+def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str, reasons: list[str]) -> Head | None:
+    """The head that a folder's remaining tensors are; None where it has none."""
+    task = TASKS[config.get("task_type")]
+    try:
+        if task is None and rest and config.get("task_type") is None:
+            mapping = config.get("auto_mapping") or {}
+            task = static_heads.task_of(str(mapping.get("base_model_class") or ""))
+        if task is not None:
+            return static_heads.read(rest, model_type, task)
+    except Misfit as misfit:
+        reasons += misfit.reasons
+        return None
+    reasons += [f"{key} belongs to no part that is served" for key in sorted(rest)]
+    return None
+
+
+def write(package: Package) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The head's tensors under PEFT's keys, and what the configuration says of it; raises `Misfit`."""
+    manifest = package.manifest
+    if manifest.head is None:
+        return {}, {"task_type": "FEATURE_EXTRACTION", "modules_to_save": None}
+    task, head = _like(manifest)
+    stored = {f"{ROOT}{key}": package.tensors[native] for native, key in static_heads.names(head).items()}
+    saved = sorted({_module(stem) for stem in head.maps})
+    return stored, {"task_type": _TASK_TYPES[task], "modules_to_save": saved}
+
+
+def _like(manifest: Manifest) -> tuple[str, static_heads.StaticHead]:
+    assert manifest.head is not None
+    found = static_heads.like(manifest.head, manifest.requires.model_type)
+    if found is None:
+        raise Misfit(["PEFT saves heads of transformers' own classes, and this head is not like any of them"])
+    return found
+
+
+def _module(stem: str) -> str:
+    """The module that PEFT saves whole for a linear map of the head."""
+    return "pooler" if ".pooler." in stem else stem.split(".", maxsplit=1)[0]

@@ -1,0 +1,40 @@
+"""The model that a folder was saved from: which modules it has, and how their paths begin."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from adapters.architectures.record import Architecture
+from adapters.architectures.sites import Address
+from adapters.errors import Misfit
+from adapters.formats.peft.modules import modules
+
+ROOT = "base_model.model."  # before every path of the model that PEFT was put around
+
+
+@dataclass(frozen=True)
+class Host:
+    """A family's record and depth. `prefixed`: the model has a head, so that paths begin with the family's prefix."""
+
+    family: Architecture
+    layers: int
+    prefixed: bool
+
+    def path(self, path: str) -> str:
+        """The path of a module of the base model, in the model that was saved."""
+        return f"{self.family.prefix}.{path}" if self.prefixed else path
+
+    def modules(self) -> dict[str, Address]:
+        """Path -> address of every linear map that can be adapted."""
+        return {self.path(path): address for path, address in modules(self.family, self.layers).items()}
+
+    def whole_path(self, address: Address) -> str:
+        """The path of the linear map at an address; raises `Misfit` where that is a part of a wider map."""
+        if self.family.fused(address) is not None:
+            raise Misfit([f"PEFT adapts the map that {address} is a part of as a whole"])
+        return self.path(self.family.linear_path(address))
+
+
+def host_of(keys: Iterable[str], family: Architecture, layers: int) -> Host:
+    """The host that a checkpoint's keys speak of."""
+    prefixed = any(key.startswith(f"{ROOT}{family.prefix}.") for key in keys)
+    return Host(family, layers, prefixed)

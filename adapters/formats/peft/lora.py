@@ -1,0 +1,158 @@
+"""PEFT's LoRA: ranks and alphas by pattern, rsLoRA, a bias, DoRA."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from adapters.architectures.sites import Address
+from adapters.errors import Misfit
+from adapters.formats.peft.host import ROOT, Host
+from adapters.formats.peft.linear import Adapted, adapted
+from adapters.formats.peft.modules import of_pattern
+from adapters.formats.peft.tuner import Found, Saved, Written
+from adapters.manifest import PartSpec
+from adapters.weights import Package
+
+_PARAMETERS: Mapping[str, str] = {
+    "lora_A.weight": "lora_A",
+    "lora_B.weight": "lora_B",
+    "lora_B.bias": "lora_bias",
+    "lora_magnitude_vector": "magnitude",
+}
+_SETTINGS = frozenset(
+    (
+        "r",
+        "lora_alpha",
+        "rank_pattern",
+        "alpha_pattern",
+        "use_rslora",
+        "use_dora",
+        "lora_bias",
+        "fan_in_fan_out",
+        "lora_dropout",
+        "init_lora_weights",
+        "eva_config",
+        "corda_config",
+        "loftq_config",
+        "lora_ga_config",
+        "megatron_core",
+        "qalora_group_size",
+        "ensure_weight_tying",
+        "runtime_config",
+    )
+)
+# Settings that change what the adapter computes, or what the base weights are, in ways that are not served.
+_UNSERVED: Mapping[str, str] = {
+    "use_qalora": "QALoRA",
+    "use_bdlora": "block-diagonal LoRA",
+    "layer_replication": "layer replication",
+    "trainable_token_indices": "trainable tokens",
+    "target_parameters": "LoRA on bare parameters (target_parameters)",
+    "alora_invocation_tokens": "activated LoRA",
+    "arrow_config": "Arrow routing",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
+    "velora_config": "VeLoRA",
+}
+_FLAGS = ("use_rslora", "use_dora", "lora_bias")
+_PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The tuner."""
+
+    methods: tuple[str, ...] = ("lora",)
+    settings: frozenset[str] = _SETTINGS | frozenset(_UNSERVED)
+
+    def refused(self, config: Mapping[str, Any]) -> list[str]:
+        """See `Tuner.refused`."""
+        reasons = [f"{what} is not served yet" for key, what in _UNSERVED.items() if config.get(key)]
+        if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
+            reasons.append(f"init_lora_weights={config['init_lora_weights']!r} changes weights of the backbone")
+        wrong = [key for key in _FLAGS if config.get(key) is not None and not isinstance(config[key], bool)]
+        return reasons + [f"{key} must be true or false, not {config[key]!r}" for key in wrong]
+
+    def read(self, saved: Saved, reasons: list[str]) -> Found:
+        """See `Tuner.read`."""
+        found = adapted(saved, _PARAMETERS, reasons)
+        sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
+        return Found((PartSpec("lora", {"sites": sites}),), found.tensors, found.rest)
+
+    def write(self, package: Package, host: Host) -> Written:
+        """See `Tuner.write`: modules by their whole paths, no patterns to guess."""
+        sites = package.manifest.parts[0].config["sites"]
+        stored: dict[str, Tensor] = {}
+        paths: dict[str, str] = {}
+        for site, held in sites.items():
+            _refuse(held)
+            paths[site] = host.whole_path(Address.parse(site))
+            own = {name: package.tensors.get(f"{site}/{native}") for name, native in _PARAMETERS.items()}
+            stored |= {f"{ROOT}{paths[site]}.{name}": tensor for name, tensor in own.items() if tensor is not None}
+        return Written(stored, _config(sites, paths))
+
+
+LORA = Lora()
+
+
+def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[str]) -> dict[str, Any]:
+    address = found.paths[path]
+    down, up = found.tensors.get(f"{address}/lora_A"), found.tensors.get(f"{address}/lora_B")
+    if down is None or up is None or down.dim() != 2:
+        reasons.append(f"{path} has only one of lora_A and lora_B")
+        return {}
+    bias = f"{address}/lora_bias" in found.tensors
+    if bias != bool(config.get("lora_bias")):
+        reasons.append(f"{path}: lora_bias is {config.get('lora_bias')}, but the checkpoint says otherwise")
+    dora = f"{address}/magnitude" in found.tensors
+    if dora != bool(config.get("use_dora")):
+        reasons.append(f"{path}: use_dora is {config.get('use_dora')}, but the checkpoint says otherwise")
+    rank = int(down.shape[0])
+    declared = of_pattern(config.get("rank_pattern"), path, config.get("r"))
+    alpha = of_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha"))
+    if declared != rank:
+        reasons.append(f"{path} has the rank {rank}, but adapter_config.json says {declared}")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool):
+        reasons.append(f"lora_alpha must be a number, not {alpha!r}")
+        return {}
+    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return {"rank": rank, "scaling": scaling, "bias": bias} | ({"dora": "peft"} if dora else {})
+
+
+def _config(sites: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    first = next(iter(sites.values()))
+    rank, alpha = first["rank"], _alpha(first)
+    if any(held.get("bias", False) != first.get("bias", False) for held in sites.values()):
+        raise Misfit(["PEFT has a LoRA bias in all modules or in none"])
+    if any(held.get("dora") != first.get("dora") for held in sites.values()):
+        raise Misfit(["PEFT has DoRA in all modules or in none"])
+    escaped = {site: path.replace(".", r"\.") for site, path in paths.items()}
+    return {
+        "peft_type": "LORA",
+        "target_modules": sorted(paths.values()),
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {escaped[s]: held["rank"] for s, held in sites.items() if held["rank"] != rank},
+        "alpha_pattern": {escaped[s]: _alpha(held) for s, held in sites.items() if _alpha(held) != alpha},
+        "lora_bias": bool(first.get("bias", False)),
+        "bias": "none",
+        "use_rslora": False,
+        "use_dora": first.get("dora", "none") != "none",
+        "lora_dropout": 0.0,
+        "init_lora_weights": True,
+    }
+
+
+def _refuse(held: Mapping[str, Any]) -> None:
+    """What PEFT has no keys for."""
+    if held.get("gated"):
+        raise Misfit(["PEFT has no gates"])
+    if held.get("dora", "none") == "adapterhub":
+        raise Misfit(["PEFT's DoRA is not AdapterHub's: it takes another norm, and leaves the bias out"])
+
+
+def _alpha(held: Mapping[str, Any]) -> float:
+    return float(held["scaling"] * held["rank"])

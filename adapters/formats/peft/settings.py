@@ -1,0 +1,50 @@
+"""Which configurations are refused before any tensor is looked at: a setting that nobody knows may change everything."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.errors import Misfit
+from adapters.formats.peft.heads import TASKS
+from adapters.formats.peft.table import TUNERS
+from adapters.formats.peft.tuner import Tuner
+
+# Settings of every tuner that are read, or that say nothing about what a trained adapter computes.
+_COMMON = frozenset(
+    (
+        "peft_type",
+        "task_type",
+        "peft_version",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "auto_mapping",
+        "target_modules",
+        "exclude_modules",
+        "modules_to_save",
+        "layers_to_transform",
+        "layers_pattern",
+        "bias",
+    )
+)
+_OBJECTS = ("rank_pattern", "alpha_pattern", "auto_mapping")
+
+
+def tuner_for(config: Mapping[str, Any]) -> Tuner:
+    """The tuner that a configuration names; raises `Misfit` with every reason for which it is refused."""
+    kind = config.get("peft_type")
+    tuner = TUNERS.get(kind) if isinstance(kind, str) else None
+    if tuner is None:
+        raise Misfit([f"PEFT's method {kind!r} is not served yet"])
+    reasons = tuner.refused(config)
+    unknown = sorted(key for key, value in config.items() if value and key not in _COMMON | tuner.settings)
+    reasons += [f"the setting {key!r} is not known: it may change what the adapter computes" for key in unknown]
+    if config.get("bias", "none") != "none":
+        reasons.append(f"bias={config['bias']!r} changes biases of the backbone, which is not served yet")
+    wrong = [key for key in _OBJECTS if config.get(key) is not None and not isinstance(config[key], Mapping)]
+    reasons += [f"{key} must be an object, not {config[key]!r}" for key in wrong]
+    task = config.get("task_type")
+    if not isinstance(task, str | None) or task not in TASKS:
+        reasons.append(f"the task {config['task_type']!r} is not served yet")
+    if reasons:
+        raise Misfit(reasons)
+    return tuner

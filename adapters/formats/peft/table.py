@@ -1,0 +1,14 @@
+"""The closed table of PEFT's tuners: what `peft_type` may say."""
+
+from collections.abc import Mapping
+
+from adapters.formats.peft.ia3 import IA3
+from adapters.formats.peft.lora import LORA
+from adapters.formats.peft.tuner import Tuner
+
+TUNERS: Mapping[str, Tuner] = {"LORA": LORA, "IA3": IA3}
+
+
+def tuner_of(method: str) -> Tuner | None:
+    """The tuner that writes a native method; None where PEFT has none."""
+    return next((tuner for tuner in TUNERS.values() if method in tuner.methods), None)

@@ -1,0 +1,37 @@
+import pytest
+
+from adapters.formats.check import check
+from adapters.formats.peft import folder as peft
+from tests.adapters.formats.folders import CLASSIFIER, H, peft_lora_keys, profile
+from tests.adapters.formats.peft.reading import QV, assert_same, basic, reasons, sites
+
+
+def test_ranks_and_alphas_by_pattern_and_rslora(tmp_path):
+    keys = peft_lora_keys(QV[:1], rank=4) | peft_lora_keys(QV[1:], rank=2) | CLASSIFIER
+    folder = basic(
+        tmp_path, keys, rank_pattern={"layer.0.attention.self.query": 4}, alpha_pattern={"value": 3}, use_rslora=True
+    )
+    package = peft.read(folder, profile())
+    assert sites(package)["0/attn_q"] == {"rank": 4, "scaling": 8.0, "bias": False}
+    assert sites(package)["1/attn_q"]["scaling"] == pytest.approx(16 / 2**0.5)
+    assert sites(package)["0/attn_v"]["scaling"] == pytest.approx(3 / 2**0.5)
+
+
+def test_a_lora_bias_is_kept(tmp_path):
+    keys = peft_lora_keys(QV) | CLASSIFIER | {f"base_model.model.{path}.lora_B.bias": (H,) for path in QV}
+    package = peft.read(basic(tmp_path / "in", keys, lora_bias=True), profile())
+    assert sites(package)["0/attn_q"]["bias"]
+    check(package, profile())
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", profile()))
+    assert any("lora_bias" in reason for reason in reasons(basic(tmp_path / "no", keys)))
+
+
+def test_dora_is_read_with_its_flavour_and_round_trips(tmp_path):
+    keys = peft_lora_keys(QV) | CLASSIFIER | {f"base_model.model.{path}.lora_magnitude_vector": (H,) for path in QV}
+    package = peft.read(basic(tmp_path / "in", keys, use_dora=True), profile())
+    assert sites(package)["1/attn_v"]["dora"] == "peft"
+    check(package, profile())
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", profile()))
+    assert any("use_dora is False" in reason for reason in reasons(basic(tmp_path / "no", keys)))

@@ -1,0 +1,15 @@
+import pytest
+
+from adapters.formats.peft.table import TUNERS, tuner_of
+from adapters.methods.table import METHODS
+
+
+def test_every_tuner_reads_methods_that_exist_and_are_written_by_it_alone():
+    for tuner in TUNERS.values():
+        assert set(tuner.methods) <= METHODS.keys()
+        assert all(tuner_of(method) is tuner for method in tuner.methods)
+
+
+@pytest.mark.parametrize("method", ["bottleneck", "reft"])
+def test_methods_that_peft_lacks_have_no_tuner(method):
+    assert tuner_of(method) is None
