@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
+from transformers.pytorch_utils import Conv1D
 from transformers.utils.logging import disable_progress_bar
 
 from adapters.architectures.profile import BackboneProfile, read_profile
@@ -46,11 +47,17 @@ class States:
 
 
 class _Dense(nn.Linear):
-    """A linear map of the model, on the quickest path; weight and bias are those of the map it stands for."""
+    """A linear map of the model, on the quickest path; weight and bias are those of the map it stands for.
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
-        self.weight, self.bias = linear.weight, linear.bias
+    GPT-2's maps hold their weights as [in, out], which are turned once.
+    """
+
+    def __init__(self, linear: nn.Linear | Conv1D) -> None:
+        weight, turned = linear.weight, isinstance(linear, Conv1D)
+        out, wide = reversed(weight.shape) if turned else weight.shape
+        super().__init__(wide, out, bias=linear.bias is not None, device="meta")
+        self.weight = nn.Parameter(weight.data.T.contiguous(), requires_grad=False) if turned else weight
+        self.bias = linear.bias
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         return functional.linear(input, self.weight, self.bias) if torch.is_grad_enabled() else self._frozen(input)
@@ -76,7 +83,7 @@ class Backbone:
         self.device = device
         self.kernels = kernels
         self._architecture = architecture
-        for path, module in [(p, m) for p, m in model.named_modules() if type(m) is nn.Linear]:
+        for path, module in [(p, m) for p, m in model.named_modules() if type(m) in (nn.Linear, Conv1D)]:
             model.set_submodule(path, _Dense(module))
         self._injection = Injection(model, architecture, profile.geometry)
         self._pooler = model.get_submodule(architecture.pooler or "") if profile.has_pooler else None
@@ -158,10 +165,13 @@ class Backbone:
     def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
         geometry, after_pad = self.profile.geometry, self._architecture.positions_after_pad
         place = np.concatenate([positions(row, geometry, after_pad=after_pad) for row in plan.rows])
-        inputs = {
-            "inputs_embeds": self._word_vectors(plan).to(self.device).unsqueeze(0),
+        vectors = self._word_vectors(plan).to(self.device).unsqueeze(0)
+        inputs: dict[str, Any] = {
+            "inputs_embeds": self._injection.embedded(vectors),
             "position_ids": torch.from_numpy(place).to(self.device).unsqueeze(0),
         }
+        if self._architecture.causal:
+            inputs["use_cache"] = False  # nothing is generated from this pass
         if geometry.type_vocabulary:
             types = np.concatenate([segment_ids(row) for row in plan.rows])
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device).unsqueeze(0)

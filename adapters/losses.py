@@ -22,6 +22,7 @@ def loss(spec: HeadSpec, answers: Sequence[Tensor], goals: Sequence[Tensor]) -> 
     single_label: a class [] (cross entropy).         multi_label: [labels] of 0 and 1 (binary cross entropy).
     regression: a number [] (squared error).          token, vocabulary: [tokens], IGNORED where none counts.
     span: [2] first and last token, half the sum of both cross entropies; a place outside of the row does not count.
+    next_token: [tokens], where a token's answer is compared with the goal of the token behind it.
     choice: a class [] per question, with as many answers one after another as a question has choices.
     tree: [2, words] head (0 is the root) and relation of each word, negative where none counts; the sum of both.
     """
@@ -44,6 +45,10 @@ def _sets(answers: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
 
 def _tokens(answers: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
     return _cross_entropy(torch.cat(list(answers)), torch.cat(list(goals)))
+
+
+def _following(answers: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
+    return _tokens([answer[:-1] for answer in answers], [goal[1:] for goal in goals])
 
 
 def _spans(answers: Sequence[Tensor], goals: Sequence[Tensor]) -> Tensor:
@@ -82,6 +87,7 @@ _LOSSES: Mapping[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = 
     "multi_label": _sets,
     "token": _tokens,
     "vocabulary": _tokens,
+    "next_token": _following,
     "span": _spans,
     "choice": _choices,
     "tree": _trees,

@@ -23,10 +23,13 @@ HEAD_TYPES = (
     "question_answering",
     "multiple_choice",
     "masked_lm",
+    "causal_lm",
     "dependency_parsing",
 )
-POOLINGS = ("first_token", "pooler", "tokens")
-PROBLEM_TYPES = ("single_label", "multi_label", "regression", "token", "span", "choice", "vocabulary", "tree")
+POOLINGS = ("first_token", "pooler", "tokens", "last_token", "counted_token")
+VOCABULARIES = ("masked_lm", "causal_lm")  # heads whose outputs are a vocabulary
+_ROW_PROBLEMS = ("single_label", "multi_label", "regression", "choice", "tree")
+PROBLEM_TYPES = (*_ROW_PROBLEMS, "token", "span", "vocabulary", "next_token")
 MAX_LABELS = 10_000
 # Members that packages written before they existed lack: left out where they say nothing, so that bytes stay equal.
 _LATER: Mapping[str, Mapping[str, Any]] = {
@@ -58,8 +61,11 @@ class Requires:
 class HeadSpec:
     """A prediction head; `type` says which file of `adapters.heads` computes it, and which tensors it has.
 
-    `layers` linear maps have `activation` between them; `bias` tells whether they have biases (`masked_lm`: the last one,
+    `layers` linear maps have `activation` between them; `bias` tells whether they have biases (heads over a vocabulary: the last one,
     as the others always do; `dependency_parsing`: nothing). `labels` has one name per output (none for a vocabulary, a name per choice or none for choices); regression has one output.
+    `pooling` tells which state of a row is read: that of its first token, the pooler's, all tokens', that of the last
+    token that is not the backbone's padding (`last_token`, as transformers has it), or that at the place n - 1 where n
+    of the row's tokens are no padding (`counted_token`, as AdapterHub has it: another one if a text holds the pad id).
     `choices`: how many a multiple-choice head was made for, None for any number. For heads over a vocabulary:
     `vocabulary` outputs, from states of `width`, normalised with `norm_eps` (None: without a norm), and whether they
     undo the row's invertible adapter first (`inverse`).
@@ -256,9 +262,9 @@ def _check_labels(spec: HeadSpec, where: str) -> None:
     """As many different labels as the type of head has outputs to name."""
     if len(set(spec.labels)) != len(spec.labels) or len(spec.labels) > MAX_LABELS:
         raise InvalidPackage(f"{where} must be at most {MAX_LABELS} different names")
-    if spec.type == "masked_lm" and spec.labels:
-        raise InvalidPackage(f"{where} must be empty: the outputs of a masked_lm head are its vocabulary")
-    if spec.type not in ("masked_lm", "multiple_choice") and not spec.labels:
+    if spec.type in VOCABULARIES and spec.labels:
+        raise InvalidPackage(f"{where} must be empty: the outputs of a {spec.type} head are its vocabulary")
+    if spec.type not in (*VOCABULARIES, "multiple_choice") and not spec.labels:
         raise InvalidPackage(f"{where} must be 1 to {MAX_LABELS} different names")
     if spec.type == "multiple_choice" and spec.labels and len(spec.labels) != spec.choices:
         raise InvalidPackage(f"{where} must be empty, or as many as manifest.head.choices")

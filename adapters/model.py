@@ -32,11 +32,12 @@ from adapters.door.setups import Setups
 from adapters.door.sources import model_folder
 from adapters.door.vocabularies import Vocabularies
 from adapters.errors import InvalidRow
+from adapters.manifest import VOCABULARIES
 from adapters.passes import answer, side_by_side
 from adapters.refs import AdapterRef, Reference
 from adapters.weights import Resident
 
-_FEW_POSITIONS = ("tagging", "question_answering", "masked_lm")
+_FEW_POSITIONS = ("tagging", "question_answering", *VOCABULARIES)
 
 
 class AdapterModel(Setups, Vocabularies):

@@ -264,7 +264,7 @@ def _manifest(backbone: Backbone, labels: tuple[str, ...], settings: TrainingSet
         layers=settings.layers,
         activation="tanh" if settings.layers > 1 else None,
         bias=True,
-        pooling="tokens" if settings.task == "tagging" else "first_token",
+        pooling="tokens" if settings.task == "tagging" else geometry.architecture.hub_pooling,
         labels=labels,
         problem_type=problem_type,
     )

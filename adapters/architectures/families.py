@@ -4,12 +4,27 @@ from collections.abc import Mapping
 
 from adapters.architectures.albert import ALBERT
 from adapters.architectures.deberta import DEBERTA_V2
+from adapters.architectures.decoders import GPT2, LLAMA, MISTRAL, QWEN2, QWEN3
 from adapters.architectures.encoders import BERT, DISTILBERT, ELECTRA, ROBERTA, XLM_ROBERTA
 from adapters.architectures.modernbert import MODERNBERT
 from adapters.architectures.record import Architecture
 from adapters.errors import UnknownArchitecture
 
-FAMILIES = (BERT, ROBERTA, XLM_ROBERTA, ELECTRA, DISTILBERT, ALBERT, DEBERTA_V2, MODERNBERT)
+FAMILIES = (
+    BERT,
+    ROBERTA,
+    XLM_ROBERTA,
+    ELECTRA,
+    DISTILBERT,
+    ALBERT,
+    DEBERTA_V2,
+    MODERNBERT,
+    GPT2,
+    LLAMA,
+    MISTRAL,
+    QWEN2,
+    QWEN3,
+)
 ARCHITECTURES: Mapping[str, Architecture] = {record.model_type: record for record in FAMILIES}
 
 

@@ -35,6 +35,7 @@ MODERNBERT = Architecture(
     hub_class="ModernBertModel",
     hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output_adapters"},
     hub_prefix=None,
+    words="embeddings.tok_embeddings",
     defaults={"pad_token_id": 50283},
     demands=(
         Demand("rope_parameters.full_attention.rope_type", ("default", "linear"), _ROTARY),

@@ -15,7 +15,7 @@ from adapters.architectures.families import architecture_of
 from adapters.architectures.record import Architecture
 from adapters.errors import UnknownArchitecture
 
-_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation")
+_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation", "activation_function")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Geometry:
     """The sizes that a package must fit. Widths are in units of one activation.
 
     `embedding_size` is the width of word vectors and of the site `embed_out`; some families widen them afterwards.
-    `layers` counts modules: ALBERT runs each of its few several times in a pass.
+    `layers` counts modules: ALBERT runs each of its few several times in a pass. Several heads of queries may share
+    keys and values; a head may be wider or narrower than its share of the hidden size.
     """
 
     model_type: str
@@ -35,11 +36,13 @@ class Geometry:
     vocabulary: int
     max_tokens: int  # longest row, special tokens included
     type_vocabulary: int  # 0 where the family has no segment ids
-    pad_token_id: int
+    pad_token_id: int  # -1 where no token is one
     inner_layers: int = 1  # layers in one group of layers, see `Architecture.grouped`
     relative_positions: int = 0  # entries of the table that the maps of queries and keys are applied to as well
     norm_eps: float = 1e-12  # of the family's layer norms; heads over the vocabulary hold one of their own
     activation: str = "gelu"  # of the feed-forward sublayers, and of some of those heads
+    key_heads: int | None = None  # heads of keys and values; None: as many as of queries
+    head_size: int | None = None  # None: the hidden size over the heads
 
     @property
     def architecture(self) -> Architecture:
@@ -49,7 +52,31 @@ class Geometry:
     @property
     def head_width(self) -> int:
         """Width of one attention head."""
-        return self.hidden_size // self.heads
+        return self.head_size or self.hidden_size // self.heads
+
+    @property
+    def key_width(self) -> int:
+        """Width of a token's keys, and of its values."""
+        return (self.key_heads or self.heads) * self.head_width
+
+    @property
+    def feed_forward(self) -> Mapping[str, str]:
+        """Site by member of AdapterHub's LoRA configurations."""
+        return architecture_of(self.model_type).hub_feed_forward
+
+    def linear_width(self, site: str) -> tuple[int, int]:
+        """(in, out) of the linear map at a site, its own part where it is fused."""
+        hidden, queries = self.hidden_size, self.heads * self.head_width
+        widths = {
+            "attn_q": (hidden, queries),
+            "attn_k": (hidden, self.key_width),
+            "attn_v": (hidden, self.key_width),
+            "attn_out": (queries, hidden),
+            "ffn_in": (hidden, architecture_of(self.model_type).ffn_parts * self.intermediate_size),
+            "ffn_gate": (hidden, self.intermediate_size),
+            "ffn_out": (self.intermediate_size, hidden),
+        }
+        return widths.get(site, (hidden, hidden))
 
 
 @dataclass(frozen=True)
@@ -110,18 +137,25 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
             raise UnknownArchitecture(f"config.json has none of {', '.join(names)}")
         return default
 
-    hidden = pick("hidden_size", "dim")
+    def own(name: str) -> int | None:
+        """A member that is as usual where it is null, and may be something else where it is absent."""
+        value = config.get(name, family.defaults.get(name))
+        return value if isinstance(value, int) else None
+
+    hidden = pick("hidden_size", "dim", "n_embd")
     pad = pick("pad_token_id", default=0)
-    positions = pick("max_position_embeddings")
+    positions = pick("max_position_embeddings", "n_positions")
     offset = pad + 1 if family.positions_after_pad else 0
     inner = pick("inner_group_num", default=1)
     return Geometry(
         model_type=family.model_type,
         hidden_size=hidden,
         embedding_size=pick("embedding_size", default=hidden),
-        intermediate_size=pick("intermediate_size", "hidden_dim"),
-        layers=pick("num_hidden_groups", "num_hidden_layers", "n_layers") * inner,
-        heads=pick("num_attention_heads", "n_heads"),
+        intermediate_size=pick(
+            "intermediate_size", "hidden_dim", "n_inner", default=family.ffn_ratio and family.ffn_ratio * hidden
+        ),
+        layers=pick("num_hidden_groups", "num_hidden_layers", "n_layers", "n_layer") * inner,
+        heads=pick("num_attention_heads", "n_heads", "n_head"),
         vocabulary=pick("vocab_size"),
         max_tokens=positions - offset,
         type_vocabulary=pick("type_vocab_size", default=0) if family.segment_ids else 0,
@@ -130,6 +164,8 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
         relative_positions=_relative(config, positions) if family.attention_kind == "disentangled" else 0,
         norm_eps=float(config.get("layer_norm_eps") or family.defaults.get("layer_norm_eps") or 1e-12),
         activation=str(next((config[name] for name in _ACTIVATIONS if config.get(name)), "gelu")),
+        key_heads=own("num_key_value_heads"),
+        head_size=own("head_dim"),
     )
 
 

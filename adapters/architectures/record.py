@@ -29,15 +29,17 @@ class Junction:
     `sublayer`: the module whose output is f. `residual`: the module whose first input is r. `norm`: the module that
     computes norm(f + r), or the norm that AdapterHub hands to adapters there. `adds`: the module `norm` is where f
     and r meet, and its output is what adapters replace; `False`: the model adds a residual itself, and adapters
-    replace the sublayer's output (AdapterHub's interface for models that it has no code of its own for).
-    `last_norm`: every layer's adapters use the norm of the last layer. `swapped`: AdapterHub hands f and r to adapters
-    in each other's place.
+    replace the sublayer's output. `removable`: what the model adds is this very r, so that adapters that leave it out
+    (`original_ln_after` false) can take it off again; AdapterHub's interface for models that it has no code of its own
+    for can not. `last_norm`: every layer's adapters use the norm of the last layer. `swapped`: AdapterHub hands f and r
+    to adapters in each other's place.
     """
 
     sublayer: str
     residual: str
     norm: str | None
     adds: bool = True
+    removable: bool = False
     last_norm: bool = False
     swapped: bool = False
 
@@ -64,6 +66,8 @@ class Demand:
         return f"{self.member} is {value!r}: {self.because}"
 
 
+# Which map of the feed-forward AdapterHub's LoRA adapts by which member of its configuration.
+FEED_FORWARD: Mapping[str, str] = {"intermediate_lora": "ffn_in", "output_lora": "ffn_out"}
 # Older models of the BERT family could have both; what runs here has neither.
 ENCODER = Demand("is_decoder", (False,), "causal attention is not served for this family")
 ABSOLUTE = Demand("position_embedding_type", ("absolute",), "positions in the attention are not served for this family")
@@ -79,7 +83,7 @@ class Architecture:
     model_type: str
     prefix: str  # what a checkpoint saved from a model with a head puts before every key, without the dot
     layer: str  # holds {layer}, or {group} and {inner}
-    embeddings: str  # its output is the site `embed_out`
+    embeddings: str | None  # its output is the site `embed_out`; None: word vectors enter the layers as they are
     linear: Mapping[str, str | Fused]  # site -> path in the layer
     attention: str  # the module that computes the attention, see `attention_kind`
     junctions: Mapping[str, Junction]
@@ -89,13 +93,22 @@ class Architecture:
     hub_class: str  # AdapterHub's class with heads; of a family that it has no code of its own for, the base model's
     hub_bottlenecks: Mapping[str, str]  # junction -> the module of a layer in which AdapterHub holds bottlenecks
     hub_prefix: str | None = "self_prefix"  # AdapterHub's name of the place of prefixes; None: it has none there
+    hub_feed_forward: Mapping[str, str] = field(default_factory=lambda: FEED_FORWARD)  # AdapterHub's member -> site
     attention_kind: AttentionKind = "interface"
+    words: str = "embeddings.word_embeddings"  # the module of the word vectors
+    causal: bool = False  # tokens see those before them alone, and rows are classified by their last ones
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     inner: int = 1  # layers in one group, see `grouped`
     ffn_parts: int = 1  # `ffn_in` computes so many times the intermediate width (2: a gated feed-forward)
+    ffn_ratio: int | None = None  # intermediate over hidden size, where a config.json does not say the former
     defaults: Mapping[str, int] = field(default_factory=dict)  # members that a config.json of the family may leave out
     demands: tuple[Demand, ...] = ()
     refuses: Mapping[str, str] = field(default_factory=dict)  # method -> why the family does not take it
+
+    @property
+    def hub_pooling(self) -> str:
+        """Which state AdapterHub's heads for rows read, of those that read no pooler; see `HeadSpec.pooling`."""
+        return "counted_token" if self.causal else "first_token"
 
     def grouped(self, inner: int) -> "Architecture":
         """The record for a model whose groups hold so many layers."""
@@ -137,7 +150,8 @@ class Architecture:
 
     def paths(self, layers: int) -> Iterator[str]:
         """Every module that a model of so many layers must have, the pooler aside."""
-        yield self.embeddings
+        if self.embeddings is not None:
+            yield self.embeddings
         for layer in range(layers):
             inside = self.layer_path(layer)
             yield inside
@@ -163,11 +177,6 @@ class Architecture:
                     yield from (Address(layer, site) for layer in range(layers))
             elif site in self.linear or site in self.junctions or kind is SiteKind.LAYER_OUT:
                 yield from (Address(layer, site) for layer in range(layers))
-
-    def linear_width(self, site: str, hidden: int, intermediate: int) -> tuple[int, int]:
-        """(in, out) of the linear map at a site, its own part where it is fused."""
-        widths = {"ffn_in": (hidden, self.ffn_parts * intermediate), "ffn_out": (intermediate, hidden)}
-        return widths.get(site, (hidden, hidden))
 
     def unmet(self, config: Mapping[str, Any]) -> list[str]:
         """Every reason for which a model with this `config.json` can not be served by the record."""

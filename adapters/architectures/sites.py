@@ -59,6 +59,7 @@ SITES: dict[str, SiteKind] = {
     "attn_v": SiteKind.LINEAR,
     "attn_out": SiteKind.LINEAR,
     "ffn_in": SiteKind.LINEAR,
+    "ffn_gate": SiteKind.LINEAR,
     "ffn_out": SiteKind.LINEAR,
     "attn_kv": SiteKind.ATTENTION_KV,
     "attn_junction": SiteKind.JUNCTION,

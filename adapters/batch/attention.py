@@ -2,7 +2,8 @@
 
 Registered with transformers' attention interface under `PACKED`; the mask interface knows no such name and returns
 none. Rows of equal length (and equally long prefixes) run in one call; no value of a row enters another row's arithmetic.
-A layer may have a window: a token then sees the tokens of its row that are fewer than `window` places away.
+A layer may have a window: a token then sees the tokens of its row that are fewer than `window` places away. Causal
+families see no token behind their own. Heads of queries may share keys and values (Ainslie et al. 2023, arXiv:2305.13245).
 """
 
 from collections.abc import Callable, Mapping
@@ -39,8 +40,9 @@ class Packing:
     layout: RowLayout
     device: torch.device
     kernels: Kernels | None = None
+    causal: bool = False
     _known: dict[tuple[int, ...], tuple[LengthGroup, ...]] = field(default_factory=dict)
-    _windows: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+    _windows: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
 
     @cached_property
     def starts(self) -> Tensor:
@@ -55,13 +57,20 @@ class Packing:
         return known
 
     def visible(self, group: LengthGroup, window: int | None) -> Tensor | None:
-        """Which keys a query sees, [length, more + length]: all prefixes, and own tokens near it; None for all."""
-        if window is None or group.length <= window:
+        """Which keys a query sees, [length, more + length]: all prefixes, and own tokens near it; None for all.
+
+        A causal family's query sees none that come after it, which this leaves unsaid where it is all there is to say.
+        """
+        window = None if window is None or group.length <= window else window
+        if window is None and not (self.causal and group.more and group.length > 1):
             return None
         key = (group.length, group.more, window)
         if key not in self._windows:
             place = torch.arange(group.length, device=self.device)
-            near = (place[:, None] - place[None, :]).abs() < window
+            ahead = place[None, :] - place[:, None]
+            near = ahead <= 0 if self.causal else torch.ones_like(ahead, dtype=torch.bool)
+            if window is not None:
+                near &= ahead.abs() < window
             self._windows[key] = functional.pad(near, (group.more, 0), value=True)
         return self._windows[key]
 
@@ -91,12 +100,18 @@ def attend(
     window: int | None = None,
     bias: Bias | None = None,
 ) -> Tensor:
-    """Attention [tokens, heads, width] of q, k, v of the same shape; `prefixes[row]` is [2, more, heads * width].
+    """Attention [tokens, heads, width] of q; k, v [tokens, key heads, width]; `prefixes[row]` is [2, more, key heads * width].
 
     `window` 1 is a token alone, and None the whole row. `bias` adds to the scores of a row's own tokens.
     """
     kernels = packing.kernels
-    if kernels is not None and bias is None and q.dtype in kernels.dtypes and not torch.is_grad_enabled():
+    if (
+        kernels is not None
+        and bias is None
+        and not packing.causal
+        and q.dtype in kernels.dtypes
+        and not torch.is_grad_enabled()
+    ):
         return kernels.attention(q, k, v, packing.starts, scaling, window=window, prefixes=prefixes).view(q.shape)
     more = tuple(prefixes[row].shape[1] if row in prefixes else 0 for row in range(packing.layout.rows))
     groups = packing.groups(more)
@@ -107,7 +122,8 @@ def attend(
         if bias is not None:
             scores = functional.pad(bias(own[0], own[1], group), (group.more, 0))
             mask = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
-        values = _together(own[0], own[1], own[2], group, prefixes, scaling, mask)
+        causal = packing.causal and mask is None and group.length > 1
+        values = _together(own[0], own[1], own[2], group, prefixes, scaling, mask, causal=causal)
         if len(groups) == 1 and len(group.rows) == 1:
             return values
         if torch.is_grad_enabled():
@@ -135,12 +151,18 @@ def _together(
     prefixes: Mapping[int, Tensor],
     scaling: float,
     mask: Tensor | None,
+    *,
+    causal: bool = False,
 ) -> Tensor:
-    """One group in one call: q, k, v [rows, length, heads, width] -> [rows * length, heads, width]."""
+    """One group in one call: q [rows, length, heads, width], k and v with their own heads -> [rows * length, heads, width]."""
     heads, width = q.shape[2:]
     if group.more:
-        before = torch.stack([prefixes[row] for row in group.rows]).view(-1, 2, group.more, heads, width)
+        before = torch.stack([prefixes[row] for row in group.rows]).view(-1, 2, group.more, *k.shape[2:])
         k, v = torch.cat([before[:, 0], k], dim=1), torch.cat([before[:, 1], v], dim=1)
     split = [t.transpose(1, 2) for t in (q, k, v)]
-    out = functional.scaled_dot_product_attention(split[0], split[1], split[2], attn_mask=mask, scale=scaling)
+    if k.shape[2] != heads:
+        split[1:] = [t.repeat_interleave(heads // k.shape[2], dim=1) for t in split[1:]]
+    out = functional.scaled_dot_product_attention(
+        split[0], split[1], split[2], attn_mask=mask, is_causal=causal, scale=scaling
+    )
     return out.transpose(1, 2).reshape(-1, heads, width)

@@ -42,7 +42,8 @@ class Injection:
         self._dtype: torch.dtype = model.get_input_embeddings().weight.dtype  # type: ignore[operator]
         self._architecture, layers = architecture, geometry.layers
         _check_paths(architecture, layers, self._modules)
-        self._modules[architecture.embeddings].register_forward_hook(self._embedding_hook)
+        if architecture.embeddings is not None:
+            self._modules[architecture.embeddings].register_forward_hook(self._embedding_hook)
         for layer in range(layers):
             self._hook_layer(layer, layers)
         if architecture.attention_kind == "disentangled":
@@ -59,7 +60,7 @@ class Injection:
         """Run one pass under a plan."""
         if self._pass is not None:
             raise RuntimeError("a pass is already running on this backbone")
-        self._pass = Pass(plan, Packing(plan.layout, plan.device, plan.kernels))
+        self._pass = Pass(plan, Packing(plan.layout, plan.device, plan.kernels, self._architecture.causal))
         try:
             yield
         finally:
@@ -75,7 +76,7 @@ class Injection:
         x: Tensor | None = None,
         window: int | None = None,
     ) -> Tensor:
-        """Packed attention of the running pass [tokens, hidden]; q, k, v [tokens, heads, width].
+        """Packed attention of the running pass [tokens, hidden]; q, k, v [tokens, heads (k, v: key heads), width].
 
         x [tokens, hidden] is what they were made of, where no hook has kept it.
         """
@@ -133,7 +134,7 @@ class Injection:
         modules[inside].register_forward_hook(self._layer_hook(Address(layer, "layer_out")))
 
     def prefixes(self, layer: int, x: Tensor | None = None) -> dict[int, Tensor]:
-        """[2, tokens, hidden] by row: the keys and values that a row sees in front of its own, last adapter first."""
+        """[2, tokens, width] by row: the keys and values that a row sees in front of its own, last adapter first."""
         running, address = self._running(), Address(layer, "attn_kv")
         found: dict[int, Tensor] = {}
         x = running.held.pop((address, "input"), x)
@@ -156,7 +157,11 @@ class Injection:
 
         return keep_input
 
-    def _embedding_hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def embedded(self, vectors: Tensor) -> Tensor:
+        """What the layers get of word vectors [1, tokens, width], in families where nothing stands between them."""
+        return vectors if self._architecture.embeddings is not None else self._embedding_hook(None, None, vectors)
+
+    def _embedding_hook(self, module: nn.Module | None, args: Any, output: Tensor) -> Tensor:
         x = _flat(output).to(self._dtype)  # sums of words, positions and segments are as wide as the widest of them
         for step in _flat_steps(self._running().plan.steps.get(Address(None, "embed_out"), ())):
             taken = step.runs.take(x)
@@ -211,7 +216,7 @@ class Injection:
             f = running.held.pop((address, "sublayer")) if junction.adds else y
             if junction.swapped:
                 f, r = r, f
-            meeting = Meeting(f, r, norm, y if junction.adds else None, junction.adds)
+            meeting = Meeting(f, r, norm, y if junction.adds else None, junction.adds, junction.removable)
             return run_junction(program, meeting, y).view(output.shape)
 
         modules = self._modules

@@ -57,7 +57,7 @@ def _fork(branch: Branch, h: Tensor, meeting: Meeting) -> Tensor:
 def _arms(branch: Branch, x: Tensor, residual: Tensor, meeting: Meeting) -> tuple[Tensor, Tensor]:
     """(states, contributions of the last adapters), both [E, hidden], of arms that all start from x [n, hidden]."""
     spread = branch.spread
-    inside = Meeting(meeting.f[spread], meeting.r[spread], meeting.norm, None, meeting.adds)
+    inside = Meeting(meeting.f[spread], meeting.r[spread], meeting.norm, None, meeting.adds, meeting.removable)
     state, residual = x[spread], residual[spread]
     own = state.new_zeros(state.shape)
     for item in branch.program:
@@ -79,4 +79,5 @@ def _arms(branch: Branch, x: Tensor, residual: Tensor, meeting: Meeting) -> tupl
 def _part(meeting: Meeting, runs: Runs, *, known: bool) -> Meeting:
     """What meets for the tokens of some runs; the norm that the model computed holds for the first state only."""
     normed = runs.take(meeting.normed) if known and meeting.normed is not None else None
-    return Meeting(runs.take(meeting.f), runs.take(meeting.r), meeting.norm, normed, meeting.adds)
+    f, r = runs.take(meeting.f), runs.take(meeting.r)
+    return Meeting(f, r, meeting.norm, normed, meeting.adds, meeting.removable)

@@ -12,7 +12,7 @@ from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import Address
 from adapters.batch.chains import chains_of, key_of, shape_of
 from adapters.batch.program import Act, Chain, Entry, Program, build, chain_of_unit, operand_of, stacked
-from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens
+from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens, pooled_token
 from adapters.batch.segments import RowLayout, Segment, layout_of, order_rows, segments_of
 from adapters.batch.workspace import Ranges, Workspace
 from adapters.errors import InvalidRow, InvalidRows
@@ -107,7 +107,7 @@ def plan_batch(
     space = partial(Workspace, device=device, kernels=kernels)
     steps = _steps(cohorts, layout, pooled, space)
     table = _relative(cohorts, layout.rows, relative, space) if relative else None
-    heads = _head_steps(ordered, wanted, layout, pooled, space)
+    heads = _head_steps(ordered, wanted, layout, pooled, geometry, space)
     return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels)
 
 
@@ -193,7 +193,12 @@ def _relative(cohorts: Sequence[_Cohort], rows: int, length: int, space: Space) 
 
 
 def _head_steps(
-    rows: Sequence[Row], wanted: tuple[int, ...], layout: RowLayout, pooled: tuple[int, ...], space: Space
+    rows: Sequence[Row],
+    wanted: tuple[int, ...],
+    layout: RowLayout,
+    pooled: tuple[int, ...],
+    geometry: Geometry,
+    space: Space,
 ) -> tuple[HeadStep, ...]:
     """Heads of one shape together."""
     groups: dict[Hashable, list[int]] = {}
@@ -202,11 +207,15 @@ def _head_steps(
         kin = (_head(rows[i]).adapter.head_kin, None if inverse is None else inverse.block.kin)
         groups.setdefault(kin, []).append(i)
     place = {row: at for at, row in enumerate(pooled)}
+    for i in wanted:
+        pooling = _spec(rows[i]).pooling
+        if pooling not in ("pooler", "tokens"):
+            place[i] = layout.starts[i] + pooled_token(rows[i], geometry, pooling)
     return tuple(_head_step(rows, members, layout, place, space) for members in groups.values())
 
 
 def _head_step(
-    rows: Sequence[Row], members: list[int], layout: RowLayout, pooled: Mapping[int, int], space: Space
+    rows: Sequence[Row], members: list[int], layout: RowLayout, state_of: Mapping[int, int], space: Space
 ) -> HeadStep:
     members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
     spec = _spec(rows[members[0]])
@@ -214,8 +223,7 @@ def _head_step(
         parts = [_places(rows[i], layout.starts[i]) for i in members]
         places, starts = torch.cat(parts), layout_of(map(len, parts)).starts
     else:  # one state per row
-        first = pooled if spec.pooling == "pooler" else layout.starts
-        places, starts = torch.tensor([first[i] for i in members]), tuple(range(len(members) + 1))
+        places, starts = torch.tensor([state_of[i] for i in members]), tuple(range(len(members) + 1))
     ranges = tuple(pairwise(starts))
     states = space(starts[-1])
     segments = segments_of([id(_head(rows[i])) for i in members])

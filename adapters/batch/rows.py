@@ -191,6 +191,15 @@ def positions(row: Row, geometry: Geometry, *, after_pad: bool) -> Ids:
     return _spread(np.arange(len(row.input_ids)), row.insertion)
 
 
+def pooled_token(row: Row, geometry: Geometry, pooling: str) -> int:
+    """Place among the row's `length` tokens of the state that a head reads; `pooling`: see `HeadSpec`, but `pooler`."""
+    if pooling == "first_token":
+        return 0
+    real = row.input_ids != geometry.pad_token_id
+    place = int(real.sum()) - 1 if pooling == "counted_token" else int(np.flatnonzero(real)[-1]) if real.any() else 0
+    return int(own_tokens(row)[place])
+
+
 def segment_ids(row: Row) -> Ids:
     """Segment ids [length]; inserted tokens belong to the first segment."""
     own = np.zeros(len(row.input_ids), np.int64) if row.type_ids is None else row.type_ids

@@ -37,7 +37,7 @@ class Heads(Owner):
     ) -> None:
         """Classify rows; with `multilabel` each label for itself, and with one label it is a regression."""
         kind = "multilabel_classification" if multilabel else "classification"
-        pooling = "pooler" if use_pooler else "first_token"
+        pooling = self._pooling(use_pooler=use_pooler)
         labels = _labels(id2label, num_labels)
         self._add(head_name, _spec(kind, layers, activation_function, pooling, labels), overwrite_ok)
 
@@ -79,7 +79,7 @@ class Heads(Owner):
         use_pooler: bool = False,
     ) -> None:
         """Choose between rows of one question."""
-        pooling = "pooler" if use_pooler else "first_token"
+        pooling = self._pooling(use_pooler=use_pooler)
         labels = () if id2label is None else _labels(id2label, num_choices)
         spec = _spec("multiple_choice", layers, activation_function, pooling, labels)
         self._add(head_name, replace(spec, choices=num_choices), overwrite_ok)
@@ -95,17 +95,24 @@ class Heads(Owner):
         bias: bool = True,
     ) -> None:
         """Guess words of the active vocabulary; its matrix is where the last map starts (it is tied no longer then)."""
-        geometry, matrix = self.backbone.profile.geometry, self.word_vectors(self._active_embedding)
-        spec = replace(
-            _spec("masked_lm", layers, activation_function, "tokens", ()),
-            bias=bias,
-            vocabulary=matrix.shape[0],
-            width=geometry.embedding_size,
-            norm_eps=geometry.norm_eps if layer_norm and layers > 1 else None,
+        self._add_words(
+            "masked_lm", head_name, activation_function, layers, overwrite_ok, layer_norm=layer_norm, bias=bias
         )
-        if layers == 1 and geometry.embedding_size != geometry.hidden_size:
-            raise Misfit(["with one layer the words must be as wide as the hidden states: give the head two layers"])
-        self._add(head_name, spec, overwrite_ok, {f"head/{layers - 1}/weight": matrix})
+
+    def add_causal_lm_head(
+        self,
+        head_name: str,
+        activation_function: str | None = "gelu",
+        layers: int = 2,
+        overwrite_ok: bool = False,
+        *,
+        layer_norm: bool = True,
+        bias: bool = True,
+    ) -> None:
+        """Guess each next word of the active vocabulary, as `add_masked_lm_head` does the words themselves."""
+        self._add_words(
+            "causal_lm", head_name, activation_function, layers, overwrite_ok, layer_norm=layer_norm, bias=bias
+        )
 
     def add_dependency_parsing_head(
         self, head_name: str, num_labels: int = 2, overwrite_ok: bool = False, id2label: Names = None
@@ -187,6 +194,34 @@ class Heads(Owner):
             return self.embeddings[name].tensors()[MATRIX].detach().cpu()
         matrix: Tensor = self.backbone.model.get_input_embeddings().weight  # type: ignore[operator]
         return matrix.detach().cpu()
+
+    def _pooling(self, *, use_pooler: bool) -> str:
+        """What a head for rows reads: the family's own state, where it is not the pooler's."""
+        return "pooler" if use_pooler else self.backbone.profile.geometry.architecture.hub_pooling
+
+    def _add_words(
+        self,
+        kind: str,
+        head_name: str,
+        activation: str | None,
+        layers: int,
+        overwrite_ok: bool,
+        *,
+        layer_norm: bool,
+        bias: bool,
+    ) -> None:
+        """A head over the words of the active vocabulary, whose matrix is where its last map starts."""
+        geometry, matrix = self.backbone.profile.geometry, self.word_vectors(self._active_embedding)
+        spec = replace(
+            _spec(kind, layers, activation, "tokens", ()),
+            bias=bias,
+            vocabulary=matrix.shape[0],
+            width=geometry.embedding_size,
+            norm_eps=geometry.norm_eps if layer_norm and layers > 1 else None,
+        )
+        if layers == 1 and geometry.embedding_size != geometry.hidden_size:
+            raise Misfit(["with one layer the words must be as wide as the hidden states: give the head two layers"])
+        self._add(head_name, spec, overwrite_ok, {f"head/{layers - 1}/weight": matrix})
 
     def _add(self, name: str, spec: HeadSpec, overwrite_ok: bool, given: Mapping[str, Tensor] | None = None) -> None:
         spec = replace(spec, name=name)

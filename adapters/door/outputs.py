@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import (
     BaseModelOutput,
+    CausalLMOutput,
     MaskedLMOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
@@ -110,7 +111,7 @@ def _goals(group: Group, given: Given, goals: Goals, logits: Sequence[Tensor]) -
     if goals.labels is None:
         return None
     labels = goals.labels.to(device)
-    if problem in ("token", "vocabulary"):
+    if problem in ("token", "vocabulary", "next_token"):
         _whole("labels", labels)
         found = [given.goals(labels.long())[row] for row in group.rows]
         return [_within("labels", entry, logits[0].shape[-1]) for entry in found]
@@ -205,6 +206,10 @@ def _words(group: Group, logits: Sequence[Tensor], given: Given, extra: Mapping[
     return MaskedLMOutput(logits=given.padded(logits, group.rows), **extra)
 
 
+def _next_words(group: Group, logits: Sequence[Tensor], given: Given, extra: Mapping[str, Any]) -> Any:
+    return CausalLMOutput(logits=given.padded(logits, group.rows), **extra)
+
+
 def _spans(group: Group, logits: Sequence[Tensor], given: Given, extra: Mapping[str, Any]) -> Any:
     lowest = torch.finfo(logits[0].dtype).min  # no answer lies in the padding
     first, last = given.padded(logits, group.rows, lowest).unbind(-1)
@@ -232,6 +237,7 @@ _KINDS: Mapping[str, Callable[[Group, Sequence[Tensor], Given, Mapping[str, Any]
     "multi_label": _pooled,
     "token": _tokens,
     "vocabulary": _words,
+    "next_token": _next_words,
     "span": _spans,
     "choice": _choices,
     "tree": _trees,

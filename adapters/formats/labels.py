@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from adapters.errors import Misfit
-from adapters.manifest import PROBLEM_TYPES, HeadSpec
+from adapters.manifest import PROBLEM_TYPES, VOCABULARIES, HeadSpec
 from adapters.weights import Package
 
 _PROBLEMS: Mapping[str, str] = {
@@ -16,9 +16,10 @@ _PROBLEMS: Mapping[str, str] = {
     "question_answering": "span",
     "multiple_choice": "choice",
     "masked_lm": "vocabulary",
+    "causal_lm": "next_token",
     "dependency_parsing": "tree",
 }
-_NAMELESS = ("question_answering", "masked_lm")  # their outputs mean what they mean
+_NAMELESS = ("question_answering", *VOCABULARIES)  # their outputs mean what they mean
 _CLASSIFICATION = ("classification", "multilabel_classification")
 _CLASSIFYING = ("single_label", "multi_label", "regression")
 OTHERS = "the head's file holds {} tensors of other heads as well, which are left out"

@@ -17,13 +17,15 @@ from adapters.formats.labels import UNNAMED, Head, problem_of, unnamed
 from adapters.heads.question_answering import LABELS
 from adapters.manifest import HeadSpec
 
-SEQUENCE, TOKEN, QUESTION, CHOICE, LANGUAGE = "sequence", "token", "question", "choice", "language"
+SEQUENCE, TOKEN, QUESTION, CHOICE, LANGUAGE, CAUSAL = "sequence", "token", "question", "choice", "language", "causal"
 TASKS: Mapping[str, str] = {
     "ForSequenceClassification": SEQUENCE,
     "ForTokenClassification": TOKEN,
     "ForQuestionAnswering": QUESTION,
     "ForMultipleChoice": CHOICE,
     "ForMaskedLM": LANGUAGE,
+    "ForCausalLM": CAUSAL,
+    "LMHeadModel": CAUSAL,
 }
 _TYPES: Mapping[str, str] = {
     SEQUENCE: "classification",
@@ -31,6 +33,7 @@ _TYPES: Mapping[str, str] = {
     QUESTION: "question_answering",
     CHOICE: "multiple_choice",
     LANGUAGE: "masked_lm",
+    CAUSAL: "causal_lm",
 }
 OWN = "the backbone's own"  # activation of a head that takes it from the backbone's configuration
 
@@ -40,7 +43,7 @@ class StaticHead:
     """The linear maps of a head, first to last, and what stands between and before them.
 
     `norm`: the layer norm behind the first map (heads over a vocabulary). `copies`: further keys of a tensor, by
-    native name; the class stores it under each of them.
+    native name; the class stores it under each of them. `bias`: whether the maps have biases.
     """
 
     maps: tuple[str, ...]
@@ -48,14 +51,21 @@ class StaticHead:
     pooling: str
     norm: str | None = None
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bias: bool = True
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What a map stores."""
+        return ("weight", "bias") if self.bias else ("weight",)
 
 
 @dataclass(frozen=True)
 class OwnSettings:
-    """What a head over the vocabulary takes from its backbone where nothing else is said.
+    """What a head takes from its backbone where nothing else is said, one over the vocabulary above all.
 
     `norm_eps` and `activation` of its own layers, words in the `vocabulary`, and `width` of their vectors. `inverse`:
-    whether the heads of the classes undo an invertible adapter, which depends on the library's version.
+    whether the heads of the classes undo an invertible adapter, which depends on the library's version. `pooling`: the
+    state that AdapterHub's flexible heads for rows read (`HeadSpec.pooling`).
     """
 
     norm_eps: float
@@ -63,11 +73,18 @@ class OwnSettings:
     vocabulary: int
     width: int
     inverse: bool = False
+    pooling: str = "first_token"
 
 
 def own_settings(geometry: Geometry) -> OwnSettings:
     """A backbone's own settings."""
-    return OwnSettings(geometry.norm_eps, geometry.activation, geometry.vocabulary, geometry.embedding_size)
+    return OwnSettings(
+        geometry.norm_eps,
+        geometry.activation,
+        geometry.vocabulary,
+        geometry.embedding_size,
+        pooling=geometry.architecture.hub_pooling,
+    )
 
 
 def _over_pooler(family: str) -> tuple[StaticHead, ...]:
@@ -98,11 +115,18 @@ _ELECTRA_LANGUAGE = _language(
 _ALBERT_LANGUAGE = _language(
     "predictions.dense", "predictions.LayerNorm", "predictions.decoder", bias="predictions.bias"
 )
+_SCORE = StaticHead(("score",), None, "last_token", bias=False)
+_CAUSAL = StaticHead(("lm_head",), None, "tokens", bias=False)
 _POOLED = (StaticHead(("classifier",), None, "pooler"),)
 _ROBERTA: Mapping[str, tuple[StaticHead, ...]] = {
     SEQUENCE: _over_first("classifier.dense", "tanh", "classifier.out_proj"),
     CHOICE: _POOLED,
     LANGUAGE: (_ROBERTA_LANGUAGE,),
+}
+_DECODER: Mapping[str, tuple[StaticHead, ...]] = {
+    SEQUENCE: (_SCORE,),
+    TOKEN: (StaticHead(("score",), None, "tokens"),),
+    CAUSAL: (_CAUSAL,),
 }
 _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
     "bert": {SEQUENCE: _over_pooler("bert"), CHOICE: _over_pooler("bert"), LANGUAGE: (_BERT_LANGUAGE,)},
@@ -124,13 +148,15 @@ _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
         CHOICE: _over_first("pooler.dense", "gelu", "classifier"),
         LANGUAGE: (_BERT_LANGUAGE,),
     },
+    "gpt2": {SEQUENCE: (_SCORE,), CAUSAL: (_CAUSAL,)},
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _DECODER),
 }
 _EVERYWHERE: Mapping[str, tuple[StaticHead, ...]] = {
     TOKEN: (StaticHead(("classifier",), None, "tokens"),),
     QUESTION: (StaticHead(("qa_outputs",), None, "tokens"),),
 }
 _HEADS: Mapping[tuple[str, str], tuple[StaticHead, ...]] = {
-    (family, task): heads for family, own in _BY_FAMILY.items() for task, heads in {**own, **_EVERYWHERE}.items()
+    (family, task): heads for family, own in _BY_FAMILY.items() for task, heads in {**_EVERYWHERE, **own}.items()
 }
 
 
@@ -165,14 +191,14 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
         found[native] = held[0]
     if reasons:
         raise Misfit(reasons)
-    if task == LANGUAGE and own is None:
+    if task in (LANGUAGE, CAUSAL) and own is None:
         raise Misfit(["a head over the vocabulary is read for a backbone, whose settings it takes"])
     return Head(_spec(head, task, found, own), found, (UNNAMED,) if task in (SEQUENCE, TOKEN) else ())
 
 
 def names(head: StaticHead) -> dict[str, str]:
     """Native name -> key of the class."""
-    keys = {f"head/{i}/{kind}": f"{key}.{kind}" for i, key in enumerate(head.maps) for kind in ("weight", "bias")}
+    keys = {f"head/{i}/{kind}": f"{key}.{kind}" for i, key in enumerate(head.maps) for kind in head.kinds}
     if head.norm is not None:
         keys |= {f"head/0/norm.{kind}": f"{head.norm}.{kind}" for kind in ("weight", "bias")}
     return keys
@@ -180,12 +206,12 @@ def names(head: StaticHead) -> dict[str, str]:
 
 def like(spec: HeadSpec, model_type: str, tasks: Collection[str] = (SEQUENCE, TOKEN)) -> tuple[str, StaticHead] | None:
     """(task, head) of the family's class that computes the same as `spec`, if there is one among the tasks."""
-    shape = (spec.pooling, spec.layers, spec.norm_eps is not None)
+    shape = (spec.pooling, spec.layers, spec.norm_eps is not None, spec.bias)
     for (family, task), heads in _HEADS.items():
-        if family != model_type or task not in tasks or not spec.bias or _type_of(spec) != _TYPES[task]:
+        if family != model_type or task not in tasks or _type_of(spec) != _TYPES[task]:
             continue
         for head in heads:
-            same = (head.pooling, len(head.maps), head.norm is not None) == shape
+            same = (head.pooling, len(head.maps), head.norm is not None, head.bias) == shape
             if same and head.activation in (spec.activation, OWN):
                 return task, head
     return None
@@ -198,18 +224,18 @@ def _type_of(spec: HeadSpec) -> str:
 def _spec(head: StaticHead, task: str, found: Mapping[str, Tensor], own: OwnSettings | None) -> HeadSpec:
     last = found[f"head/{len(head.maps) - 1}/weight"]
     outputs, head_type = last.shape[0], _TYPES[task]
-    labels = {QUESTION: LABELS if outputs == len(LABELS) else unnamed(outputs), CHOICE: (), LANGUAGE: ()}
-    language = task == LANGUAGE
+    labels = {QUESTION: LABELS if outputs == len(LABELS) else unnamed(outputs), CHOICE: (), LANGUAGE: (), CAUSAL: ()}
+    language = task in (LANGUAGE, CAUSAL)
     return HeadSpec(
         type=head_type,
         layers=len(head.maps),
         activation=own.activation if own and head.activation == OWN else head.activation,
-        bias=True,
+        bias=head.bias,
         pooling=head.pooling,
         labels=labels.get(task, unnamed(outputs)),
         problem_type=problem_of(head_type, outputs),
         vocabulary=outputs if language else None,
         width=last.shape[-1] if language else None,
-        norm_eps=own.norm_eps if own and language else None,
+        norm_eps=own.norm_eps if own and head.norm is not None else None,
         inverse=own.inverse if own and language else True,
     )

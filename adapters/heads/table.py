@@ -9,7 +9,7 @@ from adapters.errors import Misfit
 from adapters.heads.base import Head, Shapes
 from adapters.heads.classification import CLASSIFICATION, MULTILABEL
 from adapters.heads.dependency_parsing import DEPENDENCY_PARSING
-from adapters.heads.masked_lm import MASKED_LM
+from adapters.heads.language_model import CAUSAL_LM, MASKED_LM
 from adapters.heads.multiple_choice import MULTIPLE_CHOICE
 from adapters.heads.question_answering import QUESTION_ANSWERING
 from adapters.heads.tagging import TAGGING
@@ -22,6 +22,7 @@ _ALL: tuple[Head, ...] = (
     QUESTION_ANSWERING,
     MULTIPLE_CHOICE,
     MASKED_LM,
+    CAUSAL_LM,
     DEPENDENCY_PARSING,
 )
 HEADS: Mapping[str, Head] = {head.type: head for head in _ALL}

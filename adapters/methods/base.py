@@ -44,7 +44,7 @@ class Fitting:
 
     def widths(self, site: str) -> tuple[int, int]:
         """(in, out) of the linear map at a site."""
-        return self.architecture.linear_width(site, self.geometry.hidden_size, self.geometry.intermediate_size)
+        return self.geometry.linear_width(site)
 
     def weight(self, address: Address) -> Tensor:
         """The frozen W [out, in] at a linear site, for folds that depend on it (DoRA); ones where no backbone is loaded.
@@ -137,7 +137,8 @@ class Meeting:
 
     `norm` is the frozen norm after the junction, None in families that have none there. `normed`: norm(f + r), where
     it is known already and the state is still f. `adds`: whether the residual and norm that follow are the adapter's
-    to apply (`False`: the model adds r itself, and what leaves takes the place of f).
+    to apply (`False`: the model adds r itself, and what leaves takes the place of f). `removable`: whether what the
+    model adds is r, for adapters that add none.
     """
 
     f: Tensor
@@ -145,6 +146,7 @@ class Meeting:
     norm: FrozenNorm | None
     normed: Tensor | None
     adds: bool
+    removable: bool = False
 
 
 @runtime_checkable
@@ -199,7 +201,7 @@ class ActsOnAttention(Protocol):
     """Methods that prepend keys and values."""
 
     def keys_values(self, operand: Operand, segment: int) -> Tensor:
-        """[2, tokens, hidden]: keys and values that every row of a segment sees in front of its own."""
+        """[2, tokens, width]: keys and values that every row of a segment sees in front of its own."""
         ...
 
     def gates(self, x: Tensor, operand: Operand) -> Tensor | None:

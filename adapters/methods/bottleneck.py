@@ -116,7 +116,9 @@ class Bottleneck:
         """See `ActsOnJunction`: AdapterHub's `post_forward`."""
         assert isinstance(variant, Variant)
         out = h + meeting.f if variant.is_parallel else h
-        if not (meeting.adds and variant.original_ln_after):
+        if not meeting.adds:
+            return out - meeting.r if _takes_off(variant, meeting) else out
+        if not variant.original_ln_after:
             return out
         out = out + meeting.r
         return out if meeting.norm is None else meeting.norm(out)
@@ -127,7 +129,12 @@ class Bottleneck:
         assert isinstance(variant, Variant)
         kernels = kernels_for(h, operand.runs)
         own = variant.ln_before or variant.ln_after or variant.use_gating or variant.scaling is None
-        if kernels is None or own or variant.non_linearity not in ACTIVATIONS:
+        if (
+            kernels is None
+            or own
+            or variant.non_linearity not in ACTIVATIONS
+            or (leaves and _takes_off(variant, meeting))
+        ):
             return False
         down, up = p["down.weight"], p["up.weight"]
         held = Bottlenecks(down.shape[0], down.starts, p["down.bias"].starts, up.starts, p["up.bias"].starts)
@@ -148,9 +155,15 @@ BOTTLENECK = Bottleneck()
 
 
 def reference(
-    folded: Folded, f: Tensor, r: Tensor, norm: Callable[[Tensor], Tensor] | None, *, adds: bool = True
+    folded: Folded,
+    f: Tensor,
+    r: Tensor,
+    norm: Callable[[Tensor], Tensor] | None,
+    *,
+    adds: bool = True,
+    removable: bool = False,
 ) -> Tensor:
-    """One row under one adapter, [tokens, h]; the plain formula. `norm`, `adds`: see `Meeting`."""
+    """One row under one adapter, [tokens, h]; the plain formula. `norm`, `adds`, `removable`: see `Meeting`."""
     v, t = folded.variant, folded.tensors
     assert isinstance(v, Variant)
     normed = f + r if norm is None else norm(f + r)
@@ -165,7 +178,7 @@ def reference(
     y = y if v.adapter_residual_before_ln else y + res
     y = y + f if v.is_parallel else y
     if not (adds and v.original_ln_after):
-        return y
+        return y - r if removable and not v.original_ln_after else y
     return y + r if norm is None else norm(y + r)
 
 
@@ -247,6 +260,11 @@ def _form(v: Variant, *, closes: bool, leaves: bool) -> Form:
         adds = "x"
     assert v.scaling is not None
     return Form(reads, adds, closes, v.non_linearity, v.scaling)
+
+
+def _takes_off(variant: Variant, meeting: Meeting) -> bool:
+    """Whether an adapter that adds no residual leaves where the model will add it."""
+    return meeting.removable and not variant.original_ln_after
 
 
 def _normed(h: Tensor, meeting: Meeting) -> Tensor:

@@ -23,7 +23,7 @@ from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
 from adapters.methods.settings import Settings, choice_in, count_in, flag_in, known_in, number_in
 from adapters.weights import Block, Folded, Insertion
 
-SITES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_out", "pooler")
+SITES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_gate", "ffn_out", "pooler")
 RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the last
 
 

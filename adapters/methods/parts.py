@@ -14,7 +14,6 @@ from adapters.methods.settings import MAX_COUNT, Settings, is_number
 
 JUNCTIONS: Mapping[str, str] = {"mh_adapter": "attn_junction", "output_adapter": "ffn_junction"}
 MATRICES: Mapping[str, str] = {"q": "attn_q", "k": "attn_k", "v": "attn_v"}
-FEED_FORWARD: Mapping[str, str] = {"intermediate_lora": "ffn_in", "output_lora": "ffn_out"}
 # AdapterHub's member -> the part's.
 PHM_NUMBERS: Mapping[str, str] = {"phm_dim": "phm_dim", "phm_rank": "phm_rank"}
 PHM_FLAGS: Mapping[str, str] = {
@@ -36,7 +35,7 @@ _FLAGS = (
 
 
 class Sizes(Protocol):
-    """What a configuration does not say of its backbone: layers, and the widths of its states and its word vectors."""
+    """What a configuration does not say of its backbone."""
 
     @property
     def layers(self) -> int:
@@ -51,6 +50,11 @@ class Sizes(Protocol):
     @property
     def embedding_size(self) -> int:
         """Width of the word vectors."""
+        ...
+
+    @property
+    def feed_forward(self) -> Mapping[str, str]:
+        """Site by member of LoRA configurations: which maps these mean depends on the family."""
         ...
 
 
@@ -169,7 +173,7 @@ def _linear_sites(settings: Settings, sizes: Sizes) -> list[str]:
         matrices = ()
     attention = settings.flag("selfattn_lora")
     names = [site for key, site in MATRICES.items() if attention and key in matrices]
-    names += [site for key, site in FEED_FORWARD.items() if settings.flag(key)]
+    names += [site for key, site in sizes.feed_forward.items() if settings.flag(key)]
     return [f"{layer}/{name}" for layer in _layers(settings, sizes) for name in names]
 
 

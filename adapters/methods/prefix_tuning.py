@@ -1,6 +1,6 @@
 """Prefix tuning: Li and Liang 2021 (arXiv:2101.00190): learned keys and values in front of each layer's own.
 
-P = W2 act(W1 E + b1) + b2   (reparametrised)    or P itself (flat);  P [tokens, 2 * layers, hidden]: K, V per layer
+P = W2 act(W1 E + b1) + b2   (reparametrised)    or P itself (flat);  P [tokens, 2 * layers, width]: K, V per layer
 K, V = g_K K, g_V V;  g = mean over the row of sigmoid(W_g x + b_g)    x: the attention's input   (gated: UniPELT,
 Mao et al. 2022, arXiv:2110.07577); `shared`: one g for both
 """
@@ -45,7 +45,7 @@ class PrefixTuning:
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
         """See `Method.shapes`. One prefix for all layers, at `model/attn_kv`; a gate for each layer, at its own."""
         setup, h = _read(config, fitting), fitting.geometry.hidden_size
-        wide = 2 * len(setup.layers) * h
+        wide = 2 * len(setup.layers) * fitting.geometry.key_width
         names: Shapes = {"control_trans": (setup.length * wide,)}
         if setup.narrow is not None:
             names = {
@@ -77,10 +77,10 @@ class PrefixTuning:
         return fresh
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
-        """The reparametrisation is run once; every layer gets its keys and values [2, tokens, hidden], and its gate."""
+        """The reparametrisation is run once; every layer gets its keys and values [2, tokens, width], and its gate."""
         setup = _read(config, fitting)
         prefix = _prefix(setup, at(tensors, SHARED))
-        pairs = prefix.view(setup.length, len(setup.layers), 2, fitting.geometry.hidden_size).permute(1, 2, 0, 3)
+        pairs = prefix.view(setup.length, len(setup.layers), 2, fitting.geometry.key_width).permute(1, 2, 0, 3)
         folded: dict[Address, Folded] = {}
         for i, layer in enumerate(setup.layers):
             address = Address(layer, "attn_kv")

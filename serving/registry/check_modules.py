@@ -39,7 +39,7 @@ def _module(architecture: Architecture, address: Address) -> str:
     if kind is SiteKind.LINEAR:
         return architecture.linear_path(address)
     if address.layer is None:
-        return architecture.embeddings
+        return architecture.embeddings or architecture.words
     layer = architecture.layer_path(address.layer)
     if kind is SiteKind.ATTENTION_KV:
         return f"{layer}.{architecture.attention}"

@@ -16,7 +16,12 @@ from transformers import (
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
     ModernBertConfig,
+    Qwen2Config,
+    Qwen3Config,
     RobertaConfig,
     XLMRobertaConfig,
 )
@@ -25,12 +30,15 @@ from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
+from adapters.errors import Misfit
 from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires
 from adapters.methods.fold import expected, fold
 from adapters.methods.presets import SEQ_BN
 from adapters.weights import ALIGN, Adapter, Package, Resident
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "deberta-v2", "modernbert")
+ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "deberta-v2", "modernbert")
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+FAMILIES = (*ENCODERS, *DECODERS)
 LAYERS, HIDDEN, VOCABULARY = 2, 32, 90
 NARROW = 20  # width of the embeddings of families that have their own
 _SIZES = {
@@ -55,6 +63,8 @@ WINDOWED = {
     "global_attn_every_n_layers": 2,
     **{f"{name}_token_id": number for number, name in enumerate(("pad", "bos", "eos", "cls", "sep"))},
 }
+# Two heads of queries share each head of keys and values; token 3 is the padding.
+GROUPED = {"num_key_value_heads": 2, "pad_token_id": 3}
 _CONFIGS = {
     "bert": lambda: BertConfig(**_SIZES),
     "roberta": lambda: RobertaConfig(**_SIZES, type_vocab_size=1, pad_token_id=1),
@@ -76,6 +86,22 @@ _CONFIGS = {
     "deberta-v2": lambda: DebertaV2Config(**_SIZES, **RELATIVE),
     # A token sees four others to each side in the second layer.
     "modernbert": lambda: ModernBertConfig(**_SIZES, **WINDOWED),
+    "gpt2": lambda: GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=HIDDEN,
+        n_layer=LAYERS,
+        n_head=4,
+        n_inner=48,
+        n_positions=40,
+        initializer_range=0.3,
+        pad_token_id=3,
+    ),
+    "llama": lambda: LlamaConfig(**_SIZES, **GROUPED),
+    # A token sees six others in front of it.
+    "mistral": lambda: MistralConfig(**_SIZES, **GROUPED, sliding_window=7),
+    "qwen2": lambda: Qwen2Config(**_SIZES, **GROUPED),
+    # Heads that are wider together than the states.
+    "qwen3": lambda: Qwen3Config(**_SIZES, **GROUPED, head_dim=12),
 }
 
 
@@ -131,12 +157,12 @@ def apart_from_plain(path: Path, lengths: Sequence[int] = (1, 7, 3, 7, 33, 20)) 
 def takes(family: str, part: PartSpec) -> bool:
     """Whether a family has room for a part: some methods, and some bottlenecks, are not for every family."""
     record = ARCHITECTURES[family]
-    if part.method in record.refuses:
+    try:
+        expected(Manifest("adapter", requires(family), (part,)), profile(family))
+    except Misfit:
         return False
     junctions = [record.junctions[site.split("/")[1]] for site in part.config.get("sites", ()) if "junction" in site]
-    within = all(junction.adds for junction in junctions) or part.config["original_ln_after"]
-    normed = all(junction.norm for junction in junctions) or part.config["residual_before_ln"] != "post_add"
-    return bool(within and normed)
+    return all(junction.adds or junction.removable for junction in junctions) or bool(part.config["original_ln_after"])
 
 
 def sites(names: Sequence[str], layers: Sequence[int] = range(LAYERS), **settings: Any) -> dict[str, Any]:

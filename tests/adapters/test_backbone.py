@@ -173,7 +173,7 @@ def test_bfloat16_rounds_the_maps_and_the_words_and_leaves_the_norms(family):
     rows = [Row((), None, None, builders.ids(seed, 4 + seed)) for seed in range(6)]
     states = zip(*(backbone.run(rows, ["hidden_state"] * 6) for backbone in (exact, rounded)), strict=True)
     for one, other in states:
-        assert float(torch.nn.functional.cosine_similarity(one, other, dim=-1).min()) > 0.999
+        assert float(torch.nn.functional.cosine_similarity(one, other, dim=-1).min()) > 0.998
 
 
 def test_float64_is_wider_everywhere():

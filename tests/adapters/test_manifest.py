@@ -77,7 +77,7 @@ def change(path: str, value: object, manifest: Manifest = ADAPTER) -> str:
         ("head.labels", ["a", "a"], "labels"),
         ("head.labels", [], "labels"),
         ("head.pooling", "mean", "pooling"),
-        ("head.type", "causal_lm", "type"),
+        ("head.type", "seq2seq_lm", "type"),
         ("head.type", "masked_lm", "labels"),
         ("head.vocabulary", 0, "head.vocabulary"),
         ("head.choices", True, "head.choices"),

@@ -20,7 +20,7 @@ from tests.adapters import builders
 from tests.adapters.batch.arrangements import add, random_members
 from tests.adapters.builders import FAMILIES, HEADS, PARTS, takes
 
-BATCHES, POOL = 250, 90  # of each family: 2,000 batches in all
+BATCHES, POOL = 250, 90  # of each family
 TOLERANCE = 1e-5  # of the row's largest magnitude
 ROUNDING = 5e-5  # the same, between sums in one order and in another
 MORE_HEADS = {
@@ -29,6 +29,11 @@ MORE_HEADS = {
     "words": HeadSpec(
         "masked_lm", 2, "gelu", True, "tokens", (), "vocabulary", vocabulary=70, width=None, norm_eps=1e-5
     ),
+    "next_words": HeadSpec(
+        "causal_lm", 1, None, False, "tokens", (), "next_token", vocabulary=70, width=builders.HIDDEN
+    ),
+    "last": HeadSpec("classification", 2, "tanh", True, "last_token", ("a", "b", "c"), "single_label"),
+    "counted": HeadSpec("classification", 1, None, True, "counted_token", ("a", "b", "c"), "single_label"),
     "trees": HeadSpec("dependency_parsing", 1, None, False, "tokens", ("root", "nsubj", "obj"), "tree"),
 }
 FUSION = {"query": True, "key": True, "value": True, "query_before_ln": False, "residual_before": False, "value_before_softmax": True}  # fmt: skip
@@ -84,6 +89,7 @@ class Draw:
         self.residents, self.fusions = placed[: len(adapters)], placed[len(adapters) :]
         self.bottlenecks = [r for r in self.residents if self.acts(r, "ffn_junction") and len(r.adapter.blocks) < 6]
         self.loras = [r for r in self.residents if self.acts(r, "attn_q")]
+        self.kinds = sorted({r.adapter.head.type for r in self.residents})
         self.embedding = token_embedding(builders.embedding_package(family, rows=60), torch.float32)
 
     @staticmethod
@@ -102,8 +108,8 @@ class Draw:
 
     def row(self) -> tuple[Row, str]:
         rng, length = self.rng, self.rng.randint(2, 15)
-        head = rng.choice(self.residents) if rng.random() < 0.6 else None
-        kind = None if head is None else head.adapter.head.type
+        kind = rng.choice(self.kinds) if rng.random() < 0.6 else None
+        head = rng.choice([r for r in self.residents if r.adapter.head.type == kind]) if kind else None
         embedding = self.embedding if rng.random() < 0.3 else None
         ids = builders.ids(rng.randrange(10**6), length) % 55
         row = Row(
@@ -141,7 +147,7 @@ def test_two_hundred_and_fifty_batches_of_every_family(family):
     methods = {block.method for item in pool for r in item.row.members if isinstance(r, Resident) for blocks in r.adapter.blocks.values() for block in blocks}  # fmt: skip
     kinds = {member.kind for item in pool for member in item.row.members if not isinstance(member, Resident)}
     assert kinds >= {"average", "split", "fuse", "sum"}
-    assert len(methods) >= 5  # ModernBERT takes neither prefixes nor prompts
+    assert len(methods) >= 5  # some families take neither prefixes nor prompts
     assert {item.row.head.adapter.head.type for item in pool if item.row.head} >= {"masked_lm", "dependency_parsing"}
     for batch in range(BATCHES):
         drawn = [draw.rng.choice(pool) for _ in range(draw.rng.randint(2, 24))]

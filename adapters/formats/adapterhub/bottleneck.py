@@ -21,7 +21,9 @@ def read(settings: Settings, host: Host) -> Iterator[PartSpec]:
     """The parts; AdapterHub itself can not do all of it where it hangs adapters behind a module of another's code."""
     for part in parts.bottleneck(settings, host):
         junctions = [host.family.junctions[Address.parse(text).site] for text in part.config.get("sites", ())]
-        if not part.config.get("original_ln_after", True) and any(not junction.adds for junction in junctions):
+        if not part.config.get("original_ln_after", True) and not all(
+            junction.adds or junction.removable for junction in junctions
+        ):
             settings.wrong("original_ln_after=false can not run in AdapterHub for this family either")
         yield part
 

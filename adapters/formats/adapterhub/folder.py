@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from adapters.architectures.families import architecture_of
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import InvalidPackage, Misfit
 from adapters.formats import check, files
@@ -264,5 +265,7 @@ def _head_words(package: Package, name: str) -> tuple[Mapping[str, Any], Mapping
         stored = heads.write_like(saved, manifest.head, package.tensors)
         if stored is not None:
             return saved, stored
-    members, stored = heads.write(manifest.head, package.tensors, manifest.head.name or name)
+    members, stored = heads.write(
+        manifest.head, package.tensors, manifest.head.name or name, architecture_of(manifest.requires.model_type)
+    )
     return envelope(manifest, name) | members, stored

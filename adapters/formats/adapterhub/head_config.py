@@ -7,6 +7,7 @@ because they may change what the head computes.
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
 from adapters.formats.adapterhub.activations import activation
 from adapters.formats.adapterhub.wording import settings_of
@@ -14,7 +15,7 @@ from adapters.formats.labels import ordered, problem_of, unnamed
 from adapters.formats.static_heads import OwnSettings
 from adapters.heads.base import MAX_LAYERS
 from adapters.heads.question_answering import LABELS
-from adapters.manifest import MAX_LABELS, HeadSpec
+from adapters.manifest import MAX_LABELS, VOCABULARIES, HeadSpec
 from adapters.members import MAX_COUNT
 
 _POOLED: Mapping[str, Any] = {
@@ -44,6 +45,14 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "activation_function": "gelu",
         "layer_norm": True,
         "bias": True,
+    },
+    "causal_lm": {
+        "vocab_size": None,
+        "embedding_size": None,
+        "layers": 1,
+        "activation_function": None,
+        "layer_norm": False,
+        "bias": False,
     },
     "dependency_parsing": {"num_labels": 2, "layers": 1, "activation_function": None, "bias": True},
 }
@@ -88,25 +97,25 @@ def spec_of(saved: Mapping[str, Any], config: Mapping[str, Any], own: OwnSetting
 
 def names_labels(config: Mapping[str, Any]) -> bool:
     """Whether a configuration names what its outputs are, or its outputs need no names."""
-    nameless = config.get("head_type") in ("question_answering", "multiple_choice", "masked_lm")
+    nameless = config.get("head_type") in ("question_answering", "multiple_choice", *VOCABULARIES)
     return nameless or _label2id(config) is not None
 
 
-def config_of(spec: HeadSpec) -> dict[str, Any]:
-    """The configuration that the library builds an equal head from; raises `Misfit` where it has none."""
+def config_of(spec: HeadSpec, family: Architecture) -> dict[str, Any]:
+    """The configuration that the library builds an equal head of a family from; raises `Misfit` where it has none."""
     label2id = {label: i for i, label in enumerate(spec.labels)}
     common: dict[str, Any] = {"head_type": spec.type, "layers": spec.layers, "activation_function": spec.activation}
     if spec.type == "dependency_parsing":
         return {"head_type": spec.type, "num_labels": len(spec.labels), "label2id": label2id}
     if not spec.inverse:
         raise Misfit(["AdapterHub's flexible heads undo an invertible adapter before they read the vocabulary"])
-    if spec.type == "masked_lm":
+    if spec.type in VOCABULARIES:
         return common | {
             "vocab_size": spec.vocabulary,
             "embedding_size": spec.width,
             "layer_norm": spec.norm_eps is not None,
             "bias": spec.bias,
-            "shift_labels": False,
+            "shift_labels": spec.type == "causal_lm",
             "label2id": None,
         }
     common |= {"dropout_prob": None, "label2id": label2id}
@@ -119,6 +128,8 @@ def config_of(spec: HeadSpec) -> dict[str, Any]:
         common["num_labels"] = len(spec.labels)
     if spec.type not in _ALWAYS_BIASED:
         common["bias"] = spec.bias
+    if spec.pooling not in ("tokens", "pooler", family.hub_pooling):
+        raise Misfit([f"AdapterHub's heads of {family.model_type!r} do not read {spec.pooling!r}"])
     if spec.pooling != "tokens":
         common["use_pooler"] = spec.pooling == "pooler"
     return common
@@ -137,7 +148,7 @@ def flexible_keys(name: str, spec: HeadSpec, *, last_bias: bool) -> dict[str, st
             "head/relations/weight": f"{stem}.biaffine_rels.weight",
         }
     keys: dict[str, str] = {}
-    language = spec.type == "masked_lm"
+    language = spec.type in VOCABULARIES
     slot = 0 if language else 1
     for i in range(spec.layers):
         last = i == spec.layers - 1
@@ -155,8 +166,8 @@ def flexible_keys(name: str, spec: HeadSpec, *, last_bias: bool) -> dict[str, st
 def _spec(head_type: str, saved: Mapping[str, Any], held: Mapping[str, Any], own: OwnSettings) -> HeadSpec:
     name = held["activation_function"]
     function = None if not name else activation(name, versioned="version" in saved)
-    language, layers, bias = head_type == "masked_lm", held["layers"], held["bias"]
-    pooling = "tokens" if "use_pooler" not in held else "pooler" if held["use_pooler"] else "first_token"
+    language, layers, bias = head_type in VOCABULARIES, held["layers"], held["bias"]
+    pooling = "tokens" if "use_pooler" not in held else "pooler" if held["use_pooler"] else own.pooling
     return HeadSpec(
         type=head_type,
         layers=layers,
@@ -176,7 +187,7 @@ def _spec(head_type: str, saved: Mapping[str, Any], held: Mapping[str, Any], own
 def _labels(head_type: str, held: Mapping[str, Any]) -> tuple[str, ...]:
     if head_type == "question_answering":
         return LABELS
-    if head_type == "masked_lm":
+    if head_type in VOCABULARIES:
         return ()
     count = held["num_choices"] if head_type == "multiple_choice" else held["num_labels"]
     names = ordered(_label2id(held), count)

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.profile import Geometry
+from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
 from adapters.formats import static_heads
 from adapters.formats.adapterhub.head_config import config_of, flexible_keys, names_labels, spec_of
 from adapters.formats.labels import OTHERS, UNNAMED, Head, ordered
 from adapters.formats.static_heads import OwnSettings
-from adapters.manifest import HeadSpec
+from adapters.manifest import VOCABULARIES, HeadSpec
 
 
 def read(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], geometry: Geometry) -> Head:
@@ -29,13 +31,15 @@ def strangers(rest: Iterable[str], name: str) -> set[str]:
     return {key for key in rest if key.startswith(f"heads.{name}") and not key.startswith(f"heads.{name}.")}
 
 
-def write(spec: HeadSpec, tensors: Mapping[str, Tensor], name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def write(
+    spec: HeadSpec, tensors: Mapping[str, Tensor], name: str, family: Architecture
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(the members `name` and `config` of a head_config.json, tensors by key) of an equal flexible head.
 
-    Raises `Misfit` where the library has no such head.
+    Raises `Misfit` where the library has no such head in the family.
     """
-    config = config_of(spec)
-    biased = spec if spec.type == "masked_lm" else replace(spec, bias=True)
+    config = config_of(spec, family)
+    biased = spec if spec.type in VOCABULARIES else replace(spec, bias=True)
     stored = {}
     for native, key in flexible_keys(name, biased, last_bias=bool(config.get("bias", True))).items():
         # Most of the library's maps always have a bias: one that does nothing stands for none.
@@ -51,7 +55,12 @@ def write(spec: HeadSpec, tensors: Mapping[str, Tensor], name: str) -> tuple[dic
 def write_like(saved: Mapping[str, Any], spec: HeadSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """Tensors by the keys of the configuration the head came with; None where that would not read as the same head."""
     held = {name: tensor for name, tensor in tensors.items() if name.startswith("head/")}
-    own = OwnSettings(spec.norm_eps or 0.0, spec.activation, spec.vocabulary or 0, spec.width or 0)
+    family = ARCHITECTURES.get(str(saved.get("model_type")))
+    if family is None:
+        return None
+    own = OwnSettings(
+        spec.norm_eps or 0.0, spec.activation, spec.vocabulary or 0, spec.width or 0, pooling=family.hub_pooling
+    )
     config = saved.get("config")
     copies: Mapping[str, tuple[str, ...]] = {}
     try:

@@ -21,6 +21,11 @@ class Host:
     embedding_size: int
     layers: int
 
+    @property
+    def feed_forward(self) -> Mapping[str, str]:
+        """Site by member of LoRA configurations."""
+        return self.family.hub_feed_forward
+
 
 def host_of(geometry: Geometry) -> Host:
     """The host that a backbone is."""

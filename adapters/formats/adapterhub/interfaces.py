@@ -30,7 +30,27 @@ _MODERNBERT: Mapping[str, Any] = {
     "layer_ln_2": None,
     "base_model": None,
 }
-INTERFACES: Mapping[str, Mapping[str, Any]] = {"modernbert": _MODERNBERT}
+_QWEN: Mapping[str, Any] = {
+    "adapter_methods": ["bottleneck", "lora", "reft", "invertible"],
+    "model_embeddings": "embed_tokens",
+    "model_layers": "layers",
+    "layer_self_attn": "self_attn",
+    "layer_cross_attn": None,
+    "attn_k_proj": "k_proj",
+    "attn_q_proj": "q_proj",
+    "attn_v_proj": "v_proj",
+    "attn_qkv_proj": None,
+    "attn_o_proj": "o_proj",
+    "layer_intermediate_proj": "mlp.up_proj",
+    "layer_output_proj": "mlp.down_proj",
+    "layer_pre_self_attn": "input_layernorm",
+    "layer_pre_cross_attn": None,
+    "layer_pre_ffn": "post_attention_layernorm",
+    "layer_ln_1": None,
+    "layer_ln_2": None,
+    "base_model": None,
+}
+INTERFACES: Mapping[str, Mapping[str, Any]] = {"modernbert": _MODERNBERT, "qwen2": _QWEN, "qwen3": _QWEN}
 
 
 def interface(model_type: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from adapters.formats.adapterhub.keys import Key
 from adapters.formats.adapterhub.wording import Layout, Wording, integral
 from adapters.manifest import PartSpec
 from adapters.methods import parts
-from adapters.methods.parts import FEED_FORWARD, MATRICES
+from adapters.methods.parts import MATRICES
 from adapters.methods.presets import LORA_CONFIG, MTL_CONFIG
 from adapters.methods.settings import Settings, is_number
 from adapters.methods.vera import SHARED
@@ -22,7 +22,6 @@ from adapters.methods.vera import SHARED
 _REQUIRED = ("selfattn_lora", "intermediate_lora", "output_lora", "r", "alpha", "attn_matrices")
 _VERA: Mapping[str, Any] = {"vera_d": None, "vera_b": None}
 _TRAINING = ("dropout", "init_weights", "init_weights_seed", "dtype")
-_SITES = {*MATRICES.values(), *FEED_FORWARD.values()}
 
 
 def read(settings: Settings, host: Host) -> Iterator[PartSpec]:
@@ -170,13 +169,14 @@ def _same(sites: Mapping[str, Mapping[str, Any]], what: str) -> Mapping[str, Any
 
 def _low_rank(sites: Mapping[str, Any], host: Host, rank: int, scaling: float) -> dict[str, Any]:
     by_site, left_out = grid(sites, host)
-    if not by_site <= _SITES:
-        raise Misfit([f"AdapterHub has no LoRA at {', '.join(sorted(by_site - _SITES))}"])
+    strange = by_site - {*MATRICES.values(), *host.feed_forward.values()}
+    if strange:
+        raise Misfit([f"AdapterHub has no LoRA at {', '.join(sorted(strange))}"])
     return {
         "architecture": "lora",
         "selfattn_lora": bool(by_site & set(MATRICES.values())),
         "attn_matrices": [letter for letter, site in MATRICES.items() if site in by_site],
-        **{key: site in by_site for key, site in FEED_FORWARD.items()},
+        **{key: site in by_site for key, site in host.feed_forward.items()},
         "leave_out": left_out,
         "r": rank,
         "alpha": integral(scaling * rank),

@@ -20,8 +20,7 @@ def test_every_linear_path_is_a_linear_map_of_the_width_that_the_record_tells(fa
             part = record.fused(address)
             assert isinstance(module, nn.Linear)
             out = module.out_features // (1 if part is None else part[1])
-            wide = record.linear_width(address.site, geometry.hidden_size, geometry.intermediate_size)
-            assert (module.in_features, out) == wide
+            assert (module.in_features, out) == geometry.linear_width(address.site)
 
 
 @pytest.mark.parametrize("family", builders.FAMILIES)
@@ -29,6 +28,7 @@ def test_every_module_that_a_record_names_is_there_and_every_norm_is_a_norm(fami
     model, geometry = builders.backbone(family).model, builders.profile(family).geometry
     record, modules = geometry.architecture, dict(model.named_modules())
     assert set(record.paths(geometry.layers)) <= set(modules)
+    assert modules[record.words] is model.get_input_embeddings()
     for address in record.addresses(geometry.layers):
         if SITES[address.site] is SiteKind.JUNCTION:
             path = record.norm_path(address, geometry.layers)

@@ -10,9 +10,10 @@ def test_records_are_found_by_their_own_model_type():
 
 def test_an_unknown_family_is_refused_naming_those_that_exist():
     with pytest.raises(
-        UnknownArchitecture, match="albert, bert, deberta-v2, distilbert, electra, modernbert, roberta, xlm-roberta"
+        UnknownArchitecture,
+        match="albert, bert, deberta-v2, distilbert, electra, gpt2, llama, mistral, modernbert, qwen2",
     ):
-        architecture_of("gpt2")
+        architecture_of("gptj")
 
 
 def test_heads_are_written_for_the_class_that_adapterhub_loads_them_into():
@@ -25,8 +26,13 @@ def test_heads_are_written_for_the_class_that_adapterhub_loads_them_into():
         "albert": "AlbertAdapterModel",
         "deberta-v2": "DebertaV2AdapterModel",
         "modernbert": "ModernBertModel",
+        "gpt2": "GPT2AdapterModel",
+        "llama": "LlamaAdapterModel",
+        "mistral": "MistralAdapterModel",
+        "qwen2": "Qwen2Model",
+        "qwen3": "Qwen3Model",
     }
 
 
 def test_no_two_records_are_for_one_model_type():
-    assert len(FAMILIES) == len(ARCHITECTURES) == 8
+    assert len(FAMILIES) == len(ARCHITECTURES) == 13

@@ -63,8 +63,8 @@ def test_a_folder_without_a_model_is_refused_by_name(tmp_path):
         read_profile(tmp_path)
     with pytest.raises(UnknownArchitecture, match="hidden_size"):
         read_geometry({"model_type": "bert", "max_position_embeddings": 5})
-    with pytest.raises(UnknownArchitecture, match="no record for model type 'gpt2'"):
-        read_geometry({"model_type": "gpt2"})
+    with pytest.raises(UnknownArchitecture, match="no record for model type 'gptj'"):
+        read_geometry({"model_type": "gptj"})
 
 
 def test_reading_a_profile_needs_no_torch():

@@ -135,7 +135,7 @@ def test_a_manifest_that_misstates_its_tokenizer_is_refused():
 
 
 def test_a_backbone_without_a_record_is_a_misfit(package):
-    assert reasons(package, profile("gpt2"))
+    assert reasons(package, profile("gptj"))
 
 
 @pytest.mark.parametrize("scaling", [10**400, 1e39, float("inf"), float("nan")])

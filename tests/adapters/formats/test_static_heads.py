@@ -166,10 +166,10 @@ def test_missing_and_left_over_keys_are_all_named():
 
 
 def test_families_and_classes_without_a_head_are_refused():
-    with pytest.raises(Misfit, match="gpt2"):
-        read({}, "gpt2", SEQUENCE)
-    with pytest.raises(Misfit, match="BertLMHeadModel"):
-        task_of("BertLMHeadModel")
+    with pytest.raises(Misfit, match="gptj"):
+        read({}, "gptj", SEQUENCE)
+    with pytest.raises(Misfit, match="BertForPreTraining"):
+        task_of("BertForPreTraining")
     assert task_of("DistilBertForTokenClassification") == TOKEN
     assert task_of("XLMRobertaForMaskedLM") == LANGUAGE
     assert like(read(tensors(linear("classifier")), "bert", SEQUENCE).spec, "roberta") is None

@@ -26,6 +26,10 @@ SPECS = {
     ),
     "bare_language": HeadSpec("masked_lm", 1, None, False, "tokens", (), "vocabulary", vocabulary=9, width=6),
     "deep_language": HeadSpec("masked_lm", 3, "relu", True, "tokens", (), "vocabulary", vocabulary=7, width=5),
+    "next_word": HeadSpec(
+        "causal_lm", 2, "gelu", True, "tokens", (), "next_token", vocabulary=11, width=4, norm_eps=1e-5
+    ),
+    "bare_next_word": HeadSpec("causal_lm", 1, None, False, "tokens", (), "next_token", vocabulary=9, width=6),
     "parse": HeadSpec("dependency_parsing", 1, None, True, "tokens", ("subj", "obj"), "tree"),
 }
 

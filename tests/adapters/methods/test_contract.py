@@ -25,9 +25,13 @@ TABLES = {
     SiteKind.LAYER_OUT: LAYER,
 }
 # What AdapterHub does not have, or can not run, for a family.
+PROMPTS = {case for case, part in PARTS.items() if part.method == "prompt_tuning"}
+PREFIXES = {case for case, part in PARTS.items() if part.method == "prefix_tuning"}
 REFUSED = {
-    "modernbert": {case for case, part in PARTS.items() if part.method in ("prefix_tuning", "prompt_tuning")}
-    | {"post_add_bn"},
+    "modernbert": PREFIXES | PROMPTS | {"post_add_bn"},
+    **dict.fromkeys(("gpt2", "llama", "mistral"), PROMPTS | {"post_add_bn"}),
+    "qwen2": PREFIXES | PROMPTS | {"post_add_bn"},
+    "qwen3": PREFIXES | PROMPTS | {"post_add_bn", "vera"},  # whose heads are wider than its states
 }
 SERVED = [(case, family) for family in FAMILIES for case in PARTS if case not in REFUSED.get(family, ())]
 

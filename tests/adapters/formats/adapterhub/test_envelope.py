@@ -13,8 +13,8 @@ def test_what_a_folder_was_made_for_is_the_backbone_or_refused_with_every_reason
     with pytest.raises(Misfit) as caught:
         requires(saved({}, "roberta"), profile(hidden=16))
     assert len(caught.value.reasons) == 2
-    with pytest.raises(Misfit, match="'gpt2' are not served yet"):
-        requires(saved({}, "gpt2"), profile("gpt2"))
+    with pytest.raises(Misfit, match="'gptj' are not served yet"):
+        requires(saved({}, "gptj"), profile("gptj"))
 
 
 def test_where_it_comes_from():
@@ -31,5 +31,5 @@ def test_what_is_written_reads_as_made_for_the_same_backbone():
 def test_what_is_written_names_the_class_of_its_family_and_refuses_an_unknown_one():
     for family, name in (("electra", "ElectraAdapterModel"), ("modernbert", "ModernBertModel")):
         assert envelope(Manifest("head", made_for(profile(family))), "a")["model_class"] == name
-    with pytest.raises(UnknownArchitecture, match="gpt2"):
-        envelope(Manifest("head", replace(made_for(profile()), model_type="gpt2")), "a")
+    with pytest.raises(UnknownArchitecture, match="gptj"):
+        envelope(Manifest("head", replace(made_for(profile()), model_type="gptj")), "a")

@@ -223,14 +223,14 @@ def test_a_head_of_another_backbone_is_refused_beside_a_fitting_adapter(tmp_path
 
 
 def test_a_family_without_a_table_is_refused(tmp_path):
-    folder = folders.seq_bn_folder(tmp_path, model_type="gpt2")
-    with pytest.raises(Misfit, match="gpt2"):
-        adapterhub.read(folder, profile("gpt2"))
+    folder = folders.seq_bn_folder(tmp_path, model_type="gptj")
+    with pytest.raises(Misfit, match="gptj"):
+        adapterhub.read(folder, profile("gptj"))
 
 
 def test_faults_of_adapter_and_head_come_together(tmp_path):
     keys = folders.seq_bn_keys(width=2)
-    folder = adapterhub_folder(tmp_path, seq_bn(), keys, head=folders.head_config(head_type="causal_lm"))
+    folder = adapterhub_folder(tmp_path, seq_bn(), keys, head=folders.head_config(head_type="seq2seq_lm"))
     with pytest.raises(Misfit) as caught:
         adapterhub.read(folder, profile())
     said = caught.value.reasons

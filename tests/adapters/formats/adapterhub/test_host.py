@@ -14,8 +14,8 @@ def test_a_host_is_a_backbone_s_sizes_and_record():
 
 
 def test_a_family_without_a_record_has_no_host():
-    with pytest.raises(Misfit, match="gpt2"):
-        host_for(Requires("gpt2", 8, 2, 2), 8)
+    with pytest.raises(Misfit, match="gptj"):
+        host_for(Requires("gptj", 8, 2, 2), 8)
 
 
 def test_layers_that_are_not_adapted_are_left_out():

@@ -15,8 +15,12 @@ def test_an_interface_names_the_modules_of_the_record():
         attention = said["layer_self_attn"]
         assert record.layer == f"{said['model_layers']}.{{layer}}"
         paths = set(record.linear_sites())
-        assert {f"{attention}.{said['attn_qkv_proj']}", f"{attention}.{said['attn_o_proj']}"} <= paths
-        assert {said["layer_intermediate_proj"], said["layer_output_proj"]} <= paths
+        maps = [said[f"attn_{name}_proj"] for name in ("q", "k", "v", "qkv", "o")]
+        assert {f"{attention}.{name}" for name in maps if name} <= paths
+        feed_forward = [
+            record.linear[record.hub_feed_forward[f"{member}_lora"]] for member in ("intermediate", "output")
+        ]
+        assert [said["layer_intermediate_proj"], said["layer_output_proj"]] == feed_forward
 
 
 def test_places_that_differ_are_named_and_members_that_do_not_matter_are_not():

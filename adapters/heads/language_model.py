@@ -1,4 +1,4 @@
-"""Masked language models: a score for every word of a vocabulary, at every token that is asked for.
+"""Language models, masked and causal: a score for every word of a vocabulary, at every token that is asked for.
 
 h_i = LN(act(W_i h_{i-1} + b_i))    i = 0 .. layers-2;  the first map goes from the hidden to the embeddings' width
 y = W inv(h) + b                    inv: the inverse of the row's invertible adapter (arXiv:2005.00052), if it has one and
@@ -20,15 +20,16 @@ from adapters.manifest import HeadSpec
 
 
 @dataclass(frozen=True)
-class MaskedLanguageModel:
-    """Scores [tokens, vocabulary] of a row.
+class LanguageModel:
+    """Scores [tokens, vocabulary] of a row: of the word at a token's place, or (causal) of the one behind it.
 
     Tensors: `head/<i>/weight` and `head/<i>/bias` of the hidden maps, with `head/<i>/norm.weight` and
     `head/<i>/norm.bias` unless `norm_eps` is None; last `head/<layers-1>/weight` [vocabulary, width] and, if `bias`,
     its bias. With one layer the vocabulary is read from the hidden states as they are.
     """
 
-    type: str = "masked_lm"
+    type: str
+    problem: str
     places: Places = "tokens"
 
     def shapes(self, spec: HeadSpec, hidden: int) -> Shapes:
@@ -51,12 +52,12 @@ class MaskedLanguageModel:
 
     def reasons(self, spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
         """Everything that keeps the head from running on a backbone."""
-        reasons = shared_reasons(spec, self.places, ("vocabulary",), has_pooler=has_pooler)
+        reasons = shared_reasons(spec, self.places, (self.problem,), has_pooler=has_pooler)
         for member, value in (("vocabulary", spec.vocabulary), ("width", spec.width)):
             if value is None:
-                reasons.append(f"a masked_lm head needs manifest.head.{member}")
+                reasons.append(f"a {self.type} head needs manifest.head.{member}")
         if spec.layers == 1 and spec.width not in (None, hidden):
-            what = "a masked_lm head of one layer reads the hidden states as they are"
+            what = f"a {self.type} head of one layer reads the hidden states as they are"
             reasons.append(f"manifest.head.width must be {hidden}, not {spec.width}: {what}")
         return reasons
 
@@ -84,4 +85,5 @@ def _widths(weight: Stacked) -> tuple[int, int]:
     return weight.shape[1], weight.shape[0]
 
 
-MASKED_LM = MaskedLanguageModel()
+MASKED_LM = LanguageModel("masked_lm", "vocabulary")
+CAUSAL_LM = LanguageModel("causal_lm", "next_token")

@@ -18,7 +18,7 @@ def reference(spec, held, x, undo=lambda h: h):
     return undo(x) @ held[f"{last}.weight"].T + held.get(f"{last}.bias", torch.zeros(spec.vocabulary))
 
 
-@pytest.mark.parametrize("name", ["language", "bare_language", "deep_language"])
+@pytest.mark.parametrize("name", ["language", "bare_language", "deep_language", "next_word", "bare_next_word"])
 def test_every_token_has_a_score_for_every_word(name):
     spec = SPECS[name]
     held = heads(spec, 2)
@@ -78,3 +78,4 @@ def test_sizes_are_needed():
     reasons = head_reasons(replace(SPECS["language"], vocabulary=None, width=None), HIDDEN, has_pooler=True)
     assert len(reasons) == 2
     assert head_reasons(replace(SPECS["language"], pooling="first_token"), HIDDEN, has_pooler=True)
+    assert head_reasons(replace(SPECS["next_word"], problem_type="vocabulary"), HIDDEN, has_pooler=True)
