@@ -114,7 +114,7 @@ def interpret(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: A
     found = tuner_for(config).read(Saved(config, stored, host), reasons)
     head = heads.read(config, found.rest, family.model_type, reasons)
     if reasons:
-        raise Misfit(reasons)
+        raise Misfit(list(dict.fromkeys(reasons)))
     return Content(found.parts, found.tensors, head, host.prefixed)
 
 

@@ -15,19 +15,22 @@ from adapters.weights import Package
 TASKS: Mapping[str | None, str | None] = {
     "SEQ_CLS": static_heads.SEQUENCE,
     "TOKEN_CLS": static_heads.TOKEN,
+    "CAUSAL_LM": static_heads.CAUSAL,
     "FEATURE_EXTRACTION": None,
     None: None,
 }
-_TASK_TYPES: Mapping[str, str] = {static_heads.SEQUENCE: "SEQ_CLS", static_heads.TOKEN: "TOKEN_CLS"}
+_TASK_TYPES: Mapping[str, str] = {task: name for name, task in TASKS.items() if name is not None and task is not None}
 
 
 def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str, reasons: list[str]) -> Head | None:
-    """The head that a folder's remaining tensors are; None where it has none."""
+    """The head that a folder's remaining tensors are; None where it has none, as language models that keep their own."""
     task = TASKS[config.get("task_type")]
     try:
         if task is None and rest and config.get("task_type") is None:
             mapping = config.get("auto_mapping") or {}
             task = static_heads.task_of(str(mapping.get("base_model_class") or ""))
+        if task == static_heads.CAUSAL and not rest:
+            return None
         if task is not None:
             return static_heads.read(rest, model_type, task)
     except Misfit as misfit:
@@ -50,7 +53,7 @@ def write(package: Package) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _like(manifest: Manifest) -> tuple[str, static_heads.StaticHead]:
     assert manifest.head is not None
-    found = static_heads.like(manifest.head, manifest.requires.model_type)
+    found = static_heads.like(manifest.head, manifest.requires.model_type, _TASK_TYPES)
     if found is None:
         raise Misfit(["PEFT saves heads of transformers' own classes, and this head is not like any of them"])
     return found

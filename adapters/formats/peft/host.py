@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.formats.peft.modules import modules
+from adapters.formats.peft.modules import fused_modules, modules
 
 ROOT = "base_model.model."  # before every path of the model that PEFT was put around
 
@@ -26,6 +26,10 @@ class Host:
     def modules(self) -> dict[str, Address]:
         """Path -> address of every linear map that can be adapted."""
         return {self.path(path): address for path, address in modules(self.family, self.layers).items()}
+
+    def fused_modules(self) -> dict[str, tuple[Address, ...]]:
+        """Path -> the sites that share a map, of every such map."""
+        return {self.path(path): parts for path, parts in fused_modules(self.family, self.layers).items()}
 
     def whole_path(self, address: Address) -> str:
         """The path of the linear map at an address; raises `Misfit` where that is a part of a wider map."""

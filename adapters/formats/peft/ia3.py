@@ -1,17 +1,17 @@
 """PEFT's (IA)3: `ia3_l` is [out, 1] where it scales a map's output, [1, in] where it scales its input."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from adapters.architectures.sites import Address
 from adapters.errors import Misfit
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import adapted
 from adapters.formats.peft.modules import is_feed_forward
 from adapters.formats.peft.tuner import Found, Saved, Written
+from adapters.formats.peft.whole import modules
 from adapters.manifest import PartSpec
 from adapters.weights import Package
 
@@ -32,9 +32,9 @@ class Ia3:
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
-        found = adapted(saved, {"ia3_l": "scale"}, reasons)
+        found = adapted(saved, {"ia3_l": "scale"}, reasons, _split)
         sites: dict[str, Any] = {}
-        for path, address in found.paths.items():
+        for path, address in found.sites():
             inner = is_feed_forward(saved.config, path)
             shape = list(found.tensors[f"{address}/scale"].shape)
             if len(shape) != 2 or shape[0 if inner else 1] != 1:
@@ -46,24 +46,30 @@ class Ia3:
     def write(self, package: Package, host: Host) -> Written:
         """See `Tuner.write`; PEFT's vectors have no factor of their own, so that a scaling goes into them."""
         sites = package.manifest.parts[0].config["sites"]
+        if any(held.get("gated") for held in sites.values()):
+            raise Misfit(["PEFT has no gates"])
         stored: dict[str, Tensor] = {}
-        paths: dict[str, str] = {}
-        for site, held in sites.items():
-            if held.get("gated"):
-                raise Misfit(["PEFT has no gates"])
-            paths[site] = host.whole_path(Address.parse(site))
-            scale = package.tensors[f"{site}/scale"]
-            scale = scale if held["scaling"] == 1 else scale * held["scaling"]
-            stored[f"{ROOT}{paths[site]}.ia3_l"] = scale.unsqueeze(0 if _inner(held) else 1)
+        found = modules(sites, package.tensors, host)
+        for module in found:
+            scale, scaling = module.tensors["scale"], module.settings["scaling"]
+            scale = scale if scaling == 1 else scale * scaling
+            stored[f"{ROOT}{module.path}.ia3_l"] = scale.unsqueeze(0 if _inner(module.settings) else 1)
         config = {
             "peft_type": "IA3",
-            "target_modules": sorted(paths.values()),
-            "feedforward_modules": sorted(paths[site] for site, held in sites.items() if _inner(held)),
+            "target_modules": sorted(module.path for module in found),
+            "feedforward_modules": sorted(module.path for module in found if _inner(module.settings)),
         }
         return Written(stored, config)
 
 
 IA3 = Ia3()
+
+
+def _split(parameter: str, tensor: Tensor, count: int) -> Sequence[Tensor]:
+    """Every part of a map has factors of its own for its outputs, and all of those of the inputs."""
+    if len(tensor) == 1:
+        return [tensor] * count
+    return [] if len(tensor) % count else tensor.chunk(count)
 
 
 def _inner(held: Mapping[str, Any]) -> bool:

@@ -1,18 +1,18 @@
 """PEFT's LoRA: ranks and alphas by pattern, rsLoRA, a bias, DoRA."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from adapters.architectures.sites import Address
 from adapters.errors import Misfit
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import Adapted, adapted
 from adapters.formats.peft.modules import of_pattern
 from adapters.formats.peft.tuner import Found, Saved, Written
+from adapters.formats.peft.whole import modules
 from adapters.manifest import PartSpec
 from adapters.weights import Package
 
@@ -78,28 +78,34 @@ class Lora:
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
-        found = adapted(saved, _PARAMETERS, reasons)
-        sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
+        found = adapted(saved, _PARAMETERS, reasons, _split)
+        sites = {address: _site(saved.config, path, address, found, reasons) for path, address in found.sites()}
         return Found((PartSpec("lora", {"sites": sites}),), found.tensors, found.rest)
 
     def write(self, package: Package, host: Host) -> Written:
         """See `Tuner.write`: modules by their whole paths, no patterns to guess."""
-        sites = package.manifest.parts[0].config["sites"]
         stored: dict[str, Tensor] = {}
-        paths: dict[str, str] = {}
-        for site, held in sites.items():
+        sites: dict[str, Mapping[str, Any]] = {}
+        for held in package.manifest.parts[0].config["sites"].values():
             _refuse(held)
-            paths[site] = host.whole_path(Address.parse(site))
-            own = {name: package.tensors.get(f"{site}/{native}") for name, native in _PARAMETERS.items()}
-            stored |= {f"{ROOT}{paths[site]}.{name}": tensor for name, tensor in own.items() if tensor is not None}
-        return Written(stored, _config(sites, paths))
+        for module in modules(package.manifest.parts[0].config["sites"], package.tensors, host):
+            sites[module.path] = module.settings
+            own = {name: module.tensors.get(native) for name, native in _PARAMETERS.items()}
+            stored |= {f"{ROOT}{module.path}.{name}": tensor for name, tensor in own.items() if tensor is not None}
+        return Written(stored, _config(sites))
 
 
 LORA = Lora()
 
 
-def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[str]) -> dict[str, Any]:
-    address = found.paths[path]
+def _split(parameter: str, tensor: Tensor, count: int) -> Sequence[Tensor]:
+    """Every part of a map has rows of its own, and the whole A: a part's input is the map's."""
+    if parameter == "lora_A":
+        return [tensor] * count
+    return [] if len(tensor) % count else tensor.chunk(count)
+
+
+def _site(config: Mapping[str, Any], path: str, address: str, found: Adapted, reasons: list[str]) -> dict[str, Any]:
     down, up = found.tensors.get(f"{address}/lora_A"), found.tensors.get(f"{address}/lora_B")
     if down is None or up is None or down.dim() != 2:
         reasons.append(f"{path} has only one of lora_A and lora_B")
@@ -122,17 +128,18 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
     return {"rank": rank, "scaling": scaling, "bias": bias} | ({"dora": "peft"} if dora else {})
 
 
-def _config(sites: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+def _config(sites: Mapping[str, Any]) -> dict[str, Any]:
+    """`sites`: settings by the path of a module."""
     first = next(iter(sites.values()))
     rank, alpha = first["rank"], _alpha(first)
     if any(held.get("bias", False) != first.get("bias", False) for held in sites.values()):
         raise Misfit(["PEFT has a LoRA bias in all modules or in none"])
     if any(held.get("dora") != first.get("dora") for held in sites.values()):
         raise Misfit(["PEFT has DoRA in all modules or in none"])
-    escaped = {site: path.replace(".", r"\.") for site, path in paths.items()}
+    escaped = {path: path.replace(".", r"\.") for path in sites}
     return {
         "peft_type": "LORA",
-        "target_modules": sorted(paths.values()),
+        "target_modules": sorted(sites),
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {escaped[s]: held["rank"] for s, held in sites.items() if held["rank"] != rank},

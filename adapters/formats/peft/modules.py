@@ -18,13 +18,25 @@ ALL_LINEAR = "all-linear"
 def modules(family: Architecture, layers: int) -> dict[str, Address]:
     """Path below the base model -> address, of every linear map that can be adapted.
 
-    A map that is several sites in one (ModernBERT's queries, keys and values) has no adapter of PEFT's here.
+    Maps that are several sites in one are `fused_modules`.
     """
+    return {path: parts[0] for path, parts in _by_path(family, layers).items() if family.fused(parts[0]) is None}
+
+
+def fused_modules(family: Architecture, layers: int) -> dict[str, tuple[Address, ...]]:
+    """The same of maps that are several sites in one (GPT-2's queries, keys and values), in the order of their parts."""
+    found = {path: parts for path, parts in _by_path(family, layers).items() if family.fused(parts[0]) is not None}
     return {
-        family.linear_path(address): address
-        for address in family.addresses(layers)
-        if SITES[address.site] is SiteKind.LINEAR and family.fused(address) is None
+        path: tuple(sorted(parts, key=lambda address: family.fused(address) or (0, 0))) for path, parts in found.items()
     }
+
+
+def _by_path(family: Architecture, layers: int) -> dict[str, list[Address]]:
+    found: dict[str, list[Address]] = {}
+    for address in family.addresses(layers):
+        if SITES[address.site] is SiteKind.LINEAR:
+            found.setdefault(family.linear_path(address), []).append(address)
+    return found
 
 
 def targeted(config: Mapping[str, Any], path: str) -> bool:

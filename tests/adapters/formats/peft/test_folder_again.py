@@ -97,13 +97,6 @@ def test_dora_in_some_modules_only_is_refused(tmp_path):
         peft.write(more, tmp_path)
 
 
-def test_a_part_of_a_fused_map_is_refused(tmp_path):
-    package = lora({"0/attn_q": site(2, 8.0)})
-    manifest = replace(package.manifest, requires=replace(REQUIRES, model_type="modernbert"))
-    with pytest.raises(Misfit, match="as a whole"):
-        peft.write(Package(manifest, package.tensors), tmp_path)
-
-
 def test_methods_and_kinds_that_peft_does_not_hold_are_refused(tmp_path):
     bottleneck = adapterhub.read(folders.seq_bn_folder(tmp_path / "in"), profile())
     with pytest.raises(Misfit, match="PEFT has no bottleneck"):
