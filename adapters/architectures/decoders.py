@@ -40,7 +40,7 @@ GPT2 = Architecture(
     words="wte",
     causal=True,
     ffn_ratio=4,
-    defaults=_NO_PAD,
+    defaults={**_NO_PAD, "tie_word_embeddings": True},
     demands=(
         _ALONE,
         Demand("reorder_and_upcast_attn", (False,), "attention in another order and precision is not served"),

@@ -191,7 +191,7 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
         found[native] = held[0]
     if reasons:
         raise Misfit(reasons)
-    if task in (LANGUAGE, CAUSAL) and own is None:
+    if task == LANGUAGE and own is None:
         raise Misfit(["a head over the vocabulary is read for a backbone, whose settings it takes"])
     return Head(_spec(head, task, found, own), found, (UNNAMED,) if task in (SEQUENCE, TOKEN) else ())
 
@@ -237,5 +237,5 @@ def _spec(head: StaticHead, task: str, found: Mapping[str, Tensor], own: OwnSett
         vocabulary=outputs if language else None,
         width=last.shape[-1] if language else None,
         norm_eps=own.norm_eps if own and head.norm is not None else None,
-        inverse=own.inverse if own and language else True,
+        inverse=own is not None and own.inverse if language else True,
     )

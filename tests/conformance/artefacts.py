@@ -11,7 +11,7 @@ import torch
 from adapters.architectures.profile import BackboneProfile
 from adapters.embeddings import TokenEmbedding, token_embedding
 from adapters.errors import UnsafeFile
-from adapters.formats import check, converter, native, recognise
+from adapters.formats import check, converter, language_head, native, recognise
 from adapters.formats.adapterhub import setup
 from adapters.formats.adapterhub.setup import Setup
 from adapters.manifest import Manifest
@@ -52,6 +52,10 @@ class Shelf:
         check.check(again, self.profile)
         return again
 
+    def language_head(self, backbone: Path) -> Package:
+        """The head of a backbone's own checkpoint."""
+        return self.through_native(language_head.read(backbone, self.profile))
+
     def embedding(self, folder: Path) -> TokenEmbedding:
         """A folder as a vocabulary with its matrix."""
         return token_embedding(self.read(folder), torch.float32)
@@ -64,10 +68,14 @@ class Shelf:
 
 @dataclass(frozen=True, eq=False)
 class Holdings:
-    """Where the names of a case lead; a package is read when it is first asked for."""
+    """Where the names of a case lead; a package is read when it is first asked for.
+
+    `own`: the head of the class that a case was computed with, where no artefact holds it but the backbone.
+    """
 
     members: Mapping[Named, Reader]
     heads: Mapping[str | None, Reader]
+    own: Reader | None = None
 
     def of(self, row: CaseRow) -> dict[str, Package]:
         """The packages of a row's composition, by stand-in."""
@@ -78,17 +86,20 @@ class Holdings:
         if all(expected.want != "logits" for expected in row.expected):
             return None
         arranged = row.arranged
-        if arranged.head is not None or None in self.heads:
-            return self.heads[arranged.head]()
-        return None if arranged.top is None else self.heads[arranged.top]()
+        named = arranged.head if arranged.head is not None or None in self.heads else arranged.top
+        found = None if named is None and None not in self.heads else self.heads[named]()
+        if self.own is not None and (found is None or found.manifest.head is None):
+            return self.own()
+        return found
 
 
-def of_case(case: Case, shelf: Shelf) -> Holdings:
+def of_case(case: Case, shelf: Shelf, backbone: Path) -> Holdings:
     """The folders that a case lists, each read once."""
     read = cache(shelf.read)
     members: dict[Named, Reader] = {("adapter", name): partial(read, path) for name, path in case.artefacts().items()}
     members |= {("fusion", name): partial(read, path) for name, path in case.fusions().items()}
-    return Holdings(members, {name: partial(read, path) for name, path in case.heads().items()})
+    own = cache(partial(shelf.language_head, backbone)) if case.own_head else None
+    return Holdings(members, {name: partial(read, path) for name, path in case.heads().items()}, own)
 
 
 def of_setup(found: Setup, shelf: Shelf) -> Holdings:

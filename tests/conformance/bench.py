@@ -149,7 +149,7 @@ def place(folded: Mapping[int, Adapter], backbone: Backbone) -> dict[int, Reside
 def _load(case: Case, shelf: Shelf, backbone: Path) -> Cargo:
     """Read what the rows of a case name: compositions first, so that what is refused costs no conversion."""
     pad = shelf.profile.geometry.pad_token_id
-    rows, holdings = case.rows(pad), of_case(case, shelf)
+    rows, holdings = case.rows(pad), of_case(case, shelf, backbone)
     embedding = shelf.embedding(case.folder / case.raw["embedding"]["path"]) if case.raw.get("embedding") else None
     tokenizer = embedding.tokenizer_json if embedding else backbone_tokenizer(backbone)
     loaded = _loaded(rows, holdings, tokenizer)

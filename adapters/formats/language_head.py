@@ -1,0 +1,43 @@
+"""The head over the vocabulary that a causal backbone's own checkpoint has: what generates where no adapter brings one."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor
+
+from adapters.architectures.profile import BackboneProfile
+from adapters.errors import Misfit
+from adapters.formats import files, static_heads
+from adapters.manifest import Manifest, Provenance, Requires
+from adapters.weights import Package
+
+KEY = "lm_head.weight"
+
+
+def read(folder: Path, profile: BackboneProfile) -> Package:
+    """The head as a package; the word vectors themselves where the configuration ties them to it. Raises `Misfit`."""
+    geometry = profile.geometry
+    family = geometry.architecture
+    if not family.causal:
+        raise Misfit([f"{family.model_type} is no causal language model: name a head"])
+    config = files.read_json(folder / "config.json")
+    tied = config.get("tie_word_embeddings", family.defaults.get("tie_word_embeddings", False))
+    words = f"{family.words}.weight"
+    weight = _tensor(folder, (words, f"{family.prefix}.{words}") if tied else (KEY,))
+    head = static_heads.read({KEY: weight}, geometry.model_type, static_heads.CAUSAL)
+    requires = Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
+    return Package(
+        Manifest("head", requires, head=head.spec, provenance=Provenance("transformers", "", profile.id)), head.tensors
+    )
+
+
+def _tensor(folder: Path, names: tuple[str, ...]) -> Tensor:
+    """The first tensor of a checkpoint under one of the names."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            held = set(file.keys())
+            for name in names:
+                if name in held:
+                    tensor: Tensor = file.get_tensor(name)
+                    return tensor
+    raise Misfit([f"the checkpoint in {folder.name} holds no {names[0]}: the backbone has no head over its vocabulary"])
