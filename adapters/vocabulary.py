@@ -52,7 +52,7 @@ def new_matrix(
 def backbone_matrix(folder: Path, geometry: Geometry) -> Tensor:
     """The backbone's own word vectors [vocabulary, width], read alone out of its checkpoint.
 
-    Raises `UnknownArchitecture` where not exactly one tensor below the family's embeddings has that shape.
+    Raises `UnknownArchitecture` where there is none of that shape, or two (below the model's prefix and without it).
     """
     family = architecture_of(geometry.model_type)
     wanted = [geometry.vocabulary, geometry.embedding_size]
@@ -60,12 +60,12 @@ def backbone_matrix(folder: Path, geometry: Geometry) -> Tensor:
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
-                below = name.removeprefix(f"{family.prefix}.").startswith(f"{family.embeddings}.")
-                if below and file.get_slice(name).get_shape() == wanted:
+                named = name.removeprefix(f"{family.prefix}.") == f"{family.words}.weight"
+                if named and file.get_slice(name).get_shape() == wanted:
                     found.append((path, name))
     if len(found) != 1:
         names = ", ".join(name for _, name in found) or "none"
-        raise UnknownArchitecture(f"one tensor below {family.embeddings} should be {wanted}; found: {names}")
+        raise UnknownArchitecture(f"one tensor {family.words}.weight should be {wanted}; found: {names}")
     path, name = found[0]
     with safe_open(path, framework="pt") as file:
         matrix: Tensor = file.get_tensor(name)
