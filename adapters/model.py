@@ -19,7 +19,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from adapters import composition
+from adapters import composition, generation
 from adapters.backbone import Backbone
 from adapters.batch.rows import Member, Row, members_of
 from adapters.composition import Composition
@@ -95,6 +95,32 @@ class AdapterModel(Setups, Vocabularies):
         made = [outputs.output(group, answers, given, goals, states=bool(output_hidden_states)) for group in groups]
         whole = outputs.together(made)
         return whole.to_tuple() if return_dict is False else whole
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        adapter_names: Any = None,
+        head: str | None = None,
+        **settings: Any,
+    ) -> Any:
+        """What transformers' `generate` returns for prompts [rows, length] under a composition, greedy, sampled or in beams.
+
+        `adapter_names` and `head` as in `forward`; every row generates under its own adapters. The head is a causal_lm
+        head; `load_lm_head` gives the backbone's own. Padding may lie on either side; what is returned is padded on the
+        left. `settings` are those of transformers' `generate`. Raises `InvalidRow`.
+        """
+        given = inputs.read(input_ids, attention_mask, None)
+        setup = self.active_adapters if adapter_names is None else self.known(blocks.block(adapter_names))
+        setup = composition.BARE.block if setup is None else setup
+        branches = self._branches(given, setup, self.skipped(adapter_names) or self._skip_layers, None)
+        if len(branches[0]) > 1:
+            raise InvalidRow("the branches of a Parallel do not generate together: give each its own rows (BatchSplit)")
+        heads = self._heads_of(branches, head, active=adapter_names is None and blocks.has_one_head(setup))
+        with torch.no_grad():
+            rows = self._rows(given, branches, heads, None)
+        return generation.generate(self.backbone, rows, **settings)
 
     def _branches(
         self, given: Given, setup: Setup, skip_layers: frozenset[int], task_ids: Any

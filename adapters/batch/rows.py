@@ -50,6 +50,8 @@ class Row:
     `head` is the resident package that holds the head. `embedding` None is the backbone's own vocabulary. Adapters do
     not act in `skip_layers`. `word_starts`: first token of every word, and one past the last word (dependency
     parsing). `positions`: the own tokens for which a per-token head is wanted; None for all.
+    `first_position`: that of the first token, above 0 where others are counted before it that the row does not see, as
+    transformers' models count padding on the left.
     """
 
     members: tuple[Member, ...]
@@ -60,6 +62,7 @@ class Row:
     skip_layers: frozenset[int] = frozenset()
     word_starts: tuple[int, ...] | None = None
     positions: tuple[int, ...] | None = None
+    first_position: int = 0
 
     @property
     def first(self) -> Resident | None:
@@ -130,8 +133,9 @@ def check_row(row: Row, geometry: Geometry) -> None:
     tokens = len(row.input_ids)
     if tokens == 0:
         raise InvalidRow("a row without tokens")
-    if tokens > geometry.max_tokens:
-        raise InvalidRow(f"{tokens} tokens; the backbone takes {geometry.max_tokens}")
+    if row.first_position < 0 or row.first_position + tokens > geometry.max_tokens:
+        counted = f" from position {row.first_position} on" if row.first_position else ""
+        raise InvalidRow(f"{tokens} tokens{counted}; the backbone takes {geometry.max_tokens}")
     if row.type_ids is not None:
         if len(row.type_ids) != tokens:
             raise InvalidRow("token ids and segment ids differ in number")
@@ -188,7 +192,7 @@ def positions(row: Row, geometry: Geometry, *, after_pad: bool) -> Ids:
     if after_pad:
         counted = (row.input_ids != geometry.pad_token_id).astype(np.int64)
         return _spread(np.cumsum(counted) * counted + geometry.pad_token_id, row.insertion)
-    return _spread(np.arange(len(row.input_ids)), row.insertion)
+    return _spread(np.arange(row.first_position, row.first_position + len(row.input_ids)), row.insertion)
 
 
 def pooled_token(row: Row, geometry: Geometry, pooling: str) -> int:

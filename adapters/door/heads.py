@@ -12,7 +12,7 @@ from adapters.door.owner import DEFAULT, Owner, folder_of
 from adapters.door.sources import below, readable, tell
 from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
-from adapters.formats import recognise
+from adapters.formats import language_head, recognise
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.labels import problem_of, unnamed
 from adapters.heads.question_answering import LABELS
@@ -146,6 +146,12 @@ class Heads(Owner):
         self.active_head = name
         tell(path, recognise.warnings(head))
         return name
+
+    def load_lm_head(self, model_folder: str | Path, head_name: str = "lm_head") -> None:
+        """The head over the vocabulary of a causal model's own folder, frozen, and active; raises `Misfit` without one."""
+        package = language_head.read(Path(model_folder), self.backbone.profile)
+        self.keep(self.heads, head_name, package, replace=True, frozen=True)
+        self.active_head = head_name
 
     def save_head(
         self,

@@ -178,6 +178,7 @@ def row_of(loaded: Loaded, embedding: TokenEmbedding | None, placed: Mapping[int
         type_ids=None if loaded.ids.type_ids is None else np.array(loaded.ids.type_ids, np.int64),
         skip_layers=composition.skip_layers,
         word_starts=loaded.source.word_starts,
+        first_position=int(loaded.source.mask.int().argmax()),  # the models count padding on the left
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tests.conformance import generated
 from tests.conformance.bench import Bench, ReadyRow
 from tests.conformance.cases import Case
 from tests.conformance.judge import Judge, note
@@ -25,6 +26,10 @@ def _run(bench: Bench, case: Case, rows: Sequence[ReadyRow], judge: Judge) -> Ca
         except Exception as error:  # a crash is a failed case, and the others still run
             return CaseOutcome.failed(case.id, f"{row.source.label}: {type(error).__name__}: {error}")
         faults += judge.faults(row, wanted, outputs)
+    try:
+        faults += generated.faults(bench, case, rows)
+    except Exception as error:  # as above
+        return CaseOutcome.failed(case.id, f"{type(error).__name__}: {error}")
     if not judge.compared:
         return CaseOutcome.failed(case.id, "nothing was compared")
     if faults:
