@@ -19,6 +19,7 @@ TASKS = {  # problem type of a head -> the task that it answers; the others clas
     "span": "question-answering",
     "choice": "multiple-choice",
     "vocabulary": "fill-mask",
+    "next_token": "text-generation",
     "tree": "dependency-parsing",
 }
 

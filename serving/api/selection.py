@@ -194,16 +194,26 @@ def _task(request: PredictRequest, head: Resolved | None, top: Resolved | None, 
         if spec is None and top is not None:
             detail = f"{top.version.ref.name} has no head: {remedy}, or ask for {FEATURES.name}"
             raise Unprocessable(detail, code="no_head", pointer=at)
-        return FEATURES if spec is None else task_of(spec)
+        return FEATURES if spec is None else _own_task(spec, at)
     task = TASKS[request.task]
     if task in HEADLESS:
         return task
     if spec is None:
         raise Unprocessable(f"{task.name} needs a head: {remedy}", code="no_head", pointer=at)
-    if task is not task_of(spec):
-        detail = f"the head answers {task_of(spec).name}, not {task.name}"
-        raise Unprocessable(detail, code="wrong_task", pointer="/task")
+    own = _own_task(spec, at)
+    if task is not own:
+        raise Unprocessable(f"the head answers {own.name}, not {task.name}", code="wrong_task", pointer="/task")
     return task
+
+
+def _own_task(spec: HeadSpec, at: str) -> Task:
+    own = task_of(spec)
+    if own is None:
+        detail = (
+            f"a {spec.type} head generates, which is not served yet: ask for {FEATURES.name}, or generate in Python"
+        )
+        raise Unprocessable(detail, code="wrong_task", pointer=at)
+    return own
 
 
 def _task_ids(request: PredictRequest, names: Named) -> tuple[int, ...] | None:

@@ -36,6 +36,8 @@ def worded(
         case "vocabulary":
             best = tokenizer.id_to_token(int(logits[first].argmax()))
             return {"word": encoding.tokens[first], "token_str": best or ""}
+        case "next_token":
+            return {"word": encoding.tokens[-1], "token_str": tokenizer.id_to_token(int(logits[-1].argmax())) or ""}
         case "tree":
             arc = int(logits[0, :, 0].argmax())
             return {"head": arc, "relation": head.labels[int(logits[0, arc, 1:].argmax())]}

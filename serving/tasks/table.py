@@ -35,6 +35,6 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 HEADLESS: tuple[Task, ...] = tuple(task for task in TASKS.values() if not task.heads)
 
 
-def task_of(head: HeadSpec) -> Task:
-    """The task that a head was made for."""
-    return next(task for task in TASKS.values() if head.type in task.heads)
+def task_of(head: HeadSpec) -> Task | None:
+    """The task that a head was made for; None for one that only generates, which is no answer to one pass."""
+    return next((task for task in TASKS.values() if head.type in task.heads), None)

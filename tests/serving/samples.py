@@ -126,10 +126,11 @@ def head_of(kind: str, labels: Sequence[str] = (), **members: object) -> HeadSpe
         "question_answering": ("span", ("start", "end")),
         "multiple_choice": ("choice", ()),
         "masked_lm": ("vocabulary", ()),
+        "causal_lm": ("next_token", ()),
         "dependency_parsing": ("tree", ("nsubj", "obj", "root")),
     }
     problem, usual = problems[kind]
-    if kind == "masked_lm":
+    if kind in ("masked_lm", "causal_lm"):
         members = {"vocabulary": PROFILE.geometry.vocabulary, "width": 8, "norm_eps": 1e-12, **members}
     pooling = "first_token" if kind == "multiple_choice" else "tokens"
     return HeadSpec(kind, 1, None, True, pooling, tuple(labels or usual), problem, **members)

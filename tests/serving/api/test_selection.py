@@ -315,6 +315,14 @@ def test_task_ids_that_do_not_fit_are_refused(refusal, ids, pointer):
 
 
 @pytest.mark.usefixtures("shelf")
+def test_a_head_that_only_generates_is_refused_and_its_adapter_still_has_states(choose, refusal, publish):
+    publish("poet", manifest(head_of("causal_lm")))
+    assert refusal(adapters=["poet"]) == (422, "wrong_task", "/head")
+    assert refusal(adapters=["poet"], task="fill-mask") == (422, "wrong_task", "/head")
+    assert branch(choose(adapters=["poet"], task="feature-extraction")).task.name == "feature-extraction"
+
+
+@pytest.mark.usefixtures("shelf")
 def test_inputs_of_one_request_are_of_one_task(choose, refusal):
     body = {"inputs": ["i", "i"], "adapters": {"multi_task": ["task", "tagger"]}}
     assert refusal(**body, parameters={"task_ids": [0, 1]}) == (422, "wrong_task", "/parameters/task_ids")

@@ -53,6 +53,12 @@ def test_a_span_is_words_of_the_text_and_never_ends_before_it_begins():
     assert answer("span", logits, ("start", "end")) == {"answer": "unbelievable"}
 
 
+def test_a_language_model_tells_the_token_behind_the_last():
+    logits = np.zeros((8, 16))
+    logits[7, 5] = 3.0
+    assert answer("next_token", logits, ()) == {"word": "[SEP]", "token_str": "love"}
+
+
 def test_a_vocabulary_tells_the_best_token_at_the_first_word():
     logits = np.zeros((8, 16))
     logits[1, 5] = 3.0
