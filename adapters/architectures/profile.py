@@ -13,6 +13,7 @@ from typing import Any
 
 from adapters.architectures.families import architecture_of
 from adapters.architectures.record import Architecture
+from adapters.architectures.sites import FUSED
 from adapters.errors import UnknownArchitecture
 
 _ACTIVATIONS = ("hidden_act", "hidden_activation", "activation", "activation_function")
@@ -65,7 +66,10 @@ class Geometry:
         return architecture_of(self.model_type).hub_feed_forward
 
     def linear_width(self, site: str) -> tuple[int, int]:
-        """(in, out) of the linear map at a site, its own part where it is fused."""
+        """(in, out) of the linear map at a site, its own part where it is fused, or all of a map of several sites."""
+        if site in FUSED:
+            parts = [self.linear_width(part) for part in FUSED[site]]
+            return parts[0][0], sum(out for _, out in parts)
         hidden, queries = self.hidden_size, self.heads * self.head_width
         widths = {
             "attn_q": (hidden, queries),

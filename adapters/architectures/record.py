@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.sites import FUSED, SITES, Address, SiteKind
 
 # Who computes the attention: transformers' attention interface calls ours, or ours takes the module's place.
 AttentionKind = Literal["interface", "disentangled"]
@@ -125,13 +125,23 @@ class Architecture:
             if address.site != "pooler" or self.pooler is None:
                 raise KeyError(str(address))
             return self.pooler
-        place = self.linear[address.site]
+        place = self.linear[FUSED.get(address.site, (address.site,))[0]]
         return f"{self.layer_path(address.layer)}.{place if isinstance(place, str) else place.path}"
 
     def fused(self, address: Address) -> tuple[int, int] | None:
         """(index, count) of the part of the map at `linear_path` that is this site; None where it is all of it."""
         place = self.linear.get(address.site)
         return (place.index, place.count) if isinstance(place, Fused) else None
+
+    def wholes(self, layers: int) -> Iterator[Address]:
+        """Every map that is several sites, in a model of so many layers: adapters may be stored for it as a whole."""
+        for site, parts in FUSED.items():
+            if all(isinstance(self.linear.get(part), Fused) for part in parts):
+                yield from (Address(layer, site) for layer in range(layers))
+
+    def parts(self, address: Address) -> tuple[Address, ...]:
+        """The sites of a map: those that it fuses, in the order of its rows, or itself."""
+        return tuple(Address(address.layer, site) for site in FUSED.get(address.site, (address.site,)))
 
     def linear_sites(self) -> Mapping[str, tuple[str, ...]]:
         """Path in the layer -> its sites: several, in the order of their parts, where the map is fused."""

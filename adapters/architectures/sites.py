@@ -7,6 +7,7 @@ What a method implements for each kind: `adapters/methods/base.py`. Every activa
 | `embed_lookup` | ids of a row                                          | word vectors (embeddings, on the host) |
 | `embed_out`    | x, output of the embedding module                    | x'                                   |
 | `linear`       | x_in and what stands below it, y = W x_in + b, W     | a change h of y, and y with h applied |
+| `fused`        | (nothing: adapters are stored for the whole map)     | (they fold to blocks at its parts)   |
 | `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
 | `junction`     | f sublayer output, r residual, y = norm(f + r), norm | the block's output, in three stages  |
 | `layer_out`    | h, output of a layer                                 | h'                                   |
@@ -24,6 +25,7 @@ class SiteKind(StrEnum):
     EMBED_LOOKUP = "embed_lookup"
     EMBED_OUT = "embed_out"
     LINEAR = "linear"
+    FUSED = "fused"
     ATTENTION_KV = "attention_kv"
     JUNCTION = "junction"
     LAYER_OUT = "layer_out"
@@ -52,12 +54,15 @@ class Address(NamedTuple):
         return address
 
 
+# A map that computes several sites at once: its site, and those of its parts in the order of its rows.
+FUSED: dict[str, tuple[str, ...]] = {"attn_qkv": ("attn_q", "attn_k", "attn_v")}
 # Sites inside a layer first, then those of the whole model.
 SITES: dict[str, SiteKind] = {
     "attn_q": SiteKind.LINEAR,
     "attn_k": SiteKind.LINEAR,
     "attn_v": SiteKind.LINEAR,
     "attn_out": SiteKind.LINEAR,
+    "attn_qkv": SiteKind.FUSED,
     "ffn_in": SiteKind.LINEAR,
     "ffn_gate": SiteKind.LINEAR,
     "ffn_out": SiteKind.LINEAR,

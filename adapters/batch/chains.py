@@ -18,7 +18,7 @@ FORKS: Mapping[SiteKind, frozenset[str]] = {
 }
 _ORDER = list(METHODS)
 _FIRST_ONLY = frozenset(name for name, method in METHODS.items() if method.first_only)
-SUMMED = "lora"  # the method whose deltas PEFT adds
+SUMMED = ("lora", "delta")  # the methods whose deltas PEFT adds
 
 
 def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
@@ -137,8 +137,8 @@ def _acts(chains: Sequence[Chain]) -> list[Act]:
 
 
 def _summed(act: Act) -> bool:
-    """Whether PEFT adds what the adapter makes: a plain LoRA's delta, and not what DoRA stretches."""
-    return act.block.method == SUMMED and GAIN not in act.block.spans
+    """Whether PEFT adds what the adapter makes: a plain delta, and not what DoRA stretches, or what turns the map."""
+    return act.block.method in SUMMED and act.block.variant is None and GAIN not in act.block.spans
 
 
 def _chainable(address: Address, act: Act, *, first: bool) -> None:
@@ -146,5 +146,5 @@ def _chainable(address: Address, act: Act, *, first: bool) -> None:
         part = "be followed by" if first else "follow"
         raise InvalidArrangement(
             f"{act.block.method} can not {part} another adapter at {address}: a chain passes the output on as input, "
-            "which needs a square map and no factor of inputs"
+            "which needs a square map, and no factor or rotation of inputs"
         )

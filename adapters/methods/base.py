@@ -51,12 +51,18 @@ class Fitting:
 
         A checker sizes and bounds a package without the backbone's weights; an engine folds with them.
         """
-        wide, out = self.widths(address.site)
-        return torch.ones(out, wide) if self.base is None else self.base(address).weight
+        if self.base is None:
+            wide, out = self.widths(address.site)
+            return torch.ones(out, wide)
+        weights = [self.base(part).weight for part in self.architecture.parts(address)]
+        return weights[0] if len(weights) == 1 else torch.cat(weights)
 
     def bias(self, address: Address) -> Tensor:
         """The frozen b [out] at a linear site, zeros where the map has none; as `weight`."""
-        return torch.zeros(self.widths(address.site)[1]) if self.base is None else self.base(address).bias
+        if self.base is None:
+            return torch.zeros(self.widths(address.site)[1])
+        biases = [self.base(part).bias for part in self.architecture.parts(address)]
+        return biases[0] if len(biases) == 1 else torch.cat(biases)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from adapters.architectures.sites import Address
 from adapters.kernels.dense import dense
 from adapters.kernels.ragged import Ragged, spread
 from adapters.methods.base import Fitting, Operand, Shapes, prefixed
+from adapters.methods.fused import at_parts
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
 from adapters.methods.lora import SITES, fresh_extra, wide_at
 from adapters.methods.settings import Settings, choice_in, flag_in, known_in, number_in
@@ -63,7 +64,7 @@ class Ia3:
             held = wide_at(tensors, address)
             scale = {"scale": held["scale"] * (1.0 if site.gated else site.scaling)}
             gate = {name: held[name] for name in (WEIGHT, BIAS)} if site.gated else {}
-            folded[address] = Folded(self.name, site.at, scale | gate)
+            folded |= at_parts(address, Folded(self.name, site.at, scale | gate), fitting)
         return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:

@@ -19,11 +19,13 @@ from adapters.architectures.sites import Address
 from adapters.kernels.ragged import enter, kernels_for
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.dora import FLAVOURS, MAGNITUDE, decompose, stretch
+from adapters.methods.fused import at_parts
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
 from adapters.methods.settings import Settings, choice_in, count_in, flag_in, known_in, number_in
 from adapters.weights import Block, Folded, Insertion
 
-SITES = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_gate", "ffn_out", "pooler")
+SITES = ("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_out", "ffn_in", "ffn_gate", "ffn_out", "pooler")
+TURNED = "turned"  # a variant: it changes what the map reads, and so adds to nothing (see `adapters.methods.tuners`)
 RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the last
 
 
@@ -74,7 +76,8 @@ class Lora:
         folded: dict[Address, Folded] = {}
         for address, site in _read(config, fitting).items():
             held = wide_at(tensors, address)
-            folded[address] = low_rank(held["lora_A"], held["lora_B"], site, held, address, fitting)
+            block = low_rank(held["lora_A"], held["lora_B"], site, held, address, fitting)
+            folded |= at_parts(address, block, fitting)
         return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
@@ -82,8 +85,8 @@ class Lora:
         return None
 
     def chains(self, block: Block, *, first: bool = False) -> bool:
-        """Whether the block can follow another in a chain, or, if `first`, be followed: its map must take a state."""
-        return first or block.spans["down"].shape[1] == block.spans["up"].shape[0]
+        """Whether it can follow another in a chain, or, if `first`, be followed: it must add, its map take a state."""
+        return block.variant is None and (first or block.spans["down"].shape[1] == block.spans["up"].shape[0])
 
     def change(self, h: Tensor | None, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: the delta of the state below, or of x; the gate always reads x."""

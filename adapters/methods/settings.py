@@ -91,7 +91,8 @@ class Settings:
         if not isinstance(raw, Mapping) or not raw:
             self.wrong("matches no module of the backbone: 'sites' is empty")
             return {}
-        present = {a for a in fitting.architecture.addresses(fitting.geometry.layers) if a.site in allowed}
+        family, layers = fitting.architecture, fitting.geometry.layers
+        present = {a for a in (*family.addresses(layers), *family.wholes(layers)) if a.site in allowed}
         found: dict[Address, Mapping[str, Any]] = {}
         for text, settings in raw.items():
             try:
@@ -105,6 +106,9 @@ class Settings:
                 self.wrong(f"sites.{text} must be an object")
             else:
                 found[address] = settings
+        taken = [part for address in found for part in family.parts(address)]
+        for part in sorted({str(part) for part in taken if taken.count(part) > 1}):
+            self.wrong(f"{part} is adapted twice: by itself, and as a part of a wider map")
         return found
 
     def layers(self, fitting: Fitting) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from adapters.methods.base import (
 )
 from adapters.methods.bottleneck import BOTTLENECK
 from adapters.methods.compacter import COMPACTER
+from adapters.methods.delta import DELTA
 from adapters.methods.fusion import FUSION
 from adapters.methods.ia3 import IA3
 from adapters.methods.invertible import INVERTIBLE
@@ -25,11 +26,13 @@ from adapters.methods.mtl_lora import MTL_LORA
 from adapters.methods.prefix_tuning import PREFIX_TUNING
 from adapters.methods.prompt_tuning import PROMPT_TUNING
 from adapters.methods.reft import REFT
+from adapters.methods.tuners.table import TUNERS
 from adapters.methods.vera import VERA
 
 _ALL: tuple[Method, ...] = (
     BOTTLENECK,
     COMPACTER,
+    DELTA,
     FUSION,
     IA3,
     INVERTIBLE,
@@ -39,6 +42,7 @@ _ALL: tuple[Method, ...] = (
     PROMPT_TUNING,
     REFT,
     VERA,
+    *TUNERS,
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 LINEAR: Mapping[str, ActsOnLinear] = {m.name: m for m in _ALL if isinstance(m, ActsOnLinear)}

@@ -15,12 +15,15 @@ from serving.errors import Unprocessable
 # Methods that act for the first adapter of a composition alone: they stand beside every block, and not in it.
 FIRST_ONLY = frozenset(("invertible", "prompt_tuning", "reft"))
 _LOW_RANK = frozenset(("lora", "vera", "mtl_lora"))
+# PEFT's tuners that add to a frozen map; those that turn it (BOFT, HRA, OFT, RoAd) are arranged with nothing.
+_ADDING = frozenset(("adalora", "c3a", "delora", "delta", "fourierft", "gralora", "hira", "loha", "lokr", "miss"))
+_ADDING |= {"randlora", "shira", "vblora", "vera_vectors", "waveft"}
 _SEQUENTIAL = frozenset(("bottleneck", "compacter"))
 METHODS: Mapping[type[Fuse | Average | Split | Sum], frozenset[str]] = {
     Fuse: _SEQUENTIAL,
-    Average: _SEQUENTIAL | _LOW_RANK | {"ia3"},
+    Average: _SEQUENTIAL | _LOW_RANK | _ADDING | {"ia3"},
     Split: _SEQUENTIAL,
-    Sum: _LOW_RANK,
+    Sum: _LOW_RANK | _ADDING,
 }
 
 

@@ -239,6 +239,34 @@ PARTS: Mapping[str, PartSpec] = {
     "mtl_lora": PartSpec(
         "mtl_lora", {"projections": 2, "sharpness": 0.5, "sites": sites(("attn_q", "ffn_in"), rank=3, scaling=1.7)}
     ),
+    "delta": PartSpec("delta", {"sites": sites(("attn_q", "ffn_out"))}),
+    "adalora": PartSpec("adalora", {"sites": sites(("attn_q", "attn_v"), rank=3, init_rank=6, alpha=9)}),
+    "boft": PartSpec("boft", {"sites": sites(("attn_q",), block=4, factors=1)}),
+    "c3a": PartSpec("c3a", {"sites": sites(("attn_out", "ffn_in"), block=8)}),
+    "delora": PartSpec("delora", {"sites": sites(("attn_k", "ffn_in"), rank=3)}),
+    "fourierft": PartSpec("fourierft", {"sites": sites(("attn_v",), count=40, scaling=900.0, seed=3)}),
+    "gralora": PartSpec("gralora", {"sites": sites(("attn_q",), blocks=2, rank=4, general_rank=1, alpha=9)}),
+    "hira": PartSpec("hira", {"sites": sites(("attn_q", "ffn_out"), rank=3)}),
+    "hra": PartSpec("hra", {"sites": sites(("attn_v", "ffn_in"), rank=3, orthogonal=False)}),
+    "loha": PartSpec("loha", {"sites": sites(("attn_q", "ffn_in"), rank=2, alpha=9)}),
+    "lokr": PartSpec("lokr", {"sites": sites(("attn_q", "ffn_in"), rank=1, alpha=9, both=False, factor=-1)}),
+    "miss": PartSpec("miss", {"sites": sites(("attn_q", "ffn_in"), rank=4, kind="plain", mini_rank=0)}),
+    "oft": PartSpec("oft", {"sites": sites(("attn_q",), block=4, shared=False, terms=5, eps=0.0)}),
+    "randlora": PartSpec(
+        "randlora",
+        {"sites": sites(("attn_q", "ffn_in"), rank=4, alpha=90, stored=True, seed=0, random="dense")},
+    ),
+    "road": PartSpec("road", {"sites": sites(("attn_q", "ffn_in"), variant="road_1", group=8)}),
+    "shira": PartSpec("shira", {"sites": sites(("attn_v",), rank=2)}),
+    "vblora": PartSpec(
+        "vblora",
+        {"sites": sites(("attn_q", "ffn_in"), rank=3, vectors=6, length=4, best=2, best_only=False)},
+    ),
+    "vera_vectors": PartSpec("vera_vectors", {"sites": sites(("attn_q", "ffn_in"), rank=5, stored=True, seed=0)}),
+    "waveft": PartSpec(
+        "waveft",
+        {"sites": sites(("attn_q",), count=40, scaling=9.0, seed=3, synthesis=True, wavelet="db2")},
+    ),
     "ia3_gated": PartSpec("ia3", {"sites": sites(("attn_k", "ffn_in"), scaling=1.3, gated=True)}),
 }
 HEADS: Mapping[str, HeadSpec] = {
@@ -264,6 +292,10 @@ def package(family: str, parts: Sequence[PartSpec], head: HeadSpec | None = None
     for name, tensor in tensors.items():
         if name.endswith(".original"):  # an orthogonal map, as torch stores it
             tensor.diagonal().copy_(tensor.diagonal().sign())
+        elif name.endswith("/w_norm"):  # lengths of columns
+            tensor.abs_().add_(5)
+        elif name.endswith("/indices"):  # places in a matrix
+            tensor.zero_()
         elif name.endswith(".base"):
             tensor.copy_(torch.linalg.qr(tensor).Q)
     return Package(manifest, tensors)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapters.architectures.families import ARCHITECTURES
@@ -57,8 +58,9 @@ def read(
         raise Misfit([f"PEFT's adapters for {geometry.model_type!r} are not served yet"])
     family = geometry.architecture
     tuner_for(config)  # what is refused whatever the weights are, in whichever form
-    content = interpret(config, files.read_tensors(folder, WEIGHTS), family, geometry.layers)
-    head = content.head
+    stored = files.read_tensors(folder, WEIGHTS)
+    content = interpret(config, stored, family, geometry.layers)
+    head, empty = content.head, {key: list(tensor.shape) for key, tensor in stored.items() if not tensor.numel()}
     if head is not None and head.spec.pooling == "pooler" and not profile.has_pooler:
         raise Misfit(["the head needs the backbone's pooler, which its checkpoint does not hold"])
     manifest = Manifest(
@@ -73,7 +75,8 @@ def read(
             "adapter_config": config,
             "prefixed": content.prefixed,
             "warnings": list(head.warnings) if head is not None else [],
-        },
+        }
+        | ({"empty": empty} if empty else {}),
     )
     tensors = {**content.tensors, **({} if head is None else head.tensors)}
     return relabel(Package(manifest, tensors), labels, problem_type)
@@ -92,9 +95,12 @@ def write(package: Package, folder: Path) -> None:
     prefixed = bool(manifest.source.get("prefixed")) if made else manifest.head is not None
     written = tuner.write(package, Host(family, manifest.requires.layers, prefixed))
     head, said = heads.write(package)
-    stored = {**written.tensors, **head}
+    empty = manifest.source.get("empty", {}) if made else {}
+    stored = {**written.tensors, **head, **{key: torch.zeros(shape) for key, shape in empty.items()}}
     config = manifest.source.get("adapter_config")
     if not made or not isinstance(config, Mapping) or not _agrees(config, stored, family, manifest):
+        if written.config is None:
+            raise Misfit([f"{manifest.parts[0].method} is written with the configuration that it was read with alone"])
         config = {
             "base_model_name_or_path": manifest.provenance.source_id or None,
             "peft_version": WRITTEN_VERSION,

@@ -1,6 +1,6 @@
 """PEFT's (IA)3: `ia3_l` is [out, 1] where it scales a map's output, [1, in] where it scales its input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,9 @@ class Ia3:
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
-        found = adapted(saved, {"ia3_l": "scale"}, reasons, _split)
+        found = adapted(saved, {"ia3_l": "scale"}, "ia3_", reasons)
         sites: dict[str, Any] = {}
-        for path, address in found.sites():
+        for path, address in found.paths.items():
             inner = is_feed_forward(saved.config, path)
             shape = list(found.tensors[f"{address}/scale"].shape)
             if len(shape) != 2 or shape[0 if inner else 1] != 1:
@@ -63,13 +63,6 @@ class Ia3:
 
 
 IA3 = Ia3()
-
-
-def _split(parameter: str, tensor: Tensor, count: int) -> Sequence[Tensor]:
-    """Every part of a map has factors of its own for its outputs, and all of those of the inputs."""
-    if len(tensor) == 1:
-        return [tensor] * count
-    return [] if len(tensor) % count else tensor.chunk(count)
 
 
 def _inner(held: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """PEFT's LoRA: ranks and alphas by pattern, rsLoRA, a bias, DoRA."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +78,8 @@ class Lora:
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
-        found = adapted(saved, _PARAMETERS, reasons, _split)
-        sites = {address: _site(saved.config, path, address, found, reasons) for path, address in found.sites()}
+        found = adapted(saved, _PARAMETERS, "lora_", reasons)
+        sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
         return Found((PartSpec("lora", {"sites": sites}),), found.tensors, found.rest)
 
     def write(self, package: Package, host: Host) -> Written:
@@ -98,14 +98,8 @@ class Lora:
 LORA = Lora()
 
 
-def _split(parameter: str, tensor: Tensor, count: int) -> Sequence[Tensor]:
-    """Every part of a map has rows of its own, and the whole A: a part's input is the map's."""
-    if parameter == "lora_A":
-        return [tensor] * count
-    return [] if len(tensor) % count else tensor.chunk(count)
-
-
-def _site(config: Mapping[str, Any], path: str, address: str, found: Adapted, reasons: list[str]) -> dict[str, Any]:
+def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[str]) -> dict[str, Any]:
+    address = found.paths[path]
     down, up = found.tensors.get(f"{address}/lora_A"), found.tensors.get(f"{address}/lora_B")
     if down is None or up is None or down.dim() != 2:
         reasons.append(f"{path} has only one of lora_A and lora_B")

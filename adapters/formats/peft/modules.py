@@ -16,33 +16,24 @@ ALL_LINEAR = "all-linear"
 
 
 def modules(family: Architecture, layers: int) -> dict[str, Address]:
-    """Path below the base model -> address, of every linear map that can be adapted.
-
-    Maps that are several sites in one are `fused_modules`.
-    """
-    return {path: parts[0] for path, parts in _by_path(family, layers).items() if family.fused(parts[0]) is None}
+    """Path below the base model -> address, of every linear map that can be adapted; maps of several sites as a whole."""
+    single = (a for a in family.addresses(layers) if SITES[a.site] is SiteKind.LINEAR and family.fused(a) is None)
+    return {family.linear_path(address): address for address in (*single, *family.wholes(layers))}
 
 
 def fused_modules(family: Architecture, layers: int) -> dict[str, tuple[Address, ...]]:
-    """The same of maps that are several sites in one (GPT-2's queries, keys and values), in the order of their parts."""
-    found = {path: parts for path, parts in _by_path(family, layers).items() if family.fused(parts[0]) is not None}
-    return {
-        path: tuple(sorted(parts, key=lambda address: family.fused(address) or (0, 0))) for path, parts in found.items()
-    }
-
-
-def _by_path(family: Architecture, layers: int) -> dict[str, list[Address]]:
-    found: dict[str, list[Address]] = {}
-    for address in family.addresses(layers):
-        if SITES[address.site] is SiteKind.LINEAR:
-            found.setdefault(family.linear_path(address), []).append(address)
-    return found
+    """Path -> the sites of a map that is several (GPT-2's queries, keys and values), in the order of its rows."""
+    return {family.linear_path(address): family.parts(address) for address in family.wholes(layers)}
 
 
 def targeted(config: Mapping[str, Any], path: str) -> bool:
     """Whether PEFT adapts the module at this path; raises `Misfit` for a pattern that is no regular expression."""
+    wanted = config.get("target_modules")
     try:
-        return not _excluded(config, path) and _matches(config.get("target_modules"), path) and _in_layers(config, path)
+        if _excluded(config, path):
+            return False
+        named = not isinstance(wanted, str) and path in (wanted or ())  # in full: whatever layer it is of
+        return named or (_matches(wanted, path) and _in_layers(config, path))
     except (re.error, TypeError, RecursionError) as error:
         raise Misfit([f"a module pattern of adapter_config.json can not be read: {error}"]) from error
 
@@ -90,9 +81,10 @@ def _in_layers(config: Mapping[str, Any], path: str) -> bool:
     wanted = config.get("layers_to_transform")
     if wanted is None or wanted == [] or isinstance(config.get("target_modules"), str):
         return True
-    patterns = config.get("layers_pattern") or [r"[^.]*"]
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = re.match(rf".*\.{pattern}\.(\d+)\.", path)
+    patterns = config.get("layers_pattern")
+    expressions = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in ([patterns] if isinstance(patterns, str) else patterns or ())]
+    for expression in expressions or [r".*?\.[^.]*\.(\d+)\."]:
+        found = re.match(expression, path)
         if found:
             return int(found.group(1)) in ([wanted] if isinstance(wanted, int) else wanted)
     return False

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from adapters.formats.peft.ia3 import IA3
+from adapters.formats.peft.layouts import LAYOUTS
 from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.tuner import Tuner
 
-TUNERS: Mapping[str, Tuner] = {"LORA": LORA, "IA3": IA3}
+TUNERS: Mapping[str, Tuner] = {"LORA": LORA, "IA3": IA3, **LAYOUTS}
 
 
 def tuner_of(method: str) -> Tuner | None:

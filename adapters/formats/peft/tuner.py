@@ -34,10 +34,13 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A package in PEFT's terms: tensors under their keys, and the tuner's members of the configuration."""
+    """A package in PEFT's terms: tensors under their keys, and the tuner's members of a configuration.
+
+    None: the only configuration is that of the folder which the package was read from.
+    """
 
     tensors: Mapping[str, Tensor]
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] | None
 
 
 class Tuner(Protocol):

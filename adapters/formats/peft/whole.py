@@ -1,5 +1,7 @@
 """One adapter of a map that is several sites in one (GPT-2's c_attn), out of those of its sites: PEFT adapts it whole.
 
+What was read from PEFT is stored for the whole map already; AdapterHub adapts the sites.
+
 W' = [W_1; W_2; ...]     LoRA: A of all parts below one another, B block by block     (IA)3: ones where no part is
 """
 

@@ -12,6 +12,7 @@ from adapters.errors import InvalidRow, Misfit
 from adapters.manifest import Manifest, PartSpec
 from adapters.methods.fold import expected, fitting_of, fold
 from adapters.methods.table import ATTENTION, EMBEDDING, JUNCTION, LAYER, LINEAR, METHODS
+from adapters.methods.tuners.table import TUNERS
 from adapters.weights import Package, alone
 from tests.adapters import builders
 from tests.adapters.builders import FAMILIES, HEADS, PARTS
@@ -33,6 +34,10 @@ REFUSED = {
     "qwen2": PREFIXES | PROMPTS | {"post_add_bn"},
     "qwen3": PREFIXES | PROMPTS | {"post_add_bn", "vera"},  # whose heads are wider than its states
 }
+# A prompt starts from words; tuners other than RoAd are trained by PEFT.
+UNSTARTED = {"prompt_tuning"} | {tuner.name for tuner in TUNERS if tuner.name != "road"}
+# Tensors that are never learned: a base of an orthogonal map, places in a matrix.
+CONSTANTS = (".base", "/indices")
 SERVED = [(case, family) for family in FAMILIES for case in PARTS if case not in REFUSED.get(family, ())]
 
 
@@ -45,6 +50,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
 def test_every_method_has_cases_here_and_acts_on_some_kind_of_site():
     packages_of_their_own = {"fusion"}
     fold_into_others = {"compacter": "bottleneck", "vera": "lora", "mtl_lora": "lora"}
+    fold_into_others |= {tuner.name: "delta" for tuner in TUNERS if tuner.name != "road"}
     assert {part.method for part in PARTS.values()} == set(METHODS) - packages_of_their_own
     acting = {name for table in TABLES.values() for name in table}
     assert acting == set(METHODS) - packages_of_their_own - fold_into_others.keys()
@@ -95,7 +101,7 @@ def test_many_adapters_of_one_kin_equal_each_alone(case, family):
         assert close(mixed, backbone.run([row], ["hidden_state"])[0])
 
 
-@pytest.mark.parametrize("case", [name for name, part in PARTS.items() if part.method != "prompt_tuning"])
+@pytest.mark.parametrize("case", [name for name, part in PARTS.items() if part.method not in UNSTARTED])
 def test_fresh_adapters_start_near_the_backbone(case):
     part, profile = PARTS[case], builders.profile("bert")
     method = METHODS[part.method]
@@ -121,7 +127,7 @@ def test_fold_and_pass_are_differentiable_in_every_stored_tensor(case):
     row = Row((resident,), resident, None, builders.ids(4, 6))
     states = backbone.forward(backbone.plan([row], [True]))
     (states.logits[0].square().sum() + states.hidden.square().sum()).backward()
-    constants = {name for name in package.tensors if name.endswith(".base")}  # of an orthogonal map
+    constants = {name for name in package.tensors if name.endswith(CONSTANTS)}
     learned = {name: tensor for name, tensor in package.tensors.items() if name not in constants}
     dead = [n for n, t in learned.items() if t.grad is None or not torch.isfinite(t.grad).all()]
     assert not dead
@@ -181,7 +187,10 @@ def test_a_nan_adapter_changes_no_other_row_by_a_bit(case):
     backbone = builders.backbone("bert")
     good = [builders.adapter("bert", [part], HEADS["two_layers"], seed) for seed, part in enumerate(PARTS.values())]
     bad = builders.package("bert", [PARTS[case]], HEADS["two_layers"], seed=500)
-    poison = Package(bad.manifest, {n: torch.full_like(t, float("nan")) for n, t in bad.tensors.items()})
+    poison = Package(
+        bad.manifest,
+        {n: t if n.endswith(CONSTANTS) else torch.full_like(t, float("nan")) for n, t in bad.tensors.items()},
+    )
     healthy = fold(bad, builders.profile("bert"), torch.float32)
     sick = fold(poison, builders.profile("bert"), torch.float32)
     outs = []

@@ -6,13 +6,19 @@ from adapters.composition import BLOCKS
 from adapters.manifest import Manifest, PartSpec
 from adapters.methods.table import JUNCTION, LINEAR
 from adapters.methods.table import METHODS as TABLE
+from adapters.methods.tuners.table import TUNERS
 from adapters.refs import Reference
 from serving.api.arranging import FIRST_ONLY, METHODS, check_arrangement
 from serving.api.naming import named
 from serving.errors import Unprocessable
 from tests.serving.registry.given import REQUIRES
 
-FOLDED = {"compacter": "bottleneck", "vera": "lora", "mtl_lora": "lora"}  # what their blocks are when rows are planned
+TURNING = {"boft", "hra", "oft", "road"}
+FOLDED = {tuner.name: "delta" for tuner in TUNERS} | {
+    "compacter": "bottleneck",
+    "vera": "lora",
+    "mtl_lora": "lora",
+}  # what their blocks are when rows are planned
 
 
 def adapter(*methods, **site):
@@ -28,8 +34,10 @@ def refused(raw, **held):
 def allows(kind, method):
     """What the library says of it."""
     folded = FOLDED.get(method, method)
+    if method in TURNING:
+        return False
     if kind == "sum":
-        return folded == SUMMED
+        return folded in SUMMED
     places = [site for site, acting in ((SiteKind.JUNCTION, JUNCTION), (SiteKind.LINEAR, LINEAR)) if folded in acting]
     return any(kind in FORKS[site] for site in places)
 

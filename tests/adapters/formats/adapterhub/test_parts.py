@@ -4,6 +4,7 @@ from adapters.errors import Misfit
 from adapters.formats.adapterhub import parts
 from adapters.manifest import PartSpec
 from adapters.methods.table import METHODS
+from adapters.methods.tuners.table import TUNERS
 from tests.adapters.formats.adapterhub.by_hand import PROMPT, mtl_config, phm, reft_config, scale
 from tests.adapters.formats.adapterhub.reading import host, read, reasons
 from tests.adapters.formats.folders import lora, prefix, saved, seq_bn
@@ -17,7 +18,8 @@ def union(*configs):
 
 
 def test_every_method_has_a_layout():
-    assert set(METHODS) - {"invertible"} == set(parts.LAYOUTS)
+    of_peft = {"delta", *(tuner.name for tuner in TUNERS)}
+    assert set(METHODS) - {"invertible"} - of_peft == set(parts.LAYOUTS)
 
 
 @pytest.mark.parametrize(

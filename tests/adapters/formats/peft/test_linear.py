@@ -4,7 +4,7 @@ from adapters.errors import Misfit
 from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
 from tests.adapters.formats.folders import CLASSIFIER, WIDE, H, peft_config, peft_folder, peft_lora_keys, profile
-from tests.adapters.formats.peft.reading import QV, basic, reasons, sites
+from tests.adapters.formats.peft.reading import QV, assert_same, basic, reasons, sites
 
 
 def test_the_pooler_and_every_dense_layer_can_be_adapted(tmp_path):
@@ -19,16 +19,14 @@ def test_the_pooler_and_every_dense_layer_can_be_adapted(tmp_path):
     assert "model/pooler" not in sites(peft.read(basic(tmp_path / "2", without, target_modules=["dense"]), profile()))
 
 
-def test_a_map_that_is_several_sites_is_read_as_these_and_has_to_have_their_size(tmp_path):
-    config = peft_config(task_type=None, target_modules=["Wqkv"], modules_to_save=None, r=2)
-    paths = [f"layers.{i}.attn.Wqkv" for i in range(2)]
-    package = peft.read(peft_folder(tmp_path / "in", config, peft_lora_keys(paths, out=3 * H)), profile("modernbert"))
-    assert set(sites(package)) == {f"{i}/attn_{part}" for i in range(2) for part in "qkv"}
-    assert package.tensors["1/attn_k/lora_B"].shape == (H, 2)
-    odd = peft_folder(tmp_path / "odd", config, peft_lora_keys(paths, out=3 * H + 1))
-    assert all("is not one block for each of 3 maps" in reason for reason in reasons(odd, profile("modernbert"))[:2])
-    one = peft_folder(tmp_path / "one", config, peft_lora_keys(paths[:1], out=3 * H))
-    assert "the checkpoint lacks layers.1.attn.Wqkv, which target_modules names" in reasons(one, profile("modernbert"))
+def test_a_map_that_is_several_sites_is_adapted_as_a_whole(tmp_path):
+    keys = peft_lora_keys([f"layers.{i}.attn.Wqkv" for i in range(2)], out=3 * H)
+    config = peft_config(task_type="FEATURE_EXTRACTION", target_modules=["Wqkv"], modules_to_save=None)
+    package = peft.read(peft_folder(tmp_path / "in", config, keys), profile("modernbert", has_pooler=False))
+    assert set(sites(package)) == {"0/attn_qkv", "1/attn_qkv"}
+    check(package, profile("modernbert", has_pooler=False))
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", profile("modernbert", has_pooler=False)))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ def test_modules_are_the_family_s_linear_maps():
     assert modules(ARCHITECTURES["bert"], 1)["pooler.dense"] == Address(None, "pooler")
 
 
-def test_a_fused_map_is_no_module_of_peft_s():
-    assert set(modules(ARCHITECTURES["modernbert"], 1)) == {"layers.0.attn.Wo", "layers.0.mlp.Wi", "layers.0.mlp.Wo"}
+def test_a_fused_map_is_one_module_of_peft_s():
+    found = modules(ARCHITECTURES["modernbert"], 1)
+    assert set(found) == {f"layers.0.{path}" for path in ("attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo")}
+    assert found["layers.0.attn.Wqkv"] == Address(0, "attn_qkv")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,17 @@ def test_a_fused_map_is_no_module_of_peft_s():
         ({"target_modules": ["dense"], "layers_to_transform": [11], "layers_pattern": "h"}, DENSE, False),
         ({"target_modules": ["dense"], "layers_to_transform": [1]}, "bert.pooler.dense", False),
         ({"target_modules": ["query"], "layers_to_transform": []}, QUERY, True),
+        # what is named in full is adapted in whatever layer it is
+        ({"target_modules": [QUERY], "layers_to_transform": [0]}, QUERY, True),
+        # the first number counts, and the default pattern wants something before the name of the layers
+        ({"target_modules": ["b"], "layers_to_transform": [0]}, "a.groups.0.layers.1.b", True),
+        (
+            {"target_modules": ["b"], "layers_to_transform": [0], "layers_pattern": "layers"},
+            "a.groups.0.layers.1.b",
+            False,
+        ),
+        ({"target_modules": ["b"], "layers_to_transform": [0]}, "layers.0.b", False),
+        ({"target_modules": ["b"], "layers_to_transform": [0], "layers_pattern": "layers"}, "layers.0.b", True),
     ],
 )
 def test_targets_match_as_peft_matches_them(config, path, expected):

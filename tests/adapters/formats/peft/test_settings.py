@@ -8,7 +8,7 @@ from tests.adapters.formats.peft.reading import basic, reasons
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"peft_type": "LOHA"}, "LOHA"),
+        ({"peft_type": "XLORA"}, "XLORA"),
         ({"use_dora": True}, "use_dora is True, but the checkpoint says otherwise"),
         ({"bias": "all"}, "bias='all'"),
         ({"layer_replication": [[0, 2]]}, "layer replication"),

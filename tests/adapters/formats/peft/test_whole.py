@@ -54,13 +54,12 @@ def test_parts_of_any_ranks_become_one_of_their_sum(ranks, scalings):
     assert torch.allclose(written, means, atol=1e-5)
 
 
-def test_parts_that_were_read_from_one_become_that_one_again(tmp_path):
+def test_what_was_read_as_one_is_written_as_that_one_again(tmp_path):
     keys = {f"base_model.model.h.{i}.attn.c_attn.lora_{m}.weight": s for i in range(2) for m, s in (("A", (4, H)), ("B", (3 * H, 4)))}  # fmt: skip
     keys |= {f"base_model.model.h.{i}.attn.c_attn.lora_magnitude_vector": (3 * H,) for i in range(2)}
     config = peft_config(task_type=None, target_modules=["c_attn"], modules_to_save=None, fan_in_fan_out=True, use_dora=True, r=4)  # fmt: skip
     package = peft.read(peft_folder(tmp_path / "in", config, keys), GPT2)
-    assert len(sites(package)) == 6
-    assert torch.equal(package.tensors["0/attn_q/lora_A"], package.tensors["0/attn_v/lora_A"])
+    assert set(sites(package)) == {"0/attn_qkv", "1/attn_qkv"}
     peft.write(package, tmp_path / "out")
     assert_same(package, peft.read(tmp_path / "out", GPT2))
     bare = Package(Manifest("adapter", package.manifest.requires, package.manifest.parts), package.tensors)

@@ -1,0 +1,128 @@
+"""Tuners whose tensors a package holds as PEFT stores them: where PEFT says each setting and each tensor."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.architectures.sites import Address
+from adapters.formats.peft.host import ROOT, Host
+from adapters.formats.peft.linear import adapted
+from adapters.formats.peft.modules import of_pattern
+from adapters.formats.peft.tuner import Found, Saved, Written
+from adapters.manifest import PartSpec
+from adapters.weights import Package
+
+SHARED_ROOT = "base_model."  # before what all modules share
+
+Held = Mapping[str, Tensor]  # the tensors of one site, under native names
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a configuration says a setting: its member, PEFT's default, and the member with values by pattern."""
+
+    name: str
+    default: Any
+    pattern: str | None = None
+
+    def of(self, config: Mapping[str, Any], path: str) -> Any:
+        """The value for the module at a path."""
+        value = config.get(self.name)
+        value = self.default if value is None else value
+        return value if self.pattern is None else of_pattern(config.get(self.pattern), path, value)
+
+
+def _nothing(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
+    return {}
+
+
+def _floating(name: str, said: Mapping[str, Any]) -> torch.dtype | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One tuner (see `Tuner`). What is stored as integers is held as floating numbers.
+
+    `stem`: how the names of its tensors begin. `parameters`, `shared`: PEFT's names -> native ones; of `copied` every
+    module holds a copy of its own beside the shared one. `members`: settings of a site -> where they are said;
+    `derived` adds those that follow from the configuration and a site's tensors. `silent`: further members, which say
+    nothing about what a trained adapter computes. `integer`: PEFT's type of a tensor of integers, by its name and the
+    site's settings; None for floating numbers.
+    """
+
+    method: str
+    stem: str
+    parameters: Mapping[str, str]
+    members: Mapping[str, Member]
+    silent: frozenset[str] = frozenset()
+    shared: Mapping[str, str] = field(default_factory=dict)
+    copied: tuple[str, ...] = ()
+    derived: Callable[[Mapping[str, Any], Held], dict[str, Any]] = _nothing
+    derived_from: tuple[str, ...] = ()
+    integer: Callable[[str, Mapping[str, Any]], torch.dtype | None] = _floating
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """See `Tuner.methods`."""
+        return (self.method,)
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """See `Tuner.settings`."""
+        said = {member.name for member in self.members.values()}
+        patterns = {member.pattern for member in self.members.values() if member.pattern is not None}
+        return frozenset(said | patterns | set(self.derived_from)) | self.silent
+
+    def refused(self, config: Mapping[str, Any]) -> list[str]:
+        """See `Tuner.refused`: what a value means is checked with the part."""
+        return []
+
+    def read(self, saved: Saved, reasons: list[str]) -> Found:
+        """See `Tuner.read`."""
+        keys = {f"{SHARED_ROOT}{name}": native for name, native in self.shared.items()}
+        shared = {native: saved.tensors[key] for key, native in keys.items() if key in saved.tensors}
+        own = {key: tensor for key, tensor in saved.tensors.items() if key not in keys}
+        found = adapted(Saved(saved.config, own, saved.host), {**self.parameters, **self._copies}, self.stem, reasons)
+        tensors: dict[str, Tensor] = {f"model/{self.method}/{name}": tensor for name, tensor in shared.items()}
+        sites: dict[str, Any] = {}
+        for path, address in found.paths.items():
+            held = {
+                name.removeprefix(f"{address}/"): t
+                for name, t in found.tensors.items()
+                if name.startswith(f"{address}/")
+            }
+            for name in self._copies.values():
+                copy = held.pop(name, None)
+                if copy is not None and (name not in shared or not torch.equal(copy, shared[name])):
+                    reasons.append(f"{path} holds another {name} than what all modules share")
+            said = {setting: member.of(saved.config, path) for setting, member in self.members.items()}
+            sites[address] = {**said, **self.derived(saved.config, held)}
+            kept = {name: tensor for name, tensor in held.items() if tensor.numel()}  # a package has no empty tensors
+            tensors |= {f"{address}/{name}": t if t.is_floating_point() else t.float() for name, t in kept.items()}
+        return Found((PartSpec(self.method, {"sites": sites}),), tensors, found.rest)
+
+    def write(self, package: Package, host: Host) -> Written:
+        """See `Tuner.write`: the tensors alone; PEFT's configuration is that of the folder that was read."""
+        stored: dict[str, Tensor] = {}
+        shared = {
+            name: package.tensors[f"model/{self.method}/{native}"]
+            for name, native in self.shared.items()
+            if f"model/{self.method}/{native}" in package.tensors
+        }
+        stored |= {f"{SHARED_ROOT}{name}": tensor for name, tensor in shared.items()}
+        for site, said in package.manifest.parts[0].config["sites"].items():
+            path = f"{ROOT}{host.whole_path(Address.parse(site))}"
+            for name, native in self.parameters.items():
+                tensor = package.tensors.get(f"{site}/{native}")
+                if tensor is not None:
+                    stored[f"{path}.{name}"] = tensor.to(self.integer(name, said) or tensor.dtype)
+            stored |= {f"{path}.{name}": shared[name].clone() for name in self.copied if name in shared}
+        return Written(stored, None)
+
+    @property
+    def _copies(self) -> dict[str, str]:
+        return {name: self.shared[name] for name in self.copied}
