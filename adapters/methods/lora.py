@@ -8,7 +8,7 @@ A gate (`gate`) replaces the scaling; DoRA (`dora`) replaces the sum. VeRA and M
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.architectures.sites import Address
+from adapters.errors import Misfit
 from adapters.kernels.ragged import enter, kernels_for
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.dora import FLAVOURS, MAGNITUDE, decompose, stretch
 from adapters.methods.fused import at_parts
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
+from adapters.methods.lora_start import STARTS, without_start
 from adapters.methods.settings import Settings, choice_in, count_in, flag_in, known_in, number_in
 from adapters.weights import Block, Folded, Insertion
 
@@ -31,13 +33,17 @@ RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the la
 
 @dataclass(frozen=True)
 class LowRank:
-    """The settings of one site; `gated`: a gate stands for the scaling, `dora`: one of `dora.FLAVOURS`."""
+    """The settings of one site; `gated`: a gate stands for the scaling, `dora`: one of `dora.FLAVOURS`.
+
+    `start`: what is taken out of the frozen map, one of `lora_start.STARTS`.
+    """
 
     rank: int
     scaling: float
     bias: bool = False
     gated: bool = False
     dora: str = "none"
+    start: str = "none"
 
     def extras(self, wide: int, out: int) -> Shapes:
         """The stored tensors that the settings ask for beside the matrices."""
@@ -66,6 +72,8 @@ class Lora:
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
         """A is uniform as a linear map's weight, B is zero, magnitudes are those of W: it starts as the identity."""
+        if any(site.start != "none" for site in _read(config, fitting).values()):
+            raise Misfit(["lora: what starts as a part of the frozen map is trained by PEFT"])
         return {
             name: uniform(shape, generator) if name.endswith("lora_A") else fresh_extra(name, shape, fitting, generator)
             for name, shape in self.shapes(config, fitting).items()
@@ -76,8 +84,7 @@ class Lora:
         folded: dict[Address, Folded] = {}
         for address, site in _read(config, fitting).items():
             held = wide_at(tensors, address)
-            block = low_rank(held["lora_A"], held["lora_B"], site, held, address, fitting)
-            folded |= at_parts(address, block, fitting)
+            folded |= at_parts(address, _block(site, held, address, fitting), fitting)
         return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
@@ -148,6 +155,16 @@ def low_rank(
     return Folded(LORA.name, None, parameters)
 
 
+def _block(site: LowRank, held: dict[str, Tensor], address: Address, fitting: Fitting) -> Folded:
+    """The block of what is stored; with a start, one of twice the rank, whose scaling is in its tensors already."""
+    down, up = held["lora_A"], held["lora_B"]
+    if site.start == "none":
+        return low_rank(down, up, site, held, address, fitting)
+    down, up = without_start(site.start, down, up, site.scaling, fitting.weight(address))
+    bias = {"lora_bias": held["lora_bias"] * site.scaling} if site.bias else {}
+    return low_rank(down, up, replace(site, rank=2 * site.rank, scaling=1.0), {**held, **bias}, address, fitting)
+
+
 def wide_at(tensors: Mapping[str, Tensor], address: Address, least: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """The tensors stored at an address, at least as wide: products of halves would be rounded before they are used."""
     held = at(tensors, address)
@@ -181,9 +198,12 @@ def read_site(settings: Settings, where: str, held: Mapping[str, Any], known: tu
         bias=flag_in(settings, where, held, "bias"),
         gated=flag_in(settings, where, held, "gated"),
         dora=choice_in(settings, where, held, "dora", FLAVOURS),
+        start=choice_in(settings, where, held, "start", STARTS),
     )
     if site.gated and site.dora == "peft":
         settings.wrong(f"{where}: PEFT's DoRA has no gate")
+    if site.gated and site.start != "none":
+        settings.wrong(f"{where}: a gate goes with no start")
     if site.bias and (site.gated or site.dora != "none"):
         settings.wrong(f"{where}: a bias goes with neither a gate nor DoRA")
     return site
@@ -191,7 +211,7 @@ def read_site(settings: Settings, where: str, held: Mapping[str, Any], known: tu
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, LowRank]:
     settings = Settings("lora", config, ("sites",))
-    known = ("rank", "scaling", "bias", "gated", "dora")
+    known = ("rank", "scaling", "bias", "gated", "dora", "start")
     found = {
         address: read_site(settings, f"sites.{address}", held, known)
         for address, held in settings.sites(fitting, SITES).items()

@@ -59,6 +59,8 @@ _UNSERVED: Mapping[str, str] = {
 }
 _FLAGS = ("use_rslora", "use_dora", "lora_bias")
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+# Starts that PEFT takes out of the frozen map again at every load.
+_PARTS_OF_THE_MAP = ("pissa", "olora")
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class Lora:
     def refused(self, config: Mapping[str, Any]) -> list[str]:
         """See `Tuner.refused`."""
         reasons = [f"{what} is not served yet" for key, what in _UNSERVED.items() if config.get(key)]
-        if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
-            reasons.append(f"init_lora_weights={config['init_lora_weights']!r} changes weights of the backbone")
+        if config.get("init_lora_weights", True) not in (*_PLAIN_STARTS, *_PARTS_OF_THE_MAP):
+            how = "which can not be repeated: let PEFT save it converted to plain LoRA"
+            reasons.append(f"init_lora_weights={config['init_lora_weights']!r} changes weights of the backbone, {how}")
         wrong = [key for key in _FLAGS if config.get(key) is not None and not isinstance(config[key], bool)]
         return reasons + [f"{key} must be true or false, not {config[key]!r}" for key in wrong]
 
@@ -119,7 +122,9 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
         reasons.append(f"lora_alpha must be a number, not {alpha!r}")
         return {}
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return {"rank": rank, "scaling": scaling, "bias": bias} | ({"dora": "peft"} if dora else {})
+    start = config.get("init_lora_weights")
+    said = {"rank": rank, "scaling": scaling, "bias": bias} | ({"dora": "peft"} if dora else {})
+    return said | ({"start": start} if start in _PARTS_OF_THE_MAP else {})
 
 
 def _config(sites: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +135,8 @@ def _config(sites: Mapping[str, Any]) -> dict[str, Any]:
         raise Misfit(["PEFT has a LoRA bias in all modules or in none"])
     if any(held.get("dora") != first.get("dora") for held in sites.values()):
         raise Misfit(["PEFT has DoRA in all modules or in none"])
+    if any(held.get("start") != first.get("start") for held in sites.values()):
+        raise Misfit(["PEFT starts all modules alike"])
     escaped = {path: path.replace(".", r"\.") for path in sites}
     return {
         "peft_type": "LORA",
@@ -143,7 +150,7 @@ def _config(sites: Mapping[str, Any]) -> dict[str, Any]:
         "use_rslora": False,
         "use_dora": first.get("dora", "none") != "none",
         "lora_dropout": 0.0,
-        "init_lora_weights": True,
+        "init_lora_weights": first.get("start", True),
     }
 
 

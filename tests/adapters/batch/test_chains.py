@@ -7,7 +7,7 @@ from adapters.batch.rows import Row
 from adapters.errors import InvalidArrangement
 from adapters.manifest import PartSpec
 from tests.adapters import builders
-from tests.adapters.batch.arrangements import average, split
+from tests.adapters.batch.arrangements import add, average, split
 from tests.adapters.builders import PARTS
 
 FFN, EMBED = Address(0, "ffn_junction"), Address(None, "embed_out")
@@ -74,8 +74,6 @@ def test_prefixes_can_not_be_forked():
 
 
 def test_a_sum_adds_loras_alone():
-    from tests.adapters.batch.arrangements import add
-
     a, b = residents(PARTS["lora_qv"], PARTS["ia3"])
     with pytest.raises(InvalidArrangement, match="sum"):
         chains_of([row(add((a,), (b,)))])
@@ -100,3 +98,25 @@ def test_a_factor_of_inputs_can_not_chain():
         chains_of([row(inner, outer)])
     with pytest.raises(InvalidArrangement, match="can not follow"):
         chains_of([row(outer, inner)])
+
+
+def test_full_deltas_add_and_chain_as_loras_do():
+    for case in ("delta", "hira", "shira", "adalora"):
+        low, full = residents(PARTS["lora_all"], PARTS[case])
+        assert chains_of([row(add((low,), (full,)))])
+        assert chains_of([row(average((low,), (low,), weights=[1, 1]))])
+    square = {"sites": builders.sites(["attn_q"])}
+    one, two = residents(PartSpec("delta", square), PartSpec("delta", square))
+    assert len(chains_of([row(one, two)])[Address(0, "attn_q")]) == 2
+
+
+@pytest.mark.parametrize("case", ["boft", "hra", "oft", "road"])
+def test_what_turns_a_map_is_arranged_with_nothing_there(case):
+    turning, low = residents(PARTS[case], PARTS["lora_all"])
+    assert chains_of([row(turning)])
+    for members in ((turning, low), (low, turning)):
+        with pytest.raises(InvalidArrangement, match=r"(be followed by|can not follow)"):
+            chains_of([row(*members)])
+    for fork in (add((turning,), (turning,)), average((turning,), (turning,), weights=[1, 1])):
+        with pytest.raises(InvalidArrangement):
+            chains_of([row(fork)])

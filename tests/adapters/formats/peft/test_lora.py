@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
+from adapters.errors import Misfit
 from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
+from adapters.manifest import Provenance
+from adapters.weights import Package
 from tests.adapters.formats.folders import CLASSIFIER, H, peft_lora_keys, profile
 from tests.adapters.formats.peft.reading import QV, assert_same, basic, reasons, sites
 
@@ -35,3 +40,22 @@ def test_dora_is_read_with_its_flavour_and_round_trips(tmp_path):
     peft.write(package, tmp_path / "out")
     assert_same(package, peft.read(tmp_path / "out", profile()))
     assert any("use_dora is False" in reason for reason in reasons(basic(tmp_path / "no", keys)))
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_a_start_that_is_a_part_of_the_map_is_kept(tmp_path, start):
+    package = peft.read(basic(tmp_path / "in", init_lora_weights=start), profile())
+    assert sites(package)["0/attn_q"]["start"] == start
+    check(package, profile())
+    trained = Package(replace(package.manifest, provenance=Provenance("chorus", "1")), package.tensors)
+    peft.write(trained, tmp_path / "out")
+    assert peft.read(tmp_path / "out", profile()).manifest.parts == package.manifest.parts
+
+
+def test_starts_that_differ_are_refused(tmp_path):
+    package = peft.read(basic(tmp_path / "in", init_lora_weights="pissa"), profile())
+    part = package.manifest.parts[0]
+    mixed = {site: {**held, "start": "olora"} if site == "0/attn_q" else held for site, held in sites(package).items()}
+    manifest = replace(package.manifest, parts=(replace(part, config={"sites": mixed}),))
+    with pytest.raises(Misfit, match="starts all modules alike"):
+        peft.write(Package(manifest, package.tensors), tmp_path / "out")

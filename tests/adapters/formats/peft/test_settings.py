@@ -14,7 +14,7 @@ from tests.adapters.formats.peft.reading import basic, reasons
         ({"layer_replication": [[0, 2]]}, "layer replication"),
         ({"trainable_token_indices": [1]}, "trainable tokens"),
         ({"target_parameters": ["x"]}, "target_parameters"),
-        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4"),
         ({"task_type": "QUESTION_ANS"}, "QUESTION_ANS"),
         ({"task_type": "CAUSAL_LM", "kasa_config": {"x": 1}}, "KaSA"),
         ({"task_type": None}, "head"),
