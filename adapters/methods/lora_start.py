@@ -1,9 +1,10 @@
 """LoRA that began as a part of the frozen map, which is taken out of the map wherever the adapter runs.
 
-    y = (W - U U^T W) x + b + scaling * B A x        U [out, r], orthonormal
+    y = (W - c U U^T W) x + b + scaling * B A x        U [out, r], orthonormal
 
-pissa: U are the first left singular vectors of W (Meng et al. 2024, arXiv:2404.02948); olora: the first columns of Q in
-W = Q R (Büyükakyüz 2024, arXiv:2406.01775). PEFT repeats this from W at every load, whatever A and B have become since.
+pissa: c is 1, and U are the first left singular vectors of W (Meng et al. 2024, arXiv:2404.02948); olora: c is the
+scaling, and U are the first columns of Q in W = Q R (Büyükakyüz 2024, arXiv:2406.01775). PEFT repeats this from W at
+every load, whatever A and B have become since.
 """
 
 import torch
@@ -23,5 +24,5 @@ def without_start(start: str, down: Tensor, up: Tensor, scaling: float, weight: 
     else:
         values, vectors = torch.linalg.eigh(wide.T @ wide)
         basis = wide @ vectors[:, -rank:] / values[-rank:].clamp(min=torch.finfo(torch.float64).tiny).sqrt()
-    part = (basis.T @ wide).to(down)
+    part = (basis.T @ wide * (scaling if start == "olora" else 1.0)).to(down)
     return torch.cat([down, part]), torch.cat([up * scaling, -basis.to(up)], dim=1)
