@@ -21,8 +21,11 @@ from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.architectures.record import Architecture, AttentionKind
 from adapters.architectures.sites import Address
 from adapters.batch.attention import PACKED
+from adapters.batch.chains import WORDS
 from adapters.batch.inject import Injection, register_attention
+from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan, plan_batch
+from adapters.batch.program import flat_steps
 from adapters.batch.rows import Row, own_tokens, positions, segment_ids
 from adapters.embeddings import look_up
 from adapters.errors import InvalidRow, InvalidRows, UnknownArchitecture
@@ -32,6 +35,8 @@ from adapters.kernels.choice import kernels_of
 from adapters.kernels.dense import FrozenMap
 from adapters.kernels.interface import Kernels
 from adapters.methods.base import BaseMap
+from adapters.methods.prompt_tuning import BEFORE
+from adapters.methods.table import EMBEDDING
 
 Want = Literal["logits", "hidden_state"]
 # What transformers is told of each kind of attention; a disentangled one is put in the place of the model's own.
@@ -165,7 +170,7 @@ class Backbone:
     def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
         geometry, after_pad = self.profile.geometry, self._architecture.positions_after_pad
         place = np.concatenate([positions(row, geometry, after_pad=after_pad) for row in plan.rows])
-        vectors = self._word_vectors(plan).to(self.device).unsqueeze(0)
+        vectors = self._adapted(plan, self._word_vectors(plan).to(self.device)).unsqueeze(0)
         inputs: dict[str, Any] = {
             "inputs_embeds": self._injection.embedded(vectors),
             "position_ids": torch.from_numpy(place).to(self.device).unsqueeze(0),
@@ -176,6 +181,18 @@ class Backbone:
             types = np.concatenate([segment_ids(row) for row in plan.rows])
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device).unsqueeze(0)
         return inputs
+
+    def _adapted(self, plan: BatchPlan, x: Tensor) -> Tensor:
+        """Word vectors [tokens, width] with what adapters make of them, and prompts in the places left for them."""
+        program = plan.steps.get(WORDS)
+        if program:
+            ids = np.zeros((plan.layout.tokens, 1), np.int64)
+            for i, row in enumerate(plan.rows):
+                ids[own_tokens(row) + plan.layout.starts[i], 0] = row.input_ids
+            x = run_linear(program, torch.from_numpy(ids).to(self.device), x, self._words.T)
+        for step in flat_steps(plan.steps.get(BEFORE, ())):
+            x = step.runs.put(x, EMBEDDING[step.method].embed_out(step.runs.take(x), step.operand))
+        return x
 
     def _word_vectors(self, plan: BatchPlan) -> Tensor:
         """Word vectors [tokens, width] on the host, each row from its own vocabulary; inserted tokens are zero."""

@@ -34,7 +34,7 @@ MAX_LABELS = 10_000
 # Members that packages written before they existed lack: left out where they say nothing, so that bytes stay equal.
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "": {"target": None},
-    "head": {"choices": None, "vocabulary": None, "width": None, "norm_eps": None, "inverse": True},
+    "head": {"choices": None, "vocabulary": None, "width": None, "norm_eps": None, "inverse": True, "segments": True},
 }
 
 
@@ -68,7 +68,7 @@ class HeadSpec:
     of the row's tokens are no padding (`counted_token`, as AdapterHub has it: another one if a text holds the pad id).
     `choices`: how many a multiple-choice head was made for, None for any number. For heads over a vocabulary:
     `vocabulary` outputs, from states of `width`, normalised with `norm_eps` (None: without a norm), and whether they
-    undo the row's invertible adapter first (`inverse`).
+    undo the row's invertible adapter first (`inverse`). `segments`: whether segment ids count for the head's rows.
     """
 
     type: str
@@ -84,6 +84,7 @@ class HeadSpec:
     width: int | None = None
     norm_eps: float | None = None
     inverse: bool = True
+    segments: bool = True
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ def _part(value: object, index: int) -> PartSpec:
 def _head(value: object) -> HeadSpec:
     where = "manifest.head"
     raw = members(value, HeadSpec, where, required=("type", "layers", "activation", "bias", "pooling", "labels"))
-    for member in ("bias", "inverse"):
+    for member in ("bias", "inverse", "segments"):
         if not isinstance(raw.get(member, True), bool):
             raise InvalidPackage(f"{where}.{member} must be true or false")
     activation, name = raw["activation"], raw.get("name")
@@ -253,6 +254,7 @@ def _head(value: object) -> HeadSpec:
         width=as_optional_count(raw.get("width"), f"{where}.width"),
         norm_eps=_norm_eps(raw.get("norm_eps"), f"{where}.norm_eps"),
         inverse=raw.get("inverse", True),
+        segments=raw.get("segments", True),
     )
     _check_labels(spec, f"{where}.labels")
     return spec

@@ -74,10 +74,16 @@ def _kin(method: str, variant: Hashable, shapes: tuple[tuple[str, tuple[int, ...
 
 @dataclass(frozen=True)
 class Insertion:
-    """Tokens that prompt tuning puts into a row: `count` tokens before position `at` (0, or 1 for after the first)."""
+    """Tokens that prompt tuning puts into a row: `count` tokens before position `at` (0, or 1 for after the first).
+
+    `shift`: the positions of the row's own tokens begin so much later, and tokens put in have positions of their own;
+    0: those have the first position, and the row keeps its own. `segments`: whether the row's segment ids count.
+    """
 
     count: int
     at: int
+    shift: int = 0
+    segments: bool = True
 
 
 @dataclass(frozen=True, eq=False)

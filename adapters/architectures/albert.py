@@ -27,6 +27,12 @@ ALBERT = Architecture(
     pooler="pooler",
     segment_ids=True,
     positions_after_pad=False,
+    words="embeddings.word_embeddings",
+    norms={
+        "attn_norm": "attention.LayerNorm",
+        "ffn_norm": "full_layer_layer_norm",
+        "embed_norm": "embeddings.LayerNorm",
+    },
     hub_class="AlbertAdapterModel",
     hub_bottlenecks={"attn_junction": "attention.attention_adapters", "ffn_junction": "output_adapters"},
     post_norm=True,

@@ -24,6 +24,12 @@ DEBERTA_V2 = Architecture(
     pooler=None,  # that of its classification model is a part of the head
     segment_ids=True,
     positions_after_pad=False,
+    words="embeddings.word_embeddings",
+    norms={
+        "attn_norm": "attention.output.LayerNorm",
+        "ffn_norm": "output.LayerNorm",
+        "embed_norm": "embeddings.LayerNorm",
+    },
     hub_class="DebertaV2AdapterModel",
     hub_bottlenecks={"attn_junction": "attention.output", "ffn_junction": "output"},
     demands=(

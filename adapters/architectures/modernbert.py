@@ -32,10 +32,17 @@ MODERNBERT = Architecture(
     segment_ids=False,
     positions_after_pad=False,
     ffn_parts=2,
+    words="embeddings.tok_embeddings",
+    norms={
+        "attn_norm": "attn_norm",
+        "ffn_norm": "mlp_norm",
+        "embed_norm": "embeddings.norm",
+        "final_norm": "final_norm",
+    },
+    bare_first=("attn_norm",),
     hub_class="ModernBertModel",
     hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output_adapters"},
     hub_prefix=None,
-    words="embeddings.tok_embeddings",
     defaults={"pad_token_id": 50283},
     demands=(
         Demand("rope_parameters.full_attention.rope_type", ("default", "linear"), _ROTARY),
@@ -44,6 +51,7 @@ MODERNBERT = Architecture(
     ),
     refuses={
         "prefix_tuning": "ModernBERT takes no prefixes: its attention turns keys by their positions",
+        "past_prefix": "ModernBERT takes no prefixes: its attention turns keys by their positions",
         "prompt_tuning": "ModernBERT takes no prompts: its attention sees a window of positions",
     },
 )

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from adapters.architectures.sites import FUSED, SITES, Address, SiteKind
 
+_NORMS_OF_THE_MODEL = frozenset(("embed_norm", "final_norm"))
+
 # Who computes the attention: transformers' attention interface calls ours, or ours takes the module's place.
 AttentionKind = Literal["interface", "disentangled"]
 
@@ -92,12 +94,15 @@ class Architecture:
     positions_after_pad: bool  # RoBERTa: positions count from pad_token_id + 1, over ids that are not the pad id
     hub_class: str  # AdapterHub's class with heads; of a family that it has no code of its own for, the base model's
     hub_bottlenecks: Mapping[str, str]  # junction -> the module of a layer in which AdapterHub holds bottlenecks
+    words: str  # path of the table of word vectors
+    # Site -> path of a norm that can be replaced: in the layer, of `embed_norm` and `final_norm` in the model.
+    norms: Mapping[str, str] = field(default_factory=dict)
     hub_prefix: str | None = "self_prefix"  # AdapterHub's name of the place of prefixes; None: it has none there
     hub_feed_forward: Mapping[str, str] = field(default_factory=lambda: FEED_FORWARD)  # AdapterHub's member -> site
     attention_kind: AttentionKind = "interface"
-    words: str = "embeddings.word_embeddings"  # the module of the word vectors
     causal: bool = False  # tokens see those before them alone, and rows are classified by their last ones
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
+    bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
     inner: int = 1  # layers in one group, see `grouped`
     ffn_parts: int = 1  # `ffn_in` computes so many times the intermediate width (2: a gated feed-forward)
     ffn_ratio: int | None = None  # intermediate over hidden size, where a config.json does not say the former
@@ -122,9 +127,10 @@ class Architecture:
     def linear_path(self, address: Address) -> str:
         """Dotted path of the linear map at an address, the wider one where it is fused; raises `KeyError`."""
         if address.layer is None:
-            if address.site != "pooler" or self.pooler is None:
+            path = {"pooler": self.pooler, "words": self.words}[address.site]
+            if path is None:
                 raise KeyError(str(address))
-            return self.pooler
+            return path
         place = self.linear[FUSED.get(address.site, (address.site,))[0]]
         return f"{self.layer_path(address.layer)}.{place if isinstance(place, str) else place.path}"
 
@@ -151,6 +157,19 @@ class Architecture:
             found.setdefault(path, []).append((index, site))
         return {path: tuple(site for _, site in sorted(parts)) for path, parts in found.items()}
 
+    def has_norm(self, address: Address) -> bool:
+        """Whether there is a norm at the address."""
+        if address.site not in self.norms or (address.layer is None) != (address.site in _NORMS_OF_THE_MODEL):
+            return False
+        return address.layer != 0 or address.site not in self.bare_first
+
+    def own_norm_path(self, address: Address) -> str:
+        """Dotted path of the norm that is the site itself; raises `KeyError` where there is none."""
+        if not self.has_norm(address):
+            raise KeyError(str(address))
+        path = self.norms[address.site]
+        return path if address.layer is None else f"{self.layer_path(address.layer)}.{path}"
+
     def norm_path(self, address: Address, layers: int) -> str | None:
         """Dotted path of the norm at a junction, in a model of so many layers; None where it has none."""
         junction = self.junctions[address.site]
@@ -160,8 +179,8 @@ class Architecture:
 
     def paths(self, layers: int) -> Iterator[str]:
         """Every module that a model of so many layers must have, the pooler aside."""
-        if self.embeddings is not None:
-            yield self.embeddings
+        yield from (path for path in (self.embeddings, self.words) if path is not None)
+        yield from (self.own_norm_path(a) for a in self.addresses(layers) if SITES[a.site] is SiteKind.NORM)
         for layer in range(layers):
             inside = self.layer_path(layer)
             yield inside
@@ -176,8 +195,11 @@ class Architecture:
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
         for site, kind in SITES.items():
-            if site == "embed_out":
+            if site in ("words", "embed_lookup", "embed_out"):
                 yield Address(None, site)
+            elif kind is SiteKind.NORM:
+                places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)
+                yield from (a for layer in places if self.has_norm(a := Address(layer, site)))
             elif site == "pooler":
                 if self.pooler is not None:
                     yield Address(None, site)

@@ -4,14 +4,15 @@ What a method implements for each kind: `adapters/methods/base.py`. Every activa
 
 | kind           | a method gets                                        | and returns                          |
 |----------------|------------------------------------------------------|--------------------------------------|
-| `embed_lookup` | ids of a row                                          | word vectors (embeddings, on the host) |
+| `embed_lookup` | x, word vectors of all tokens                         | x', what the embedding module is given |
 | `embed_out`    | x, output of the embedding module                    | x'                                   |
 | `linear`       | x_in and what stands below it, y = W x_in + b, W     | a change h of y, and y with h applied |
+|                | (`words`: the table of word vectors, whose x_in, one-hot, is given as ids) |                  |
 | `fused`        | (nothing: adapters are stored for the whole map)     | (they fold to blocks at its parts)   |
 | `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
 | `junction`     | f sublayer output, r residual, y = norm(f + r), norm | the block's output, in three stages  |
 | `layer_out`    | h, output of a layer                                 | h'                                   |
-| `norm`         | x, y = norm(x)                                       | y'                                   |
+| `norm`         | x, and the frozen norm                               | y', in the place of y = norm(x)      |
 | `head_in`      | h, last hidden state                                 | h'                                   |
 """
 
@@ -72,8 +73,11 @@ SITES: dict[str, SiteKind] = {
     "layer_out": SiteKind.LAYER_OUT,
     "attn_norm": SiteKind.NORM,
     "ffn_norm": SiteKind.NORM,
+    "words": SiteKind.LINEAR,
     "embed_lookup": SiteKind.EMBED_LOOKUP,
+    "embed_norm": SiteKind.NORM,
     "embed_out": SiteKind.EMBED_OUT,
+    "final_norm": SiteKind.NORM,
     "pooler": SiteKind.LINEAR,
     "head_in": SiteKind.HEAD_IN,
 }

@@ -8,6 +8,7 @@ from adapters.batch.program import Act, Chain, Element, Fan
 from adapters.batch.rows import Fork, Member, Row, leaves
 from adapters.errors import InvalidArrangement
 from adapters.methods.dora import GAIN
+from adapters.methods.lora import IDS
 from adapters.methods.table import LINEAR, METHODS
 from adapters.weights import Resident
 
@@ -18,6 +19,7 @@ FORKS: Mapping[SiteKind, frozenset[str]] = {
 }
 _ORDER = list(METHODS)
 _FIRST_ONLY = frozenset(name for name, method in METHODS.items() if method.first_only)
+WORDS = Address(None, "words")
 SUMMED = ("lora", "delta")  # the methods whose deltas PEFT adds
 
 
@@ -31,6 +33,7 @@ def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
     bringers = tuple(
         first for first in firsts if first is not None and not _FIRST_ONLY.isdisjoint(first.adapter.methods)
     )
+    _check_leaves(row)
     chains: dict[Address, Chain] = {}
     for address in dict.fromkeys(address for leaf in leaves(row.members) for address in leaf.adapter.blocks):
         if address.layer in row.skip_layers:
@@ -42,7 +45,28 @@ def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
             _check(address, chain)
         if chain:
             chains[address] = tuple(chain)
+    if any(SITES[address.site] is SiteKind.NORM for address in chains):
+        _check_norms(chains)
     return chains
+
+
+def _check_leaves(row: Row) -> None:
+    """Refuse what holds for the row as a whole, and could only hold for the adapter written first."""
+    for place, leaf in enumerate(leaves(row.members)):
+        insertion = leaf.adapter.insertion
+        if place > 0 and insertion is not None and insertion.shift:
+            raise InvalidArrangement("a prompt or prefix with positions must be the first adapter of its composition")
+        if row.embedding is not None and WORDS in leaf.adapter.blocks:
+            raise InvalidArrangement(
+                "the adapter changes word vectors of the backbone's own vocabulary, but the row uses another one"
+            )
+
+
+def _check_norms(chains: Mapping[Address, Chain]) -> None:
+    """Refuse adapters that work with the frozen norms beside one that replaces them: no library says what they see."""
+    taken = [address for address in chains if SITES[address.site] is SiteKind.JUNCTION]
+    if taken:
+        raise InvalidArrangement(f"an adapter that replaces norms can not be arranged with one that acts at {taken[0]}")
 
 
 def _brought(firsts: tuple[Resident, ...], address: Address) -> list[Element]:
@@ -116,6 +140,8 @@ def _check(address: Address, chain: Sequence[Element], *, follows: bool = False)
             _check_fan(address, kind, element, follows=below)
         elif kind is SiteKind.LINEAR and (below or len(chain) > 1):
             _chainable(address, element, first=not below)
+        elif kind is SiteKind.NORM and below:
+            raise InvalidArrangement(f"two adapters replace the norm at {address}")
 
 
 def _check_fan(address: Address, kind: SiteKind, fan: Fan, *, follows: bool) -> None:
@@ -138,7 +164,7 @@ def _acts(chains: Sequence[Chain]) -> list[Act]:
 
 def _summed(act: Act) -> bool:
     """Whether PEFT adds what the adapter makes: a plain delta, and not what DoRA stretches, or what turns the map."""
-    return act.block.method in SUMMED and act.block.variant is None and GAIN not in act.block.spans
+    return act.block.method in SUMMED and act.block.variant in (None, IDS) and GAIN not in act.block.spans
 
 
 def _chainable(address: Address, act: Act, *, first: bool) -> None:

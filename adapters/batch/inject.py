@@ -1,7 +1,7 @@
 """Hooks, put once on the frozen backbone; they only read the plan that is bound for the running pass."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +11,14 @@ from transformers import AttentionInterface
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture, Junction
-from adapters.architectures.sites import Address
+from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch import disentangled, post_norm
 from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.junctions import run_junction
 from adapters.batch.linears import run_linear
+from adapters.batch.norms import run_norm
 from adapters.batch.plan import BatchPlan
-from adapters.batch.program import Program, Step
+from adapters.batch.program import flat_steps
 from adapters.errors import UnknownArchitecture
 from adapters.kernels.runs import Runs
 from adapters.methods.base import BaseMap, Meeting
@@ -62,7 +63,11 @@ class Injection:
             raise RuntimeError("a pass is already running on this backbone")
         self._pass = Pass(plan, Packing(plan.layout, plan.device, plan.kernels, self._architecture.causal))
         try:
-            yield
+            with ExitStack() as hooks:
+                for address in plan.renormed:  # only while they are wanted: a hook costs its call in every pass
+                    module = self._modules[self._architecture.own_norm_path(address)]
+                    hooks.callback(module.register_forward_hook(self._norm_hook(address, module)).remove)
+                yield
         finally:
             self._pass = None
 
@@ -97,9 +102,14 @@ class Injection:
         return y.view(relative.units, relative.length, -1)
 
     def base_map(self, address: Address) -> BaseMap:
-        """The frozen map at a linear site."""
+        """The frozen map at a linear site, or the frozen norm."""
+        if SITES[address.site] is SiteKind.NORM:
+            norm = post_norm.norm_of(self._modules[self._architecture.own_norm_path(address)])
+            return BaseMap(norm.weight, torch.zeros_like(norm.weight) if norm.bias is None else norm.bias)
         module, part = self._modules[self._architecture.linear_path(address)], self._architecture.fused(address)
         weight: Tensor = _rows_of(module.weight, part)
+        if address.site == "words":
+            return BaseMap(weight.T, weight.new_zeros(weight.shape[1]))
         bias = weight.new_zeros(len(weight)) if module.bias is None else _rows_of(module.bias, part)
         return BaseMap(weight, bias)
 
@@ -138,7 +148,7 @@ class Injection:
         running, address = self._running(), Address(layer, "attn_kv")
         found: dict[int, Tensor] = {}
         x = running.held.pop((address, "input"), x)
-        for step in _flat_steps(running.plan.steps.get(address, ())):
+        for step in flat_steps(running.plan.steps.get(address, ())):
             method, runs = ATTENTION[step.method], step.runs
             assert x is not None
             gates = method.gates(runs.take(x), step.operand)
@@ -163,14 +173,14 @@ class Injection:
 
     def _embedding_hook(self, module: nn.Module | None, args: Any, output: Tensor) -> Tensor:
         x = _flat(output).to(self._dtype)  # sums of words, positions and segments are as wide as the widest of them
-        for step in _flat_steps(self._running().plan.steps.get(Address(None, "embed_out"), ())):
+        for step in flat_steps(self._running().plan.steps.get(Address(None, "embed_out"), ())):
             taken = step.runs.take(x)
             x = step.runs.put(x, EMBEDDING[step.method].embed_out(taken, step.operand))
         return x.view(output.shape)
 
     def _layer_hook(self, address: Address) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            steps = _flat_steps(self._running().plan.steps.get(address, ()))
+            steps = flat_steps(self._running().plan.steps.get(address, ()))
             if not steps:
                 return output
             whole = output[0] if isinstance(output, tuple) else output
@@ -193,6 +203,15 @@ class Injection:
             before, own, after = torch.split(y, [part[0] * width, width, (part[1] - part[0] - 1) * width], dim=1)
             own = run_linear(program, x, own.contiguous(), _rows_of(module.weight, part))
             return torch.cat([before, own, after], dim=1).view(output.shape)
+
+        return hook
+
+    def _norm_hook(self, address: Address, module: nn.Module) -> Any:
+        norm = post_norm.norm_of(module)
+
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            program = self._running().plan.steps[address]
+            return run_norm(program, _flat(args[0]), _flat(output), norm).view(output.shape)
 
         return hook
 
@@ -243,11 +262,6 @@ def _packed_attention(
     q, k, v = (t.squeeze(0).transpose(0, 1) for t in (query, key, value))
     out = injection.attend(layer, q, k, v, scaling, window=kwargs.get("sliding_window"))
     return out.view(1, *q.shape), None
-
-
-def _flat_steps(program: Program) -> tuple[Step, ...]:
-    """The steps of a site where nothing forks (see `chains`)."""
-    return tuple(item for item in program if isinstance(item, Step))
 
 
 def _rows_of(weight: Any, part: tuple[int, int] | None) -> Tensor:

@@ -30,7 +30,7 @@ def _state(item: Step | Branch, before: Tensor | None, x: Tensor, weight: Tensor
         return LINEAR[item.method].change(before, x, weight, item.operand)
     inputs = x[item.spread]
     start = None if before is None else before[item.spread]
-    states = start if start is not None else x.new_zeros(len(item.spread), weight.shape[0])
+    states = start if start is not None else weight.new_zeros(len(item.spread), weight.shape[0], device=x.device)
     for inner in item.program:
         came = inner.runs.take(states) if start is not None or not inner.first else None
         states = inner.runs.put(states, _state(inner, came, inner.runs.take(inputs), weight).contiguous())

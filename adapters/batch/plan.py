@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from adapters.architectures.profile import Geometry
-from adapters.architectures.sites import Address
+from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.chains import chains_of, key_of, shape_of
 from adapters.batch.program import Act, Chain, Entry, Program, build, chain_of_unit, operand_of, stacked
 from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens, pooled_token
@@ -72,6 +72,11 @@ class BatchPlan:
     heads: tuple[HeadStep, ...]
     device: torch.device
     kernels: Kernels | None = None
+
+    @cached_property
+    def renormed(self) -> tuple[Address, ...]:
+        """The norms that adapters replace for some rows."""
+        return tuple(address for address in self.steps if SITES[address.site] is SiteKind.NORM)
 
 
 @dataclass(frozen=True, eq=False)

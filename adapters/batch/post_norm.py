@@ -15,6 +15,7 @@ from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.batch.junctions import run_junction
 from adapters.batch.linears import run_linear
+from adapters.batch.norms import run_norm
 from adapters.batch.plan import BatchPlan
 from adapters.kernels.cpu import ACTIVATIONS
 from adapters.kernels.dense import FrozenMap, activated
@@ -22,6 +23,7 @@ from adapters.kernels.interface import Kernels
 from adapters.kernels.norms import FrozenNorm
 from adapters.methods.base import Meeting
 
+OWN_NORMS = {"attn_junction": "attn_norm", "ffn_junction": "ffn_norm"}  # the site of the norm behind a junction
 INPUTS = ("attn_q", "attn_k", "attn_v")
 
 
@@ -45,7 +47,7 @@ class PostNormLayer:
         self._layer = layer
         self._shape = (geometry.heads, geometry.head_width)
         self._activation = geometry.activation
-        self._at = {site: Address(layer, site) for site in (*family.linear, *family.junctions)}
+        self._at = {site: Address(layer, site) for site in (*family.linear, *family.junctions, *OWN_NORMS.values())}
         self._swapped = {site for site, junction in family.junctions.items() if junction.swapped}
         linears = {site: modules[family.linear_path(self._at[site])] for site in family.linear}
         self._inputs = _side_by_side([linears[site] for site in INPUTS])
@@ -86,6 +88,12 @@ class PostNormLayer:
                 y.copy_(own)
 
     def _junction(self, plan: BatchPlan, site: str, f: Tensor, r: Tensor) -> Tensor:
+        y = self._meet(plan, site, f, r)
+        if plan.renormed and (own := plan.steps.get(self._at[OWN_NORMS[site]])):
+            y = run_norm(own, f + r, y, self._norms[site])
+        return y
+
+    def _meet(self, plan: BatchPlan, site: str, f: Tensor, r: Tensor) -> Tensor:
         norm, program = self._norms[site], plan.steps.get(self._at[site])
         if not program:
             return norm.of_sum(f, r, plan.kernels)

@@ -129,6 +129,11 @@ class Branch:
 Program = tuple[Step | Branch, ...]
 
 
+def flat_steps(program: Program) -> tuple[Step, ...]:
+    """The steps of a site where nothing forks (see `chains`)."""
+    return tuple(item for item in program if isinstance(item, Step))
+
+
 class Entry(NamedTuple):
     """Units of rows in a workspace that share a chain but for who brings its blocks; a chain that forks has one unit.
 

@@ -133,9 +133,11 @@ def check_row(row: Row, geometry: Geometry) -> None:
     tokens = len(row.input_ids)
     if tokens == 0:
         raise InvalidRow("a row without tokens")
-    if row.first_position < 0 or row.first_position + tokens > geometry.max_tokens:
+    shift = 0 if row.insertion is None else row.insertion.shift
+    if row.first_position < 0 or row.first_position + shift + tokens > geometry.max_tokens:
         counted = f" from position {row.first_position} on" if row.first_position else ""
-        raise InvalidRow(f"{tokens} tokens{counted}; the backbone takes {geometry.max_tokens}")
+        behind = f"; behind the adapter's {shift}" if shift else ";"
+        raise InvalidRow(f"{tokens} tokens{counted}{behind} the backbone takes {geometry.max_tokens - shift}")
     if row.type_ids is not None:
         if len(row.type_ids) != tokens:
             raise InvalidRow("token ids and segment ids differ in number")
@@ -187,8 +189,11 @@ def _check_head(row: Row, spec: HeadSpec | None, geometry: Geometry) -> None:
 def positions(row: Row, geometry: Geometry, *, after_pad: bool) -> Ids:
     """Position ids [length] by the family's rule, for the row's own tokens; inserted tokens get the first position.
 
-    RoBERTa counts ids that differ from the configuration's pad id, whatever vocabulary the row uses.
+    RoBERTa counts ids that differ from the configuration's pad id, whatever vocabulary the row uses. Where a prompt or a
+    prefix has positions of its own (see `Insertion.shift`), the row's begin behind them.
     """
+    if row.insertion is not None and row.insertion.shift:
+        return _shifted(row, row.insertion, geometry.pad_token_id if after_pad else None)
     if after_pad:
         counted = (row.input_ids != geometry.pad_token_id).astype(np.int64)
         return _spread(np.cumsum(counted) * counted + geometry.pad_token_id, row.insertion)
@@ -204,10 +209,29 @@ def pooled_token(row: Row, geometry: Geometry, pooling: str) -> int:
     return int(own_tokens(row)[place])
 
 
+def _shifted(row: Row, insertion: Insertion, pad: int | None) -> Ids:
+    """Positions of a row behind a prompt, counted along with it, or behind a prefix.
+
+    A model that is given word vectors instead of ids (as with a prompt) can not tell which are pads, and counts all.
+    """
+    if insertion.count:
+        return np.arange(row.length, dtype=np.int64) + (0 if pad is None else pad + 1)
+    if pad is None:
+        return np.arange(len(row.input_ids), dtype=np.int64) + insertion.shift
+    counted = (row.input_ids != pad).astype(np.int64)
+    shifted: Ids = (np.cumsum(counted) + insertion.shift) * counted + pad
+    return shifted
+
+
 def segment_ids(row: Row) -> Ids:
-    """Segment ids [length]; inserted tokens belong to the first segment."""
-    own = np.zeros(len(row.input_ids), np.int64) if row.type_ids is None else row.type_ids
+    """Segment ids [length]; inserted tokens belong to the first segment, and all do where they do not count."""
+    own = np.zeros(len(row.input_ids), np.int64) if row.type_ids is None or not _heeds_segments(row) else row.type_ids
     return _spread(own, row.insertion)
+
+
+def _heeds_segments(row: Row) -> bool:
+    head = None if row.head is None else row.head.adapter.head
+    return (head is None or head.segments) and (row.insertion is None or row.insertion.segments)
 
 
 def own_tokens(row: Row) -> Ids:

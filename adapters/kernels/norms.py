@@ -22,6 +22,10 @@ class FrozenNorm:
         """x [..., width] normalised over its last dimension."""
         return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
+    def bare(self, x: Tensor) -> Tensor:
+        """x [..., width] normalised, before the weight and the bias."""
+        return functional.layer_norm(x, self.weight.shape, eps=self.eps)
+
     def of_sum(self, f: Tensor, r: Tensor, kernels: Kernels | None) -> Tensor:
         """norm(f + r) of f and r [n, width], without gradients."""
         return self(f + r) if kernels is None or f.dtype not in kernels.dtypes else kernels.add_norm(f, r, self.wide)

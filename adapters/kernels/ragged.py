@@ -118,6 +118,12 @@ def spread(vector: Stacked, runs: Runs) -> Tensor:
     return vector.all().index_select(0, runs.segment_of_token)
 
 
+def looked_up(matrix: Stacked, index: Tensor, runs: Runs) -> Tensor:
+    """Row index[i] of its segment's matrix [rows, width] for every taken token i: [n, width]."""
+    pieces = torch.split(index, list(runs.lengths))
+    return torch.cat([matrix.one(i).index_select(0, piece) for i, piece in enumerate(pieces)])
+
+
 def row_mean(x: Tensor, runs: Runs) -> Tensor:
     """Mean over each row's tokens: x [n, width] -> [rows, width]; rows do not touch each other."""
     sums = x.new_zeros(len(runs.rows), x.shape[-1]).index_add(0, runs.row_of_token, x)

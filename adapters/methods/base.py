@@ -25,7 +25,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class BaseMap(NamedTuple):
-    """The frozen map at a linear site: W [out, in], and b [out] (zeros where it has none)."""
+    """The frozen map at a linear site: W [out, in], and b [out] (zeros where it has none); or a norm's w, b [width]."""
 
     weight: Tensor
     bias: Tensor
@@ -43,7 +43,9 @@ class Fitting:
     base: BaseMaps | None = None
 
     def widths(self, site: str) -> tuple[int, int]:
-        """(in, out) of the linear map at a site."""
+        """(in, out) of the linear map at a site; the table of word vectors maps from the vocabulary."""
+        if site == "words":
+            return self.geometry.vocabulary, self.geometry.embedding_size
         return self.geometry.linear_width(site)
 
     def weight(self, address: Address) -> Tensor:
@@ -63,6 +65,22 @@ class Fitting:
             return torch.zeros(self.widths(address.site)[1])
         biases = [self.base(part).bias for part in self.architecture.parts(address)]
         return biases[0] if len(biases) == 1 else torch.cat(biases)
+
+    def bias_change(self, address: Address, bias: Tensor) -> Tensor:
+        """What b' [out] in the place of the frozen bias adds to the output of the map."""
+        own = bias.to(torch.promote_types(bias.dtype, torch.float32))
+        return own - self.bias(address).to(own)
+
+    def norm_width(self, site: str) -> int:
+        """Width of the norm at a site."""
+        return self.geometry.embedding_size if site == "embed_norm" else self.geometry.hidden_size
+
+    def norm(self, address: Address) -> BaseMap:
+        """The frozen weight and bias [width] of a norm, zeros where it has no bias; as `weight`."""
+        if self.base is not None:
+            return self.base(address)
+        width = self.norm_width(address.site)
+        return BaseMap(torch.ones(width), torch.zeros(width))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,10 +204,19 @@ class ActsOnJunction(Protocol):
 
 @runtime_checkable
 class ActsOnEmbedding(Protocol):
-    """Methods on the output of the embedding module."""
+    """Methods on the output of the embedding module (`embed_out`), or on the word vectors before it (`embed_lookup`)."""
 
     def embed_out(self, x: Tensor, operand: Operand) -> Tensor:
         """x' from x [n, width]; tokens of a row include those that were inserted."""
+        ...
+
+
+@runtime_checkable
+class ActsOnNorm(Protocol):
+    """Methods in the place of a norm."""
+
+    def normalise(self, x: Tensor, norm: FrozenNorm, operand: Operand) -> Tensor:
+        """y' [n, width] from x [n, width], the input of the frozen norm."""
         ...
 
 

@@ -15,6 +15,7 @@ from adapters.weights import Folded
 
 # Of each method at linear sites: its folded tensors that have a row per output.
 ROWS: Mapping[str, frozenset[str]] = {
+    "biases": frozenset(("shift",)),
     "lora": frozenset(("up", "bias", "gain", "shift")),
     "delta": frozenset(("delta",)),
     "road": frozenset(("first", "second")),

@@ -4,6 +4,8 @@
 
 The scaling is folded into B, and the rank is padded with zeros to a class, so that adapters of near ranks share a GEMM.
 A gate (`gate`) replaces the scaling; DoRA (`dora`) replaces the sum. VeRA and MTL-LoRA fold to blocks of this method.
+PEFT may train the frozen map's bias along (`base_bias`, in the place of b). The table of word vectors is a map of one-hot
+tokens, whose A x is a row of A^T: x are ids there.
 """
 
 import math
@@ -17,17 +19,19 @@ from torch.nn import functional
 
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.kernels.ragged import enter, kernels_for
+from adapters.kernels.ragged import enter, kernels_for, looked_up
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
-from adapters.methods.dora import FLAVOURS, MAGNITUDE, decompose, stretch
+from adapters.methods.dora import FLAVOURS, MAGNITUDE, SHIFT, decompose, stretch
 from adapters.methods.fused import at_parts
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
 from adapters.methods.lora_start import STARTS, without_start
 from adapters.methods.settings import Settings, choice_in, count_in, flag_in, known_in, number_in
+from adapters.methods.word_rows import WORD_ROWS, WORDS
 from adapters.weights import Block, Folded, Insertion
 
 SITES = ("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_out", "ffn_in", "ffn_gate", "ffn_out", "pooler")
 TURNED = "turned"  # a variant: it changes what the map reads, and so adds to nothing (see `adapters.methods.tuners`)
+IDS = "ids"  # the variant of blocks at the table of word vectors
 RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the last
 
 
@@ -44,12 +48,18 @@ class LowRank:
     gated: bool = False
     dora: str = "none"
     start: str = "none"
+    base_bias: bool = False
+    base_table: bool = False
 
     def extras(self, wide: int, out: int) -> Shapes:
         """The stored tensors that the settings ask for beside the matrices."""
         extra: Shapes = gate_shapes(wide) if self.gated else {}
         if self.bias:
             extra |= {"lora_bias": (out,)}
+        if self.base_bias:
+            extra |= {"base_bias": (out,)}
+        if self.base_table:
+            extra |= {"base_table": (wide, out)}
         return extra | ({MAGNITUDE: (out,)} if self.dora != "none" else {})
 
 
@@ -93,11 +103,16 @@ class Lora:
 
     def chains(self, block: Block, *, first: bool = False) -> bool:
         """Whether it can follow another in a chain, or, if `first`, be followed: it must add, its map take a state."""
+        if block.variant == IDS:
+            return first
         return block.variant is None and (first or block.spans["down"].shape[1] == block.spans["up"].shape[0])
 
     def change(self, h: Tensor | None, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: the delta of the state below, or of x; the gate always reads x."""
         down, up = operand.params["down"], operand.params["up"]
+        if operand.variant == IDS:
+            narrow = looked_up(down, x[:, 0], operand.runs)
+            return enter(narrow, operand.runs, ((up.shape[1], up.shape[0]),)).linear(up, None).leave()
         widths = ((down.shape[1], down.shape[0]), (up.shape[1], up.shape[0]))
         tokens = enter(x if h is None else h, operand.runs, widths)
         delta = tokens.linear(down, None).linear(up, operand.params.get("bias")).leave()
@@ -110,7 +125,7 @@ class Lora:
     def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
         """See `ActsOnLinear`: gates and DoRA have no kernel."""
         kernels, p = kernels_for(x, operand.runs), operand.params
-        if kernels is None or not p.keys() <= {"down", "up", "bias"}:
+        if kernels is None or operand.variant == IDS or not p.keys() <= {"down", "up", "bias"}:
             return False
         down, up, bias = p["down"], p["up"], p.get("bias")
         starts = None if bias is None else bias.starts
@@ -124,15 +139,16 @@ LORA = Lora()
 def reference(site: LowRank, held: Mapping[str, Tensor], x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """One row under one adapter as stored: x [tokens, in], W [out, in], b [out] -> y' [tokens, out]."""
     update = held["lora_B"] @ held["lora_A"]
+    own = held.get("base_bias", bias)
     scaling = torch.sigmoid(x @ held[WEIGHT].T + held[BIAS]).mean() if site.gated else torch.tensor(site.scaling)
     delta = scaling * (x @ update.T + held.get("lora_bias", torch.zeros(())))
     match site.dora:
         case "adapterhub":
             return (x @ weight.T + bias + delta) * held[MAGNITUDE] / _row_norms(weight + update)
         case "peft":
-            return (x @ weight.T + delta) * held[MAGNITUDE] / _row_norms(weight + scaling * update) + bias
+            return (x @ weight.T + delta) * held[MAGNITUDE] / _row_norms(weight + scaling * update) + own
         case _:
-            return x @ weight.T + bias + delta
+            return x @ weight.T + own + delta
 
 
 def rank_class(rank: int) -> int:
@@ -146,13 +162,21 @@ def low_rank(
     """The block of A [r, in] and B [out, r] under a site's settings; `held` has the extras."""
     scaling, pad = 1.0 if site.gated else site.scaling, rank_class(site.rank) - site.rank
     parameters = {"down": functional.pad(down, (0, 0, 0, pad)), "up": functional.pad(up * scaling, (0, pad))}
+    if site.base_table:
+        return Folded(WORD_ROWS.name, None, {"rows": held["base_table"] + scaling * (up @ down).T})
+    ids = address.site == WORDS.site
+    if ids:  # looked up by row
+        parameters["down"] = parameters["down"].T
     if site.bias:
         parameters["bias"] = held["lora_bias"] * scaling
     if site.gated:
         parameters |= {name: held[name] for name in (WEIGHT, BIAS)}
     if site.dora != "none":
         parameters |= decompose(site.dora, held[MAGNITUDE], up @ down, site.scaling, address, fitting)
-    return Folded(LORA.name, None, parameters)
+    if site.base_bias:
+        change, under = fitting.bias_change(address, held["base_bias"]), "bias" if site.dora == "none" else SHIFT
+        parameters[under] = parameters[under] + change if under in parameters else change
+    return Folded(LORA.name, IDS if ids else None, parameters)
 
 
 def _block(site: LowRank, held: dict[str, Tensor], address: Address, fitting: Fitting) -> Folded:
@@ -178,8 +202,13 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def fresh_extra(name: str, shape: tuple[int, ...], fitting: Fitting, generator: torch.Generator) -> Tensor:
-    """The start of anything but A: a magnitude is the norm of W, a gate is N(0, 0.02), everything else zero."""
+    """The start of anything but A: a magnitude is the norm of W, a gate is N(0, 0.02), everything else zero.
+
+    A bias in the place of the frozen one starts as that.
+    """
     place, parameter = name.rsplit("/", 1)
+    if parameter == "base_bias":
+        return fitting.bias(Address.parse(place)).float().clone()
     if parameter == MAGNITUDE:
         return _row_norms(fitting.weight(Address.parse(place)).float())
     return torch.randn(shape, generator=generator) * 0.02 if parameter == WEIGHT else torch.zeros(shape)
@@ -199,11 +228,17 @@ def read_site(settings: Settings, where: str, held: Mapping[str, Any], known: tu
         gated=flag_in(settings, where, held, "gated"),
         dora=choice_in(settings, where, held, "dora", FLAVOURS),
         start=choice_in(settings, where, held, "start", STARTS),
+        base_bias=flag_in(settings, where, held, "base_bias"),
+        base_table=flag_in(settings, where, held, "base_table"),
     )
+    if site.base_table and site.dora != "none":
+        settings.wrong(f"{where}: DoRA over a table of its own is not served")
     if site.gated and site.dora == "peft":
         settings.wrong(f"{where}: PEFT's DoRA has no gate")
     if site.gated and site.start != "none":
         settings.wrong(f"{where}: a gate goes with no start")
+    if site.base_bias and (site.gated or site.dora == "adapterhub"):
+        settings.wrong(f"{where}: a base_bias goes with neither a gate nor AdapterHub's DoRA")
     if site.bias and (site.gated or site.dora != "none"):
         settings.wrong(f"{where}: a bias goes with neither a gate nor DoRA")
     return site
@@ -211,10 +246,13 @@ def read_site(settings: Settings, where: str, held: Mapping[str, Any], known: tu
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, LowRank]:
     settings = Settings("lora", config, ("sites",))
-    known = ("rank", "scaling", "bias", "gated", "dora", "start")
-    found = {
-        address: read_site(settings, f"sites.{address}", held, known)
-        for address, held in settings.sites(fitting, SITES).items()
-    }
+    known = ("rank", "scaling", "bias", "gated", "dora", "start", "base_bias", "base_table")
+    found: dict[Address, LowRank] = {}
+    for address, held in settings.sites(fitting, (*SITES, WORDS.site)).items():
+        site = found[address] = read_site(settings, f"sites.{address}", held, known)
+        if address == WORDS and (site.bias or site.gated or site.base_bias or site.start != "none"):
+            settings.wrong(f"sites.{address}: the table of word vectors has neither biases, gates nor starts")
+        if address != WORDS and site.base_table:
+            settings.wrong(f"sites.{address}: base_table belongs to {WORDS}")
     settings.done()
     return found

@@ -3,6 +3,8 @@
 P = W2 act(W1 E + b1) + b2   (reparametrised)    or P itself (flat);  P [tokens, 2 * layers, width]: K, V per layer
 K, V = g_K K, g_V V;  g = mean over the row of sigmoid(W_g x + b_g)    x: the attention's input   (gated: UniPELT,
 Mao et al. 2022, arXiv:2110.07577); `shared`: one g for both
+
+PEFT's prefix is a past: the positions of a row begin behind it. It is stored flat, whatever it was trained through.
 """
 
 from collections.abc import Mapping
@@ -21,6 +23,8 @@ from adapters.weights import Folded, Insertion
 
 SHARED = Address(None, "attn_kv")
 DEFAULTS: Mapping[str, Any] = {"non_linearity": "tanh", "gating": "none"}
+MAX_LENGTH = 4096
+_PAST = ("length", "segments")
 GATES: Mapping[str, int] = {"none": 0, "shared": 1, "separate": 2}  # outputs of a layer's gate
 
 
@@ -37,14 +41,15 @@ class Setup:
 
 @dataclass(frozen=True)
 class PrefixTuning:
-    """The method."""
+    """The method; `past`: whether the prefix has positions."""
 
     name: str = "prefix_tuning"
+    past: bool = False
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
         """See `Method.shapes`. One prefix for all layers, at `model/attn_kv`; a gate for each layer, at its own."""
-        setup, h = _read(config, fitting), fitting.geometry.hidden_size
+        setup, h = self._read(config, fitting), fitting.geometry.hidden_size
         wide = 2 * len(setup.layers) * fitting.geometry.key_width
         names: Shapes = {"control_trans": (setup.length * wide,)}
         if setup.narrow is not None:
@@ -78,7 +83,7 @@ class PrefixTuning:
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
         """The reparametrisation is run once; every layer gets its keys and values [2, tokens, width], and its gate."""
-        setup = _read(config, fitting)
+        setup = self._read(config, fitting)
         prefix = _prefix(setup, at(tensors, SHARED))
         pairs = prefix.view(setup.length, len(setup.layers), 2, fitting.geometry.key_width).permute(1, 2, 0, 3)
         folded: dict[Address, Folded] = {}
@@ -89,8 +94,19 @@ class PrefixTuning:
         return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
-        """None: the prefix is seen by the attention only."""
-        return None
+        """No tokens, as the prefix is seen by the attention only; a past shifts the row's positions."""
+        if not self.past:
+            return None
+        settings = Settings(self.name, config, _PAST)
+        found = Insertion(0, 0, shift=settings.count("length", at_most=MAX_LENGTH), segments=settings.flag("segments"))
+        settings.done()
+        return found
+
+    def _read(self, config: Mapping[str, Any], fitting: Fitting) -> Setup:
+        insertion = self.insertion(config)
+        if insertion is None:
+            return _read(config, fitting)
+        return Setup(insertion.shift, tuple(range(fitting.geometry.layers)), None, "tanh", "none")
 
     def keys_values(self, operand: Operand, segment: int) -> Tensor:
         """See `ActsOnAttention`."""
@@ -107,6 +123,7 @@ class PrefixTuning:
 
 
 PREFIX_TUNING = PrefixTuning()
+PAST_PREFIX = PrefixTuning("past_prefix", past=True, first_only=True)
 
 
 def reference(folded: Folded, q: Tensor, k: Tensor, v: Tensor, heads: int, x: Tensor | None = None) -> Tensor:
@@ -136,7 +153,7 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:
     settings = Settings("prefix_tuning", config, ("length", "flat", "layers", "bottleneck", *DEFAULTS))
     flat = settings.flag("flat")
     setup = Setup(
-        length=settings.count("length", at_most=4096),
+        length=settings.count("length", at_most=MAX_LENGTH),
         layers=settings.layers(fitting),
         narrow=None if flat else settings.count("bottleneck"),
         non_linearity=settings.activation("non_linearity"),

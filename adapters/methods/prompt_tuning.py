@@ -1,6 +1,9 @@
-"""Prompt tuning: Lester et al. 2021 (arXiv:2104.08691): learned tokens, put in after the embedding module.
+"""Prompt tuning: Lester et al. 2021 (arXiv:2104.08691): learned tokens, put into a row.
 
 prefix: [prompt; x]      prefix_after_bos: [x_0; prompt; x_1 ...]
+
+AdapterHub's prompt goes in after the embedding module, and has no positions. PEFT's goes in as word vectors before it,
+always in front: positions count the prompt (p-tuning, arXiv:2103.10385, trains the same vectors through a network).
 """
 
 from collections.abc import Mapping
@@ -15,22 +18,23 @@ from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.settings import Settings
 from adapters.weights import Folded, Insertion
 
-ADDRESS = Address(None, "embed_out")
+AFTER, BEFORE = Address(None, "embed_out"), Address(None, "embed_lookup")
 PLACES = ("prefix", "prefix_after_bos")
 MAX_LENGTH = 512  # every prompt token costs what a token of the text costs
 
 
 @dataclass(frozen=True)
 class PromptTuning:
-    """The method."""
+    """The method; `address`: before or after the embedding module."""
 
     name: str = "prompt_tuning"
+    address: Address = AFTER
     first_only: bool = True
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
         """See `Method.shapes`: prompt [tokens, embedding width]."""
-        length, _ = _read(config)
-        return prefixed(ADDRESS, {"prompt": (length, fitting.geometry.embedding_size)})
+        length = self.insertion(config).count
+        return prefixed(self.address, {"prompt": (length, fitting.geometry.embedding_size)})
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
         """N(0, 0.02), as BERT's embeddings."""
@@ -39,17 +43,25 @@ class PromptTuning:
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
         """The prompt as it is."""
-        return {ADDRESS: Folded(self.name, _read(config)[1], {"prompt": at(tensors, ADDRESS)["prompt"]})}
+        prompt = {"prompt": at(tensors, self.address)["prompt"]}
+        return {self.address: Folded(self.name, self.insertion(config).at, prompt)}
 
-    def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
-        """Where the prompt's tokens go."""
-        length, place = _read(config)
-        return Insertion(length, 0 if place == "prefix" else 1)
+    def insertion(self, config: Mapping[str, Any]) -> Insertion:
+        """Where the prompt's tokens go; raises `Misfit`."""
+        settings = Settings(self.name, config, ("length", "at" if self.address == AFTER else "segments"))
+        length = settings.count("length", at_most=MAX_LENGTH)
+        if self.address == AFTER:
+            found = Insertion(length, PLACES.index(settings.choice("at", PLACES)))
+        else:
+            found = Insertion(length, 0, shift=length, segments=settings.flag("segments"))
+        settings.done()
+        return found
 
     def embed_out(self, x: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnEmbedding`: the tokens that were inserted into each row become the prompt."""
-        prompt = operand.params["prompt"]
-        count, shift = prompt.shape[0], 0 if operand.variant == "prefix" else 1
+        prompt, shift = operand.params["prompt"], operand.variant
+        assert isinstance(shift, int)
+        count = prompt.shape[0]
         starts = torch.tensor([start + shift for start, _ in operand.runs.rows], device=x.device)
         places = (starts[:, None] + torch.arange(count, device=x.device)).reshape(-1)
         segment_of_row = operand.runs.segment_of_token[starts]
@@ -58,16 +70,11 @@ class PromptTuning:
 
 
 PROMPT_TUNING = PromptTuning()
+WORD_PROMPT = PromptTuning("word_prompt", BEFORE)
 
 
 def reference(folded: Folded, x: Tensor) -> Tensor:
     """One row [tokens, width] without the prompt -> the row with it."""
-    at_token = 0 if folded.variant == "prefix" else 1
+    at_token = folded.variant
+    assert isinstance(at_token, int)
     return torch.cat([x[:at_token], folded.tensors["prompt"], x[at_token:]])
-
-
-def _read(config: Mapping[str, Any]) -> tuple[int, str]:
-    settings = Settings("prompt_tuning", config, ("length", "at"))
-    length, place = settings.count("length", at_most=MAX_LENGTH), settings.choice("at", PLACES)
-    settings.done()
-    return length, str(place)

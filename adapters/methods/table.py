@@ -12,9 +12,11 @@ from adapters.methods.base import (
     ActsOnJunction,
     ActsOnLayer,
     ActsOnLinear,
+    ActsOnNorm,
     InvertsEmbedding,
     Method,
 )
+from adapters.methods.biases import BIASES
 from adapters.methods.bottleneck import BOTTLENECK
 from adapters.methods.compacter import COMPACTER
 from adapters.methods.delta import DELTA
@@ -23,13 +25,16 @@ from adapters.methods.ia3 import IA3
 from adapters.methods.invertible import INVERTIBLE
 from adapters.methods.lora import LORA
 from adapters.methods.mtl_lora import MTL_LORA
-from adapters.methods.prefix_tuning import PREFIX_TUNING
-from adapters.methods.prompt_tuning import PROMPT_TUNING
+from adapters.methods.norms import NORMS
+from adapters.methods.prefix_tuning import PAST_PREFIX, PREFIX_TUNING
+from adapters.methods.prompt_tuning import PROMPT_TUNING, WORD_PROMPT
 from adapters.methods.reft import REFT
 from adapters.methods.tuners.table import TUNERS
 from adapters.methods.vera import VERA
+from adapters.methods.word_rows import WORD_ROWS
 
 _ALL: tuple[Method, ...] = (
+    BIASES,
     BOTTLENECK,
     COMPACTER,
     DELTA,
@@ -38,16 +43,21 @@ _ALL: tuple[Method, ...] = (
     INVERTIBLE,
     LORA,
     MTL_LORA,
+    NORMS,
+    PAST_PREFIX,
     PREFIX_TUNING,
     PROMPT_TUNING,
     REFT,
     VERA,
+    WORD_PROMPT,
+    WORD_ROWS,
     *TUNERS,
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 LINEAR: Mapping[str, ActsOnLinear] = {m.name: m for m in _ALL if isinstance(m, ActsOnLinear)}
 JUNCTION: Mapping[str, ActsOnJunction] = {m.name: m for m in _ALL if isinstance(m, ActsOnJunction)}
 ATTENTION: Mapping[str, ActsOnAttention] = {m.name: m for m in _ALL if isinstance(m, ActsOnAttention)}
+NORM: Mapping[str, ActsOnNorm] = {m.name: m for m in _ALL if isinstance(m, ActsOnNorm)}
 EMBEDDING: Mapping[str, ActsOnEmbedding] = {m.name: m for m in _ALL if isinstance(m, ActsOnEmbedding)}
 INVERSE: Mapping[str, InvertsEmbedding] = {m.name: m for m in _ALL if isinstance(m, InvertsEmbedding)}
 LAYER: Mapping[str, ActsOnLayer] = {m.name: m for m in _ALL if isinstance(m, ActsOnLayer)}

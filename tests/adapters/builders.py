@@ -195,6 +195,7 @@ def reft(**settings: Any) -> PartSpec:
     return PartSpec("reft", {**plain, **kind, **settings})
 
 
+WORDS = "model/words"
 ALL_LINEAR = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_in", "ffn_out")
 PARTS: Mapping[str, PartSpec] = {
     "seq_bn": bottleneck(),
@@ -268,6 +269,27 @@ PARTS: Mapping[str, PartSpec] = {
         {"sites": sites(("attn_q",), count=40, scaling=9.0, seed=3, synthesis=True, wavelet="db2")},
     ),
     "ia3_gated": PartSpec("ia3", {"sites": sites(("attn_k", "ffn_in"), scaling=1.3, gated=True)}),
+    "norms": PartSpec(
+        "norms",
+        {
+            "sites": {
+                **sites(("ffn_norm",), weight=True, bias=True),
+                "1/attn_norm": {"bias": True},
+                "model/embed_norm": {"weight": True},
+            }
+        },
+    ),
+    "biases": PartSpec("biases", {"sites": sites(ALL_LINEAR)}),
+    "lora_base_bias": lora(base_bias=True, bias=True),
+    "dora_base_bias": lora(("attn_v",), base_bias=True, dora="peft"),
+    "lora_words": PartSpec("lora", {"sites": {WORDS: {"rank": 3, "scaling": 1.7}}}),
+    "dora_words": PartSpec(
+        "lora", {"sites": {WORDS: {"rank": 9, "scaling": 0.7, "dora": "peft"}, **sites(("attn_q",), rank=2, scaling=1)}}
+    ),
+    "word_rows": PartSpec("word_rows", {"tokens": [70, *range(5, 60, 2)]}),
+    "word_table": PartSpec("word_rows", {"tokens": None}),
+    "word_prompt": PartSpec("word_prompt", {"length": 3, "segments": True}),
+    "past_prefix": PartSpec("past_prefix", {"length": 4, "segments": False}),
 }
 HEADS: Mapping[str, HeadSpec] = {
     "two_layers": HeadSpec("classification", 2, "tanh", True, "first_token", ("a", "b", "c"), "single_label"),

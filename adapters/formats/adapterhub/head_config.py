@@ -107,6 +107,8 @@ def config_of(spec: HeadSpec, family: Architecture) -> dict[str, Any]:
     common: dict[str, Any] = {"head_type": spec.type, "layers": spec.layers, "activation_function": spec.activation}
     if spec.type == "dependency_parsing":
         return {"head_type": spec.type, "num_labels": len(spec.labels), "label2id": label2id}
+    if not spec.segments:
+        raise Misfit(["AdapterHub's models heed segment ids, which this head was trained without"])
     if not spec.inverse:
         raise Misfit(["AdapterHub's flexible heads undo an invertible adapter before they read the vocabulary"])
     if spec.type in VOCABULARIES:

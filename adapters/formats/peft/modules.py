@@ -16,8 +16,12 @@ ALL_LINEAR = "all-linear"
 
 
 def modules(family: Architecture, layers: int) -> dict[str, Address]:
-    """Path below the base model -> address, of every linear map that can be adapted; maps of several sites as a whole."""
-    single = (a for a in family.addresses(layers) if SITES[a.site] is SiteKind.LINEAR and family.fused(a) is None)
+    """Path below the base model -> address, of every linear map that can be adapted; maps of several sites as a whole.
+
+    The table of word vectors is not among them.
+    """
+    linear = (a for a in family.addresses(layers) if SITES[a.site] is SiteKind.LINEAR and a.site != "words")
+    single = (address for address in linear if family.fused(address) is None)
     return {family.linear_path(address): address for address in (*single, *family.wholes(layers))}
 
 

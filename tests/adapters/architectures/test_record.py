@@ -43,14 +43,14 @@ def test_norms_are_the_layers_own_or_that_of_the_last():
 def test_a_family_without_prefixes_has_no_place_for_them():
     assert Address(None, "attn_kv") in BERT.addresses(1)
     assert not [a for a in MODERNBERT.addresses(2) if SITES[a.site] is SiteKind.ATTENTION_KV]
-    assert set(MODERNBERT.refuses) == {"prefix_tuning", "prompt_tuning"}
+    assert set(MODERNBERT.refuses) == {"past_prefix", "prefix_tuning", "prompt_tuning"}
 
 
 @pytest.mark.parametrize("record", FAMILIES, ids=lambda record: record.model_type)
 def test_every_record_places_all_that_adapterhub_stores(record):
     assert set(record.hub_bottlenecks) == set(record.junctions) == {"attn_junction", "ffn_junction"}
-    linear = {site for site, kind in SITES.items() if kind is SiteKind.LINEAR}
-    assert set(record.linear) in (linear - {"pooler"}, linear - {"pooler", "ffn_gate"})
+    linear = {site for site, kind in SITES.items() if kind is SiteKind.LINEAR} - {"pooler", "words"}
+    assert set(record.linear) in (linear, linear - {"ffn_gate"})
     assert set(record.hub_feed_forward.values()) == {"ffn_in", "ffn_out"}
     assert (record.hub_prefix is None) == ("prefix_tuning" in record.refuses)
 

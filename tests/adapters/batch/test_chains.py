@@ -1,9 +1,11 @@
 import pytest
+import torch
 
 from adapters.architectures.sites import Address
 from adapters.batch.chains import chains_of, key_of
 from adapters.batch.program import Act, Fan
 from adapters.batch.rows import Row
+from adapters.embeddings import token_embedding
 from adapters.errors import InvalidArrangement
 from adapters.manifest import PartSpec
 from tests.adapters import builders
@@ -120,3 +122,27 @@ def test_what_turns_a_map_is_arranged_with_nothing_there(case):
     for fork in (add((turning,), (turning,)), average((turning,), (turning,), weights=[1, 1])):
         with pytest.raises(InvalidArrangement):
             chains_of([row(fork)])
+
+
+@pytest.mark.parametrize("case", ["word_prompt", "past_prefix"])
+def test_what_has_positions_is_the_first_adapter_or_none(case):
+    lora, other = residents(PARTS["lora_qv"], PARTS[case])
+    assert chains_of([row(other, lora)])
+    with pytest.raises(InvalidArrangement, match="must be the first adapter"):
+        chains_of([row(lora, other)])
+
+
+@pytest.mark.parametrize("case", ["word_rows", "lora_words"])
+def test_changes_of_the_backbones_words_do_not_go_with_another_vocabulary(case):
+    (resident,) = residents(PARTS[case])
+    embedding = token_embedding(builders.embedding_package("bert"), torch.float32)
+    with pytest.raises(InvalidArrangement, match="own vocabulary"):
+        chains_of([Row((resident,), None, embedding, builders.ids(1, 4))])
+
+
+def test_changes_of_words_add_up_but_do_not_follow_one_another():
+    one, two, rows = residents(PARTS["lora_words"], PARTS["lora_words"], PARTS["word_rows"])
+    assert isinstance(chains_of([row(add((one,), (two,)))])[Address(None, "words")][0], Fan)
+    for members in ((one, two), (one, rows), (rows, one)):
+        with pytest.raises(InvalidArrangement, match="another adapter at model/words"):
+            chains_of([row(*members)])

@@ -139,3 +139,35 @@ def test_splits_must_hold_all_tokens_of_a_row_and_of_an_arms_share():
     ):
         with pytest.raises(InvalidArrangement, match=reason):
             check_row(bad, GEOMETRY)
+
+
+def behind(case: str, family: str, ids, types=None, **more) -> Row:
+    resident = builders.in_one_arena([builders.adapter(family, [builders.PARTS[case]])])[0]
+    return Row((resident,), None, None, np.array(ids), None if types is None else np.array(types), **more)
+
+
+def test_a_prompt_of_words_has_positions_of_its_own_and_a_past_shifts_the_rows():
+    prompt, past = behind("word_prompt", "bert", [7, 8]), behind("past_prefix", "bert", [7, 8])
+    assert (prompt.length, past.length) == (5, 2)
+    assert positions(prompt, GEOMETRY, after_pad=False).tolist() == [0, 1, 2, 3, 4]
+    assert positions(past, GEOMETRY, after_pad=False).tolist() == [4, 5]
+
+
+def test_roberta_counts_pads_behind_a_prompt_and_leaves_them_out_behind_a_past():
+    ids = [7, 1, 9]
+    assert positions(behind("word_prompt", "roberta", ids), ROBERTA, after_pad=True).tolist() == [2, 3, 4, 5, 6, 7]
+    assert positions(behind("past_prefix", "roberta", ids), ROBERTA, after_pad=True).tolist() == [6, 1, 7]
+
+
+def test_segment_ids_do_not_count_where_the_prompt_or_the_head_says_so():
+    assert segment_ids(behind("word_prompt", "bert", [7, 8], [0, 1])).tolist() == [0, 0, 0, 0, 1]
+    assert segment_ids(behind("past_prefix", "bert", [7, 8], [0, 1])).tolist() == [0, 0]
+    spec = HeadSpec("question_answering", 1, None, True, "tokens", ("start", "end"), "span", segments=False)
+    head = builders.in_one_arena([builders.adapter("bert", [], spec)])[0]
+    assert segment_ids(Row((), head, None, np.array([7, 8]), np.array([0, 1]))).tolist() == [0, 0]
+
+
+def test_a_row_must_end_within_the_positions_behind_the_adapters_own():
+    check_row(behind("past_prefix", "bert", [7] * 36), GEOMETRY)
+    with pytest.raises(InvalidRow, match="37 tokens; behind the adapter's 4 the backbone takes 36"):
+        check_row(behind("past_prefix", "bert", [7] * 37), GEOMETRY)

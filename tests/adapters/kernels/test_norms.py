@@ -34,3 +34,8 @@ def test_kernels_get_the_norm_in_float32():
     assert wide(held).weight.dtype is wide(held).bias.dtype is torch.float32
     assert wide(norm(8, biased=False)).bias is None
     assert wide(None) is None
+
+
+def test_bare_is_the_norm_before_its_weight_and_bias():
+    x, held = torch.randn(9, 24, generator=torch.Generator().manual_seed(2)), norm(24)
+    assert torch.allclose(held.bare(x) * held.weight + held.bias, held(x), atol=1e-6)

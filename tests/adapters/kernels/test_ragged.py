@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from adapters.kernels.arena import Stacked
-from adapters.kernels.ragged import Ragged, enter, gathered_is_cheaper, row_mean, spread
+from adapters.kernels.ragged import Ragged, enter, gathered_is_cheaper, looked_up, row_mean, spread
 from adapters.kernels.runs import Runs
 from tests.adapters.kernels.test_runs import CPU, random_runs
 
@@ -94,3 +94,13 @@ def test_row_means_keep_rows_apart():
     mean = row_mean(x, runs)
     assert mean[0].item() == 2.0
     assert torch.isnan(mean[1]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_token_gets_a_row_of_its_own_segments_matrix(seed):
+    runs = random_runs(seed)
+    matrix = stack((7, 3), len(runs.lengths), seed)
+    index = torch.randint(7, (runs.count,), generator=torch.Generator().manual_seed(seed))
+    found = looked_up(matrix, index, runs)
+    for row, place, segment in zip(found, index, runs.segment_of_token, strict=True):
+        assert torch.equal(row, matrix.one(int(segment))[place])

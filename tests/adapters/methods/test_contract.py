@@ -11,7 +11,7 @@ from adapters.batch.rows import Row
 from adapters.errors import InvalidRow, Misfit
 from adapters.manifest import Manifest, PartSpec
 from adapters.methods.fold import expected, fitting_of, fold
-from adapters.methods.table import ATTENTION, EMBEDDING, JUNCTION, LAYER, LINEAR, METHODS
+from adapters.methods.table import ATTENTION, EMBEDDING, JUNCTION, LAYER, LINEAR, METHODS, NORM
 from adapters.methods.tuners.table import TUNERS
 from adapters.weights import Package, alone
 from tests.adapters import builders
@@ -22,12 +22,14 @@ TABLES = {
     SiteKind.LINEAR: LINEAR,
     SiteKind.JUNCTION: JUNCTION,
     SiteKind.ATTENTION_KV: ATTENTION,
+    SiteKind.EMBED_LOOKUP: EMBEDDING,
     SiteKind.EMBED_OUT: EMBEDDING,
+    SiteKind.NORM: NORM,
     SiteKind.LAYER_OUT: LAYER,
 }
 # What AdapterHub does not have, or can not run, for a family.
 PROMPTS = {case for case, part in PARTS.items() if part.method == "prompt_tuning"}
-PREFIXES = {case for case, part in PARTS.items() if part.method == "prefix_tuning"}
+PREFIXES = {case for case, part in PARTS.items() if part.method in ("past_prefix", "prefix_tuning")}
 REFUSED = {
     "modernbert": PREFIXES | PROMPTS | {"post_add_bn"},
     **dict.fromkeys(("gpt2", "llama", "mistral"), PROMPTS | {"post_add_bn"}),
@@ -35,7 +37,7 @@ REFUSED = {
     "qwen3": PREFIXES | PROMPTS | {"post_add_bn", "vera"},  # whose heads are wider than its states
 }
 # A prompt starts from words; tuners other than RoAd are trained by PEFT.
-UNSTARTED = {"prompt_tuning"} | {tuner.name for tuner in TUNERS if tuner.name != "road"}
+UNSTARTED = {"prompt_tuning", "word_prompt"} | {tuner.name for tuner in TUNERS if tuner.name != "road"}
 # Tensors that are never learned: a base of an orthogonal map, places in a matrix.
 CONSTANTS = (".base", "/indices")
 SERVED = [(case, family) for family in FAMILIES for case in PARTS if case not in REFUSED.get(family, ())]

@@ -23,6 +23,9 @@ SITES = {
     "dora": LowRank(3, 1.7, dora="adapterhub"),
     "dora_of_peft": LowRank(3, 1.7, dora="peft"),
     "gated_dora": LowRank(3, 1.7, gated=True, dora="adapterhub"),
+    "base_bias": LowRank(3, 1.7, base_bias=True),
+    "base_bias_and_bias": LowRank(3, 1.7, bias=True, base_bias=True),
+    "base_bias_and_dora": LowRank(3, 1.7, dora="peft", base_bias=True),
 }
 
 
@@ -153,3 +156,48 @@ def test_settings_that_no_library_has_are_refused(settings, reason):
 @pytest.mark.parametrize(("rank", "held"), [(1, 8), (8, 8), (9, 16), (64, 64), (65, 128), (129, 192)])
 def test_rank_classes(rank, held):
     assert rank_class(rank) == held
+
+
+WORDS = Address(None, "words")
+IDS = torch.tensor([7, 8, 40, 55, 0, 7, 89, 40, 1, 7, 55, 54])[:, None]
+
+
+@pytest.mark.parametrize("dora", ["none", "peft"])
+def test_at_the_table_of_words_ids_stand_for_one_hot_tokens(dora):
+    site = LowRank(3, 1.7, dora=dora)
+    settings = {"sites": {str(WORDS): {"rank": 3, "scaling": 1.7, "dora": dora}}}
+    weight = FITTING.weight(WORDS)
+    fitting = replace(FITTING, base=lambda _: BaseMap(weight, torch.zeros(len(weight))))
+    held = [operands.stored(LORA, settings, seed) for seed in (1, 2, 3)]
+    operand = operands.operand([LORA.fold(settings, one, fitting)[WORDS] for one in held])
+    y = weight.T[IDS[:, 0]]
+    out = LORA.apply(LORA.change(None, IDS, weight, operand), y, IDS, weight, operand)
+    hot = torch.nn.functional.one_hot(IDS[:, 0], weight.shape[1]).float()
+    for got, x, segment in zip(operands.rows(out), operands.rows(hot), operands.OWNER, strict=True):
+        own = {name.rsplit("/", 1)[1]: tensor for name, tensor in held[segment].items()}
+        assert torch.allclose(got, reference(site, own, x, weight, torch.zeros(())), atol=1e-4)
+    assert not LORA.settle(IDS, y, operand)
+
+
+def test_a_table_saved_along_becomes_rows_with_the_change_in_them():
+    settings = {"sites": {str(WORDS): {"rank": 3, "scaling": 2.0, "base_table": True}}}
+    held = operands.stored(LORA, settings, 1)
+    block = LORA.fold(settings, held, FITTING)[WORDS]
+    change = held[f"{WORDS}/lora_B"] @ held[f"{WORDS}/lora_A"]
+    assert block.method == "word_rows"
+    assert torch.allclose(block.tensors["rows"], held[f"{WORDS}/base_table"] + 2 * change.T, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("place", "settings", "reason"),
+    [
+        (WORDS, {"bias": True}, "neither biases nor gates"),
+        (WORDS, {"gated": True}, "neither biases nor gates"),
+        (QUERY, {"base_table": True}, "base_table belongs to model/words"),
+        (WORDS, {"base_table": True, "dora": "peft"}, "DoRA over a table"),
+        (QUERY, {"base_bias": True, "gated": True}, "a base_bias goes with"),
+    ],
+)
+def test_settings_of_words_and_of_maps_are_told_apart(place, settings, reason):
+    with pytest.raises(Misfit, match=reason):
+        LORA.shapes({"sites": {str(place): {"rank": 2, "scaling": 1.0, **settings}}}, FITTING)

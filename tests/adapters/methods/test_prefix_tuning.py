@@ -6,7 +6,8 @@ from adapters.batch.attention import Packing, attend
 from adapters.batch.segments import layout_of
 from adapters.errors import Misfit
 from adapters.methods.fold import fitting_of
-from adapters.methods.prefix_tuning import PREFIX_TUNING, reference
+from adapters.methods.prefix_tuning import PAST_PREFIX, PREFIX_TUNING, reference
+from adapters.weights import Insertion
 from tests.adapters import builders
 from tests.adapters.builders import HIDDEN, PARTS
 from tests.adapters.methods import operands
@@ -105,3 +106,16 @@ def test_only_the_named_layers_get_a_prefix():
 def test_layers_that_the_backbone_lacks_are_refused(layers):
     with pytest.raises(Misfit, match="layer"):
         PREFIX_TUNING.shapes({"length": 3, "flat": True, "layers": layers}, FITTING)
+
+
+def test_a_past_is_a_flat_prefix_of_all_layers_that_shifts_positions():
+    fitting, config = fitting_of(builders.profile("bert")), {"length": 3, "segments": True}
+    held = operands.stored(PAST_PREFIX, config, 1)
+    flat = {"length": 3, "flat": True, "layers": list(range(builders.LAYERS))}
+    past, plain = PAST_PREFIX.fold(config, held, fitting), PREFIX_TUNING.fold(flat, held, fitting)
+    assert past.keys() == plain.keys()
+    assert all(torch.equal(past[a].tensors["keys_values"], plain[a].tensors["keys_values"]) for a in past)
+    assert PAST_PREFIX.insertion(config) == Insertion(0, 0, shift=3, segments=True)
+    assert PREFIX_TUNING.insertion(flat) is None
+    with pytest.raises(Misfit, match="past_prefix: unknown setting 'flat'"):
+        PAST_PREFIX.shapes(flat, fitting)

@@ -3,7 +3,7 @@ import torch
 
 from adapters.errors import Misfit
 from adapters.methods.fold import fitting_of
-from adapters.methods.prompt_tuning import ADDRESS, PROMPT_TUNING, reference
+from adapters.methods.prompt_tuning import AFTER, BEFORE, PROMPT_TUNING, WORD_PROMPT, reference
 from adapters.weights import Insertion
 from tests.adapters import builders
 from tests.adapters.builders import HIDDEN, PARTS
@@ -17,7 +17,7 @@ def test_equals_the_reference_of_every_row(case, monkeypatch):
     monkeypatch.setattr(operands, "ROWS", ROWS[case])
     bounds = (ROWS[case][0], (ROWS[case][1][0], ROWS[case][2][1]))
     monkeypatch.setattr(operands, "BOUNDS", bounds)
-    blocks = operands.folded(PARTS[case], ADDRESS, (1, 2))
+    blocks = operands.folded(PARTS[case], AFTER, (1, 2))
     insertion = PROMPT_TUNING.insertion(PARTS[case].config)
     x = torch.randn(bounds[-1][1], HIDDEN)
     out = PROMPT_TUNING.embed_out(x, operands.operand(blocks))
@@ -44,3 +44,11 @@ def test_wrong_settings_are_refused(config):
 def test_a_prompt_has_a_bounded_number_of_tokens(length):
     with pytest.raises(Misfit, match="length must be an integer from 1 to 512"):
         PROMPT_TUNING.insertion({"length": length, "at": "prefix"})
+
+
+def test_a_prompt_of_words_goes_in_before_the_embeddings_and_is_counted():
+    part = PARTS["word_prompt"]
+    assert list(WORD_PROMPT.fold(part.config, {f"{BEFORE}/prompt": torch.ones(3, HIDDEN)}, None)) == [BEFORE]
+    assert WORD_PROMPT.insertion({"length": 3, "segments": False}) == Insertion(3, 0, shift=3, segments=False)
+    with pytest.raises(Misfit, match="word_prompt: segments must be true or false"):
+        WORD_PROMPT.insertion({"length": 3})

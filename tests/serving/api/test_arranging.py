@@ -13,7 +13,7 @@ from serving.api.naming import named
 from serving.errors import Unprocessable
 from tests.serving.registry.given import REQUIRES
 
-TURNING = {"boft", "hra", "oft", "road"}
+ALONE = {"biases", "word_rows", "boft", "hra", "oft", "road"}  # nothing stands beside their blocks at a map
 FOLDED = {tuner.name: "delta" for tuner in TUNERS} | {
     "compacter": "bottleneck",
     "vera": "lora",
@@ -34,7 +34,7 @@ def refused(raw, **held):
 def allows(kind, method):
     """What the library says of it."""
     folded = FOLDED.get(method, method)
-    if method in TURNING:
+    if method in ALONE:
         return False
     if kind == "sum":
         return folded in SUMMED

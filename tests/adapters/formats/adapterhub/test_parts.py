@@ -18,7 +18,7 @@ def union(*configs):
 
 
 def test_every_method_has_a_layout():
-    of_peft = {"delta", *(tuner.name for tuner in TUNERS)}
+    of_peft = {"biases", "delta", "norms", "past_prefix", "word_prompt", "word_rows", *(tuner.name for tuner in TUNERS)}
     assert set(METHODS) - {"invertible"} - of_peft == set(parts.LAYOUTS)
 
 

@@ -1,0 +1,80 @@
+"""BitFit: Ben Zaken et al. 2021 (arXiv:2106.10199): an adapter's own bias in the place of a linear map's.
+
+    y' = y + (b' - b)      y = W x + b
+
+The difference is folded once. Where a LoRA stands at the same map, the bias is a member of the LoRA.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.architectures.sites import Address
+from adapters.kernels.ragged import spread
+from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
+from adapters.methods.fused import at_parts
+from adapters.methods.lora import SITES
+from adapters.methods.settings import Settings, known_in
+from adapters.weights import Block, Folded, Insertion
+
+
+@dataclass(frozen=True)
+class Biases:
+    """The method."""
+
+    name: str = "biases"
+    first_only: bool = False
+
+    def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
+        """See `Method.shapes`. Per site: bias [out]."""
+        found: Shapes = {}
+        for address in _read(config, fitting):
+            found |= prefixed(address, {"bias": (fitting.widths(address.site)[1],)})
+        return found
+
+    def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
+        """The frozen biases: the adapter starts as the identity."""
+        return {f"{address}/bias": fitting.bias(address).float().clone() for address in _read(config, fitting)}
+
+    def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
+        """What is added to the map's output."""
+        folded: dict[Address, Folded] = {}
+        for address in _read(config, fitting):
+            shift = fitting.bias_change(address, at(tensors, address)["bias"])
+            folded |= at_parts(address, Folded(self.name, None, {"shift": shift}), fitting)
+        return folded
+
+    def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
+        """None: rows keep their tokens."""
+        return None
+
+    def chains(self, block: Block, *, first: bool = False) -> bool:
+        """Never: what stands in the place of the frozen bias is no change that another adapter could build on."""
+        return False
+
+    def change(self, h: Tensor | None, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """See `ActsOnLinear`: each token's shift."""
+        return spread(operand.params["shift"], operand.runs)
+
+    def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
+        """See `ActsOnLinear`: the sum."""
+        return y + h
+
+    def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
+        """See `ActsOnLinear`: no kernel."""
+        return False
+
+
+BIASES = Biases()
+
+
+def _read(config: Mapping[str, Any], fitting: Fitting) -> list[Address]:
+    settings = Settings("biases", config, ("sites",))
+    found = settings.sites(fitting, SITES)
+    for address, held in found.items():
+        known_in(settings, f"sites.{address}", held, ())
+    settings.done()
+    return list(found)
