@@ -17,7 +17,7 @@ from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
 from adapters.formats import files
 from adapters.formats.labels import Head, relabel
-from adapters.formats.peft import heads
+from adapters.formats.peft import heads, replaced
 from adapters.formats.peft.host import Host, host_of
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
@@ -86,17 +86,24 @@ def write(package: Package, folder: Path) -> None:
     """Write PEFT's layout; raises `Misfit` for what PEFT can not hold. PEFT's folders do not name labels."""
     manifest = package.manifest
     family = ARCHITECTURES.get(manifest.requires.model_type)
-    if family is None or manifest.kind != "adapter" or len(manifest.parts) != 1:
-        raise Misfit(["PEFT's folders hold one method of a known backbone family, with or without its head"])
+    if family is None or manifest.kind != "adapter" or not manifest.parts:
+        raise Misfit(["PEFT's folders hold an adapter of a known backbone family, with or without its head"])
     tuner = tuner_of(manifest.parts[0].method)
     if tuner is None:
         raise Misfit([f"PEFT has no {manifest.parts[0].method}"])
     made = manifest.provenance.library == LIBRARY
     prefixed = bool(manifest.source.get("prefixed")) if made else manifest.head is not None
-    written = tuner.write(package, Host(family, manifest.requires.layers, prefixed))
-    head, said = heads.write(package)
+    host = Host(family, manifest.requires.layers, prefixed)
+    written = tuner.write(package, host)
+    beside, settings = replaced.write(manifest.parts[1:], package, host)
+    head, said = heads.write(package, written.root)
     empty = manifest.source.get("empty", {}) if made else {}
-    stored = {**written.tensors, **head, **{key: torch.zeros(shape) for key, shape in empty.items()}}
+    stored = {
+        **written.tensors,
+        **beside,
+        **head,
+        **{key: torch.zeros(shape) for key, shape in empty.items()},
+    }
     config = manifest.source.get("adapter_config")
     if not made or not isinstance(config, Mapping) or not _agrees(config, stored, family, manifest):
         if written.config is None:
@@ -105,8 +112,10 @@ def write(package: Package, folder: Path) -> None:
             "base_model_name_or_path": manifest.provenance.source_id or None,
             "peft_version": WRITTEN_VERSION,
             "inference_mode": True,
-            **said,
             **written.config,
+            **settings,
+            **said,
+            "modules_to_save": [*(said["modules_to_save"] or ()), *settings.get("modules_to_save", ())] or None,
         }
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / CONFIG, config)
@@ -118,10 +127,11 @@ def interpret(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: A
     reasons: list[str] = []
     host = host_of(stored, family, layers)
     found = tuner_for(config).read(Saved(config, stored, host), reasons)
-    head = heads.read(config, found.rest, family.model_type, reasons)
+    beside = replaced.read(config, found.rest, host, reasons)
+    head = heads.read(config, beside.rest, family.model_type, reasons)
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))
-    return Content(found.parts, found.tensors, head, host.prefixed)
+    return Content((*found.parts, *beside.parts), {**found.tensors, **beside.tensors}, head, host.prefixed)
 
 
 def _agrees(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Architecture, manifest: Manifest) -> bool:

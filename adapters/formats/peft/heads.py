@@ -1,10 +1,15 @@
-"""The head beside a tuner's tensors: which of transformers' own classes a folder was saved from."""
+"""The head beside a tuner's tensors: which of transformers' own classes a folder was saved from.
+
+PEFT's model for question answering keeps segment ids from the model that it is put around.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from adapters.architectures.families import ARCHITECTURES
 from adapters.errors import Misfit
 from adapters.formats import static_heads
 from adapters.formats.labels import Head
@@ -16,6 +21,7 @@ TASKS: Mapping[str | None, str | None] = {
     "SEQ_CLS": static_heads.SEQUENCE,
     "TOKEN_CLS": static_heads.TOKEN,
     "CAUSAL_LM": static_heads.CAUSAL,
+    "QUESTION_ANS": static_heads.QUESTION,
     "FEATURE_EXTRACTION": None,
     None: None,
 }
@@ -32,7 +38,9 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str,
         if task == static_heads.CAUSAL and not rest:
             return None
         if task is not None:
-            return static_heads.read(rest, model_type, task)
+            head = static_heads.read(rest, model_type, task)
+            unheeded = task == static_heads.QUESTION and ARCHITECTURES[model_type].segment_ids
+            return replace(head, spec=replace(head.spec, segments=False)) if unheeded else head
     except Misfit as misfit:
         reasons += misfit.reasons
         return None
@@ -40,13 +48,13 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str,
     return None
 
 
-def write(package: Package) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The head's tensors under PEFT's keys, and what the configuration says of it; raises `Misfit`."""
+def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The head's tensors under PEFT's keys, which begin with `root`, and what the configuration says of it; raises `Misfit`."""
     manifest = package.manifest
     if manifest.head is None:
         return {}, {"task_type": "FEATURE_EXTRACTION", "modules_to_save": None}
     task, head = _like(manifest)
-    stored = {f"{ROOT}{key}": package.tensors[native] for native, key in static_heads.names(head).items()}
+    stored = {f"{root}{key}": package.tensors[native] for native, key in static_heads.names(head).items()}
     saved = sorted({_module(stem) for stem in head.maps})
     return stored, {"task_type": _TASK_TYPES[task], "modules_to_save": saved}
 
@@ -56,6 +64,9 @@ def _like(manifest: Manifest) -> tuple[str, static_heads.StaticHead]:
     found = static_heads.like(manifest.head, manifest.requires.model_type, _TASK_TYPES)
     if found is None:
         raise Misfit(["PEFT saves heads of transformers' own classes, and this head is not like any of them"])
+    segmented = ARCHITECTURES[manifest.requires.model_type].segment_ids
+    if found[0] == static_heads.QUESTION and segmented and manifest.head.segments:
+        raise Misfit(["PEFT's question answering ignores segment ids, which this head heeds"])
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adapters.architectures.record import Architecture
-from adapters.architectures.sites import Address
+from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.errors import Misfit
 from adapters.formats.peft.modules import fused_modules, modules
 
@@ -30,6 +30,16 @@ class Host:
     def fused_modules(self) -> dict[str, tuple[Address, ...]]:
         """Path -> the sites that share a map, of every such map."""
         return {self.path(path): parts for path, parts in fused_modules(self.family, self.layers).items()}
+
+    def norms(self) -> dict[str, Address]:
+        """Path -> address of every norm of the layers and around them."""
+        addresses = [a for a in self.family.addresses(self.layers) if SITES[a.site] is SiteKind.NORM]
+        return {self.path(self.family.own_norm_path(address)): address for address in addresses}
+
+    @property
+    def words(self) -> str:
+        """The path of the table of word vectors."""
+        return self.path(self.family.words)
 
     def whole_path(self, address: Address) -> str:
         """The path of the linear map at an address; raises `Misfit` where that is a part of a wider map."""

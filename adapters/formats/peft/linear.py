@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from adapters.architectures.sites import Address
 from adapters.formats.peft.host import ROOT
-from adapters.formats.peft.modules import targeted
+from adapters.formats.peft.modules import ALL_LINEAR, targeted
 from adapters.formats.peft.tuner import Saved
 
+NONE: Mapping[str, Address] = {}
 # What stands behind a module's path in keys of features that a tuner may come with.
 _FEATURES = r"base_layer|token_adapter|trainable_tokens"
 
@@ -23,13 +25,16 @@ class Adapted:
     rest: Mapping[str, Tensor]
 
 
-def adapted(saved: Saved, parameters: Mapping[str, str], stem: str, reasons: list[str]) -> Adapted:
+def adapted(
+    saved: Saved, parameters: Mapping[str, str], stem: str, reasons: list[str], more: Mapping[str, Address] = NONE
+) -> Adapted:
     """The maps that a folder adapts.
 
-    `parameters`: what stands behind a module's path -> native name; all of the tuner's own begin with `stem`.
+    `parameters`: what stands behind a module's path -> native name; all of the tuner's own begin with `stem`. `more`:
+    modules beside the linear maps that the tuner can adapt, which "all-linear" does not name.
     """
     own = re.compile(rf"(?P<path>.+?)\.(?P<parameter>(?:{stem}|{_FEATURES}).*)")
-    known = saved.host.modules()
+    known = {**saved.host.modules(), **more}
     tensors: dict[str, Tensor] = {}
     found: dict[str, str] = {}
     rest: dict[str, Tensor] = {}
@@ -50,9 +55,10 @@ def adapted(saved: Saved, parameters: Mapping[str, str], stem: str, reasons: lis
         else:
             found[path] = str(known[path])
             tensors[f"{known[path]}/{parameter}"] = tensor
-    wanted = {path for path in known if targeted(saved.config, path)}
+    linear = saved.config.get("target_modules") == ALL_LINEAR
+    wanted = {path for path in known if targeted(saved.config, path) and not (linear and path in more)}
     # The pooler is optional: the models of some families leave it out.
-    missing = sorted(path for path in wanted - set(found) if known[path].layer is not None)
+    missing = sorted(path for path in wanted - set(found) if known[path].layer is not None or path in more)
     reasons += [f"the checkpoint lacks {path}, which target_modules names" for path in missing]
     reasons += [f"{path} is adapted, but target_modules does not name it" for path in sorted(set(found) - wanted)]
     if not found and not reasons:

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from adapters.errors import Misfit
+from adapters.formats.peft import tokens
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import Adapted, adapted
 from adapters.formats.peft.modules import of_pattern
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.formats.peft.whole import modules
 from adapters.manifest import PartSpec
+from adapters.methods.word_rows import WORDS
 from adapters.weights import Package
 
 _PARAMETERS: Mapping[str, str] = {
@@ -21,6 +23,14 @@ _PARAMETERS: Mapping[str, str] = {
     "lora_B.weight": "lora_B",
     "lora_B.bias": "lora_bias",
     "lora_magnitude_vector": "magnitude",
+    "base_layer.bias": "base_bias",
+}
+# The table of word vectors: a map of one-hot tokens. PEFT saves some tables whole beside their change.
+_WORDS: Mapping[str, str] = {
+    "lora_embedding_A": "lora_A",
+    "lora_embedding_B": "lora_B",
+    "lora_magnitude_vector": "magnitude",
+    "base_layer.weight": "base_table",
 }
 _SETTINGS = frozenset(
     (
@@ -42,6 +52,8 @@ _SETTINGS = frozenset(
         "qalora_group_size",
         "ensure_weight_tying",
         "runtime_config",
+        "bias",
+        "trainable_token_indices",
     )
 )
 # Settings that change what the adapter computes, or what the base weights are, in ways that are not served.
@@ -49,7 +61,6 @@ _UNSERVED: Mapping[str, str] = {
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA",
     "layer_replication": "layer replication",
-    "trainable_token_indices": "trainable tokens",
     "target_parameters": "LoRA on bare parameters (target_parameters)",
     "alora_invocation_tokens": "activated LoRA",
     "arrow_config": "Arrow routing",
@@ -81,9 +92,13 @@ class Lora:
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
-        found = adapted(saved, _PARAMETERS, "lora_", reasons)
+        host, trained = saved.host, dict(saved.tensors)
+        rows = trained.pop(f"{ROOT}{host.words}.{tokens.BESIDE}", None)
+        words = {host.words: WORDS}
+        found = adapted(replace(saved, tensors=trained), {**_PARAMETERS, **_WORDS}, "lora_", reasons, words)
         sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
-        return Found((PartSpec("lora", {"sites": sites}),), found.tensors, found.rest)
+        part, beside = PartSpec("lora", {"sites": sites}), tokens.beside(saved.config, rows, host, reasons)
+        return Found((part, *beside.parts), {**found.tensors, **beside.tensors}, found.rest)
 
     def write(self, package: Package, host: Host) -> Written:
         """See `Tuner.write`: modules by their whole paths, no patterns to guess."""
@@ -93,9 +108,10 @@ class Lora:
             _refuse(held)
         for module in modules(package.manifest.parts[0].config["sites"], package.tensors, host):
             sites[module.path] = module.settings
-            own = {name: module.tensors.get(native) for name, native in _PARAMETERS.items()}
+            names = _WORDS if module.path == host.words else _PARAMETERS
+            own = {name: module.tensors.get(native) for name, native in names.items()}
             stored |= {f"{ROOT}{module.path}.{name}": tensor for name, tensor in own.items() if tensor is not None}
-        return Written(stored, _config(sites))
+        return Written(stored, _config(sites, host.words))
 
 
 LORA = Lora()
@@ -122,20 +138,29 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
         reasons.append(f"lora_alpha must be a number, not {alpha!r}")
         return {}
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    site: dict[str, Any] = {"rank": rank, "scaling": scaling} | ({"dora": "peft"} if dora else {})
     start = config.get("init_lora_weights")
-    said = {"rank": rank, "scaling": scaling, "bias": bias} | ({"dora": "peft"} if dora else {})
-    return said | ({"start": start} if start in _PARTS_OF_THE_MAP else {})
+    if address == str(WORDS):
+        if start in _PARTS_OF_THE_MAP:
+            reasons.append(f"{path}: init_lora_weights={start!r} of a table of word vectors is not served")
+        return site | ({"base_table": True} if f"{address}/base_table" in found.tensors else {})
+    replaced = f"{address}/base_bias" in found.tensors
+    if replaced and config.get("bias", "none") == "none":
+        reasons.append(f"{path}: bias is 'none', but the checkpoint holds a bias of the backbone")
+    site |= {"start": start} if start in _PARTS_OF_THE_MAP else {}
+    return site | {"bias": bias} | ({"base_bias": True} if replaced else {})
 
 
-def _config(sites: Mapping[str, Any]) -> dict[str, Any]:
-    """`sites`: settings by the path of a module."""
+def _config(sites: Mapping[str, Any], words: str) -> dict[str, Any]:
+    """`sites`: settings by the path of a module; `words` is that of the table of word vectors."""
     first = next(iter(sites.values()))
     rank, alpha = first["rank"], _alpha(first)
-    if any(held.get("bias", False) != first.get("bias", False) for held in sites.values()):
+    maps = [held for path, held in sites.items() if path != words]
+    if len({held.get("bias", False) for held in maps}) > 1:
         raise Misfit(["PEFT has a LoRA bias in all modules or in none"])
     if any(held.get("dora") != first.get("dora") for held in sites.values()):
         raise Misfit(["PEFT has DoRA in all modules or in none"])
-    if any(held.get("start") != first.get("start") for held in sites.values()):
+    if len({held.get("start") for held in maps}) > 1:
         raise Misfit(["PEFT starts all modules alike"])
     escaped = {path: path.replace(".", r"\.") for path in sites}
     return {
@@ -145,12 +170,12 @@ def _config(sites: Mapping[str, Any]) -> dict[str, Any]:
         "lora_alpha": alpha,
         "rank_pattern": {escaped[s]: held["rank"] for s, held in sites.items() if held["rank"] != rank},
         "alpha_pattern": {escaped[s]: _alpha(held) for s, held in sites.items() if _alpha(held) != alpha},
-        "lora_bias": bool(first.get("bias", False)),
-        "bias": "none",
+        "lora_bias": any(held.get("bias", False) for held in maps),
+        "bias": "lora_only" if any(held.get("base_bias", False) for held in maps) else "none",
         "use_rslora": False,
         "use_dora": first.get("dora", "none") != "none",
         "lora_dropout": 0.0,
-        "init_lora_weights": first.get("start", True),
+        "init_lora_weights": next((held["start"] for held in maps if "start" in held), True),
     }
 
 

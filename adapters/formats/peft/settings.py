@@ -26,6 +26,7 @@ _COMMON = frozenset(
         "bias",
     )
 )
+BIASED = ("all", "lora_only")  # of tuners that count `bias` among their own settings
 _OBJECTS = ("rank_pattern", "alpha_pattern", "auto_mapping")
 
 
@@ -38,7 +39,7 @@ def tuner_for(config: Mapping[str, Any]) -> Tuner:
     reasons = tuner.refused(config)
     unknown = sorted(key for key, value in config.items() if value and key not in _COMMON | tuner.settings)
     reasons += [f"the setting {key!r} is not known: it may change what the adapter computes" for key in unknown]
-    if config.get("bias", "none") != "none":
+    if config.get("bias", "none") not in ("none", *(BIASED if "bias" in tuner.settings else ())):
         reasons.append(f"bias={config['bias']!r} changes biases of the backbone, which is not served yet")
     wrong = [key for key in _OBJECTS if config.get(key) is not None and not isinstance(config[key], Mapping)]
     reasons += [f"{key} must be an object, not {config[key]!r}" for key in wrong]

@@ -5,9 +5,21 @@ from collections.abc import Mapping
 from adapters.formats.peft.ia3 import IA3
 from adapters.formats.peft.layouts import LAYOUTS
 from adapters.formats.peft.lora import LORA
+from adapters.formats.peft.norms import NORMS
+from adapters.formats.peft.prompts import P_TUNING, PREFIX_TUNING, PROMPT_TUNING
+from adapters.formats.peft.tokens import TRAINABLE_TOKENS
 from adapters.formats.peft.tuner import Tuner
 
-TUNERS: Mapping[str, Tuner] = {"LORA": LORA, "IA3": IA3, **LAYOUTS}
+TUNERS: Mapping[str, Tuner] = {
+    "LORA": LORA,
+    "IA3": IA3,
+    "LN_TUNING": NORMS,
+    "PROMPT_TUNING": PROMPT_TUNING,
+    "P_TUNING": P_TUNING,
+    "PREFIX_TUNING": PREFIX_TUNING,
+    "TRAINABLE_TOKENS": TRAINABLE_TOKENS,
+    **LAYOUTS,
+}
 
 
 def tuner_of(method: str) -> Tuner | None:

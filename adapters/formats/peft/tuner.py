@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from adapters.formats.peft.host import Host
+from adapters.formats.peft.host import ROOT, Host
 from adapters.manifest import PartSpec
 from adapters.weights import Package
 
@@ -25,7 +25,7 @@ class Saved:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a tuner made of a folder. `rest`: the tensors below `ROOT` that are not its own, which may be a head's."""
+    """What a tuner made of a folder. `rest`: the tensors below the root that are not its own, which may be a head's."""
 
     parts: tuple[PartSpec, ...]
     tensors: Mapping[str, Tensor]
@@ -36,11 +36,13 @@ class Found:
 class Written:
     """A package in PEFT's terms: tensors under their keys, and the tuner's members of a configuration.
 
-    None: the only configuration is that of the folder which the package was read from.
+    None: the only configuration is that of the folder which the package was read from. `root` stands before the keys of
+    a head beside it.
     """
 
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any] | None
+    root: str = ROOT
 
 
 class Tuner(Protocol):

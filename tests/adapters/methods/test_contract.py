@@ -29,12 +29,14 @@ TABLES = {
 }
 # What AdapterHub does not have, or can not run, for a family.
 PROMPTS = {case for case, part in PARTS.items() if part.method == "prompt_tuning"}
-PREFIXES = {case for case, part in PARTS.items() if part.method in ("past_prefix", "prefix_tuning")}
+PREFIXES = {case for case, part in PARTS.items() if part.method == "prefix_tuning"}
+PASTS = {case for case, part in PARTS.items() if part.method == "past_prefix"}
+NORMS = {case for case, part in PARTS.items() if part.method == "norms"}  # the case has one behind the embeddings
 REFUSED = {
-    "modernbert": PREFIXES | PROMPTS | {"post_add_bn"},
-    **dict.fromkeys(("gpt2", "llama", "mistral"), PROMPTS | {"post_add_bn"}),
-    "qwen2": PREFIXES | PROMPTS | {"post_add_bn"},
-    "qwen3": PREFIXES | PROMPTS | {"post_add_bn", "vera"},  # whose heads are wider than its states
+    "modernbert": PREFIXES | PASTS | PROMPTS | {"post_add_bn"},
+    **dict.fromkeys(("gpt2", "llama", "mistral"), PROMPTS | NORMS | {"post_add_bn"}),
+    "qwen2": PREFIXES | PROMPTS | NORMS | {"post_add_bn"},
+    "qwen3": PREFIXES | PROMPTS | NORMS | {"post_add_bn", "vera"},  # whose heads are wider than its states
 }
 # A prompt starts from words; tuners other than RoAd are trained by PEFT.
 UNSTARTED = {"prompt_tuning", "word_prompt"} | {tuner.name for tuner in TUNERS if tuner.name != "road"}

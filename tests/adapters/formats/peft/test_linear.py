@@ -33,8 +33,7 @@ def test_a_map_that_is_several_sites_is_adapted_as_a_whole(tmp_path):
     ("key", "message"),
     [
         ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_magnitude", "not served yet"),
-        ("base_model.model.bert.embeddings.word_embeddings.lora_embedding_A", "not served yet"),
-        ("base_model.model.bert.encoder.layer.0.attention.self.query.base_layer.bias", "not served yet"),
+        ("base_model.model.bert.embeddings.word_embeddings.lora_embedding_C", "not served yet"),
         ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.more.weight", "not served yet"),
         ("base_model.model.bert.encoder.layer.7.attention.self.query.lora_A.weight", "does not have it"),
         ("base_model.model.score.weight", "belongs to no head"),

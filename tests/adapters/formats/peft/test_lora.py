@@ -59,3 +59,30 @@ def test_starts_that_differ_are_refused(tmp_path):
     manifest = replace(package.manifest, parts=(replace(part, config={"sites": mixed}),))
     with pytest.raises(Misfit, match="starts all modules alike"):
         peft.write(Package(manifest, package.tensors), tmp_path / "out")
+
+
+def test_the_table_of_word_vectors_is_one_more_map(tmp_path):
+    table = "base_model.model.bert.embeddings.word_embeddings"
+    keys = peft_lora_keys(QV) | CLASSIFIER
+    keys |= {f"{table}.lora_embedding_A": (2, 20), f"{table}.lora_embedding_B": (H, 2)}
+    targets = ["query", "value", "word_embeddings"]
+    package = peft.read(basic(tmp_path / "in", keys, target_modules=targets), profile())
+    assert sites(package)["model/words"] == {"rank": 2, "scaling": 8.0}
+    check(package, profile())
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", profile()))
+    missing = reasons(basic(tmp_path / "no", peft_lora_keys(QV) | CLASSIFIER, target_modules=targets))
+    assert any("lacks bert.embeddings.word_embeddings" in reason for reason in missing)
+    whole = keys | {f"{table}.base_layer.weight": (20, H)}
+    package = peft.read(basic(tmp_path / "whole", whole, target_modules=targets), profile())
+    assert sites(package)["model/words"]["base_table"] is True
+    check(package, profile())
+    peft.write(package, tmp_path / "again")
+    assert_same(package, peft.read(tmp_path / "again", profile()))
+
+
+def test_all_linear_names_no_table(tmp_path):
+    dense = [f"bert.encoder.layer.{i}.{p}" for i in range(2) for p in ("attention.output.dense",)]
+    keys = peft_lora_keys([*QV, *[q.replace("query", "key") for q in QV if "query" in q], *dense]) | CLASSIFIER
+    found = reasons(basic(tmp_path, keys, target_modules="all-linear"))
+    assert not any("word_embeddings" in reason for reason in found)

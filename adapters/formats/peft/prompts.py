@@ -1,0 +1,111 @@
+"""PEFT's prompt learning: prompt tuning, p-tuning and prefix tuning, all saved as the vectors that training arrived at.
+
+`prompt_embeddings` is [tokens, width], or [tokens, layers * 2 * width] of keys and values; the head's keys begin with
+`base_model.` here. Networks that the vectors were trained through (p-tuning's MLP or LSTM, a prefix's projection) are
+not saved.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from adapters.errors import Misfit
+from adapters.formats.peft.host import Host
+from adapters.formats.peft.tuner import Found, Saved, Written
+from adapters.manifest import PartSpec
+from adapters.methods.prefix_tuning import SHARED
+from adapters.methods.prompt_tuning import BEFORE
+from adapters.weights import Package
+
+ROOT = "base_model."
+VECTORS = "prompt_embeddings"
+_SEGMENTED = ("SEQ_CLS", "TOKEN_CLS")  # the tasks whose models are given segment ids
+_COMMON = (
+    "num_virtual_tokens",
+    "token_dim",
+    "num_transformer_submodules",
+    "num_attention_heads",
+    "num_layers",
+)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A tuner of vectors; `name` is its `peft_type`, `own` what else its configuration says of training."""
+
+    name: str
+    method: str
+    tensor: str
+    own: tuple[str, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """See `Tuner.methods`."""
+        return (self.method,)
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """See `Tuner.settings`."""
+        return frozenset((*_COMMON, *self.own))
+
+    def refused(self, config: Mapping[str, Any]) -> list[str]:
+        """See `Tuner.refused`."""
+        reasons = []
+        if config.get("task_type") is None:
+            reasons.append(f"{self.name} without a task_type: PEFT runs such a model without its vectors")
+        if config.get("num_transformer_submodules") not in (None, 1):
+            reasons.append("num_transformer_submodules must be 1: an encoder alone has one")
+        return reasons
+
+    def read(self, saved: Saved, reasons: list[str]) -> Found:
+        """See `Tuner.read`."""
+        rest = {key: tensor for key, tensor in saved.tensors.items() if key != VECTORS}
+        reasons += [f"{key} is no key of PEFT" for key in rest if not key.startswith(ROOT)]
+        vectors = saved.tensors.get(VECTORS)
+        count = saved.config.get("num_virtual_tokens")
+        if vectors is None or vectors.dim() != 2:
+            reasons.append(f"the checkpoint lacks {VECTORS}")
+        elif vectors.shape[0] != count:
+            reasons.append(f"num_virtual_tokens is {count}, but {VECTORS} holds {vectors.shape[0]}")
+        settings = {"length": count, "segments": saved.config.get("task_type") in _SEGMENTED}
+        tensors = {} if vectors is None else {self.tensor: self._native(vectors)}
+        return Found(
+            (PartSpec(self.method, settings),), tensors, {key.removeprefix(ROOT): t for key, t in rest.items()}
+        )
+
+    def write(self, package: Package, host: Host) -> Written:
+        """See `Tuner.write`; raises `Misfit` where PEFT's models would see other segment ids."""
+        manifest = package.manifest
+        settings = manifest.parts[0].config
+        heeded = manifest.head is not None and manifest.head.type != "question_answering"
+        if host.family.segment_ids and settings["segments"] != heeded:
+            raise Misfit(["PEFT heeds segment ids beside prompts for classification and tagging, and nowhere else"])
+        vectors = package.tensors[self.tensor].reshape(settings["length"], -1)
+        width = manifest.requires.hidden_size if self.method == "past_prefix" else vectors.shape[1]
+        config = {
+            "peft_type": self.name,
+            "num_virtual_tokens": settings["length"],
+            "token_dim": width,
+            "num_transformer_submodules": 1,
+            "num_attention_heads": manifest.requires.heads,
+            "num_layers": manifest.requires.layers,
+        }
+        return Written({VECTORS: vectors}, config, ROOT)
+
+    def _native(self, vectors: Tensor) -> Tensor:
+        return vectors.reshape(-1) if self.method == "past_prefix" else vectors
+
+
+_TRAINING = ("prompt_tuning_init", "prompt_tuning_init_text", "prompt_tuning_init_token_ids", "tokenizer_name_or_path", "tokenizer_kwargs")  # fmt: skip
+_NETWORK = ("encoder_reparameterization_type", "encoder_hidden_size", "encoder_num_layers", "encoder_dropout")
+_PROMPT = f"{BEFORE}/prompt"
+PROMPT_TUNING = Prompts("PROMPT_TUNING", "word_prompt", _PROMPT, _TRAINING)
+P_TUNING = Prompts("P_TUNING", "word_prompt", _PROMPT, _NETWORK)
+PREFIX_TUNING = Prompts(
+    "PREFIX_TUNING",
+    "past_prefix",
+    f"{SHARED}/control_trans",
+    ("encoder_hidden_size", "prefix_projection", "init_weights"),
+)

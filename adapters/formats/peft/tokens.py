@@ -1,0 +1,84 @@
+"""PEFT's trainable tokens: the rows of the table of word vectors that stand in the place of the backbone's.
+
+A tuner of their own, or beside a LoRA (`trainable_token_indices`), which wraps the table once more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from adapters.errors import Misfit
+from adapters.formats.peft.host import ROOT, Host
+from adapters.formats.peft.modules import targeted
+from adapters.formats.peft.tuner import Found, Saved, Written
+from adapters.manifest import PartSpec
+from adapters.methods.word_rows import WORDS
+from adapters.weights import Package
+
+_ROWS = f"{WORDS}/rows"
+_KEY = "trainable_tokens_delta"
+BESIDE = f"token_adapter.{_KEY}"  # where the rows stand beside a LoRA
+
+
+@dataclass(frozen=True)
+class TrainableTokens:
+    """The tuner."""
+
+    methods: tuple[str, ...] = ("word_rows",)
+    settings: frozenset[str] = frozenset(("token_indices", "init_weights"))
+
+    def refused(self, config: Mapping[str, Any]) -> list[str]:
+        """See `Tuner.refused`."""
+        return []
+
+    def read(self, saved: Saved, reasons: list[str]) -> Found:
+        """See `Tuner.read`."""
+        path = saved.host.words
+        rest = {key.removeprefix(ROOT): tensor for key, tensor in saved.tensors.items()}
+        rows = rest.pop(f"{path}.{_KEY}", None)
+        if rows is None:
+            reasons.append(f"the checkpoint lacks {path}.{_KEY}")
+        elif saved.config.get("target_modules") is not None and not targeted(saved.config, path):
+            reasons.append(f"{path} is adapted, but target_modules does not name it")
+        part = PartSpec("word_rows", {"tokens": saved.config.get("token_indices")})
+        return Found((part,), {} if rows is None else {_ROWS: rows}, rest)
+
+    def write(self, package: Package, host: Host) -> Written:
+        """See `Tuner.write`; raises `Misfit` for a whole table."""
+        tokens = package.manifest.parts[0].config["tokens"]
+        if tokens is None:
+            raise Misfit(["PEFT's trainable tokens are some rows of the table of word vectors, not all of them"])
+        config = {"peft_type": "TRAINABLE_TOKENS", "target_modules": [host.words], "token_indices": list(tokens)}
+        return Written({f"{ROOT}{host.words}.{_KEY}": package.tensors[_ROWS]}, config)
+
+
+TRAINABLE_TOKENS = TrainableTokens()
+
+
+def beside(config: Mapping[str, Any], rows: Tensor | None, host: Host, reasons: list[str]) -> Found:
+    """The part of the trained rows beside another tuner's tensors."""
+    said = config.get("trainable_token_indices")
+    if said is None:
+        if rows is not None:
+            reasons.append(f"{host.words} holds trained tokens, but trainable_token_indices does not name them")
+        return Found((), {}, {})
+    chosen = said if isinstance(said, Mapping) else {host.words: said}
+    named = [tokens for name, tokens in chosen.items() if host.words == name or host.words.endswith(f".{name}")]
+    if len(chosen) != 1 or len(named) != 1:
+        reasons.append(f"trainable_token_indices names {', '.join(chosen)}, of which only {host.words} is served")
+    elif rows is None:
+        reasons.append(f"the checkpoint lacks {host.words}.{BESIDE}")
+    else:
+        return Found((PartSpec("word_rows", {"tokens": named[0]}),), {_ROWS: rows}, {})
+    return Found((), {}, {})
+
+
+def write_beside(part: PartSpec, package: Package, host: Host) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and settings of rows beside another tuner's."""
+    rows = package.tensors[_ROWS]
+    if part.config["tokens"] is None:
+        return {f"{ROOT}{host.words}.weight": rows}, {}
+    said = {"trainable_token_indices": {host.words: list(part.config["tokens"])}}
+    return {f"{ROOT}{host.words}.{BESIDE}": rows}, said

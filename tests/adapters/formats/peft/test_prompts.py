@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapters.errors import Misfit
+from adapters.formats.check import check
+from adapters.formats.peft import folder as peft
+from adapters.manifest import Provenance
+from adapters.weights import Package
+from tests.adapters.formats.folders import LAYERS, H, peft_folder, profile
+from tests.adapters.formats.peft.reading import assert_same, reasons
+
+N = 3
+HEAD = {"base_model.classifier.weight": (3, H), "base_model.classifier.bias": (3,)}
+WIDTHS = {"PROMPT_TUNING": H, "P_TUNING": H, "PREFIX_TUNING": 2 * LAYERS * H}
+
+
+def config(kind, **changes):
+    said = {"peft_type": kind, "peft_version": "0.21.2", "task_type": "SEQ_CLS", "num_virtual_tokens": N}
+    return (
+        said
+        | {"token_dim": H, "num_layers": LAYERS, "num_attention_heads": 2, "num_transformer_submodules": 1}
+        | changes
+    )
+
+
+def folder(path, kind, keys=HEAD, **changes):
+    return peft_folder(path, config(kind, **changes), {"prompt_embeddings": (N, WIDTHS[kind]), **keys})
+
+
+def unlabelled(package):
+    """The package as if another library had made it, so that the configuration is written anew."""
+    return Package(replace(package.manifest, provenance=Provenance("chorus", "1"), source={}), package.tensors)
+
+
+@pytest.mark.parametrize("kind", WIDTHS)
+def test_vectors_and_head_are_read_and_written_as_they_were(tmp_path, kind):
+    package = peft.read(folder(tmp_path / "in", kind), profile())
+    check(package, profile())
+    (part,) = package.manifest.parts
+    assert part.config == {"length": N, "segments": True}
+    assert part.method == ("past_prefix" if kind == "PREFIX_TUNING" else "word_prompt")
+    peft.write(package, tmp_path / "out")
+    before, after = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("in", "out"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+    assert_same(package, peft.read(tmp_path / "out", profile()))
+
+
+@pytest.mark.parametrize("kind", ["PROMPT_TUNING", "PREFIX_TUNING"])
+def test_a_configuration_of_our_own_reads_as_the_same_part(tmp_path, kind):
+    package = unlabelled(peft.read(folder(tmp_path / "in", kind), profile()))
+    peft.write(package, tmp_path / "out")
+    back = peft.read(tmp_path / "out", profile())
+    assert back.manifest.parts == package.manifest.parts
+    assert (back.manifest.source["adapter_config"]["peft_type"], back.tensors.keys()) == (kind, package.tensors.keys())
+
+
+def test_models_without_segment_ids_in_peft_are_read_so_and_others_not_written_so(tmp_path):
+    plain = folder(tmp_path / "in", "PROMPT_TUNING", {}, task_type="FEATURE_EXTRACTION")
+    package = peft.read(plain, profile())
+    assert package.manifest.parts[0].config["segments"] is False
+    peft.write(unlabelled(package), tmp_path / "out")
+    heeding = replace(package.manifest.parts[0], config={"length": N, "segments": True})
+    with pytest.raises(Misfit, match="segment ids"):
+        peft.write(Package(replace(package.manifest, parts=(heeding,)), package.tensors), tmp_path / "no")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_virtual_tokens": 4}, "num_virtual_tokens is 4, but prompt_embeddings holds 3"),
+        ({"task_type": None}, "without a task_type"),
+        ({"num_transformer_submodules": 2}, "num_transformer_submodules must be 1"),
+        ({"new_trick": 1}, "'new_trick' is not known"),
+    ],
+)
+def test_what_contradicts_the_vectors_or_is_not_known_is_refused(tmp_path, changes, reason):
+    assert any(reason in one for one in reasons(folder(tmp_path, "PROMPT_TUNING", **changes)))
+
+
+def test_other_keys_and_no_vectors_are_refused(tmp_path):
+    assert any("no key of PEFT" in one for one in reasons(folder(tmp_path / "a", "P_TUNING", {**HEAD, "x": (2,)})))
+    bare = peft_folder(tmp_path / "b", config("P_TUNING"), HEAD)
+    assert any("lacks prompt_embeddings" in one for one in reasons(bare))

@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from adapters.errors import Misfit
+from adapters.formats.check import check
+from adapters.formats.peft import folder as peft
+from adapters.manifest import PartSpec
+from adapters.weights import Package
+from tests.adapters.formats.folders import (
+    CLASSIFIER,
+    WIDE,
+    H,
+    attention,
+    peft_config,
+    peft_folder,
+    peft_lora_keys,
+    profile,
+)
+from tests.adapters.formats.peft.reading import QV, assert_same, reasons
+from tests.adapters.formats.peft.test_prompts import unlabelled
+
+ROOT = "base_model.model."
+LAYER = f"{ROOT}bert.encoder.layer.0."
+LORA_BIASES = {f"{ROOT}{path}.base_layer.bias": (H,) for path in QV}
+OTHERS = {
+    f"{LAYER}output.LayerNorm.bias": (H,),
+    f"{LAYER}intermediate.dense.bias": (WIDE,),
+    f"{ROOT}bert.pooler.dense.bias": (H,),
+}
+COPIES = {f"{ROOT}classifier.original_module.bias": (3,), f"{ROOT}classifier.modules_to_save.bias": (3,)}
+KEYS = peft_lora_keys(QV) | CLASSIFIER
+
+
+def both_ways(package, tmp_path):
+    check(package, profile())
+    peft.write(package, tmp_path / "same")
+    assert_same(package, peft.read(tmp_path / "same", profile()))
+    peft.write(unlabelled(package), tmp_path / "new")
+    assert peft.read(tmp_path / "new", profile()).manifest.parts == package.manifest.parts
+
+
+def parts(package):
+    return {part.method: part.config.get("sites", part.config) for part in package.manifest.parts}
+
+
+def test_biases_of_the_adapted_maps_belong_to_the_lora(tmp_path):
+    package = peft.read(peft_folder(tmp_path / "in", peft_config(bias="lora_only"), KEYS | LORA_BIASES), profile())
+    assert parts(package)["lora"]["0/attn_q"]["base_bias"] is True
+    assert package.tensors["0/attn_q/base_bias"].shape == (H,)
+    both_ways(package, tmp_path)
+
+
+def test_all_other_biases_are_parts_beside_it(tmp_path):
+    folder = peft_folder(tmp_path / "in", peft_config(bias="all"), KEYS | LORA_BIASES | OTHERS | COPIES)
+    held = load_file(folder / "adapter_model.safetensors")
+    held[f"{ROOT}classifier.modules_to_save.bias"] = held[f"{ROOT}classifier.bias"].clone()
+    save_file(held, folder / "adapter_model.safetensors")
+    package = peft.read(folder, profile())
+    found = parts(package)
+    assert found["norms"] == {"0/ffn_norm": {"bias": True}}
+    assert found["biases"] == {"0/ffn_in": {}, "model/pooler": {}}
+    both_ways(package, tmp_path)
+
+
+def test_a_copy_of_the_head_that_differs_from_it_is_refused(tmp_path):
+    folder = peft_folder(tmp_path, peft_config(bias="all"), KEYS | LORA_BIASES | COPIES)
+    assert any("differs from the classifier" in one for one in reasons(folder))
+
+
+def test_a_head_of_several_maps_has_the_adapters_name_in_its_copies(tmp_path):
+    paths = attention("query", "value", prefix="roberta.")
+    head = {
+        f"{ROOT}classifier.{m}.{k}": (H,) * (2 - (k == "bias"))
+        for m in ("dense", "out_proj")
+        for k in ("weight", "bias")
+    }
+    copies = {f"{ROOT}classifier.modules_to_save.mine.{m}.bias": (H,) for m in ("dense", "out_proj")}
+    folder = peft_folder(tmp_path, peft_config(bias="all"), peft_lora_keys(paths) | head | copies)
+    held = load_file(folder / "adapter_model.safetensors")
+    for key in copies:
+        held[key] = held[key.replace("modules_to_save.mine.", "")].clone()
+    save_file(held, folder / "adapter_model.safetensors")
+    assert peft.read(folder, profile("roberta")).manifest.head.layers == 2
+
+
+def test_norms_and_the_table_of_words_can_be_saved_whole(tmp_path):
+    config = peft_config(modules_to_save=["classifier", "output.LayerNorm", "word_embeddings"])
+    norms = {f"{LAYER}output.LayerNorm.{name}": (H,) for name in ("weight", "bias")}
+    table = {f"{ROOT}bert.embeddings.word_embeddings.weight": (20, H)}
+    package = peft.read(peft_folder(tmp_path / "in", config, KEYS | norms | table), profile())
+    assert parts(package)["norms"] == {"0/ffn_norm": {"weight": True, "bias": True}}
+    assert parts(package)["word_rows"] == {"tokens": None}
+    both_ways(package, tmp_path)
+
+
+def test_parameters_that_the_configuration_does_not_explain_are_refused(tmp_path):
+    for number, changes in enumerate(({}, {"bias": "lora_only"})):
+        folder = peft_folder(tmp_path / str(number), peft_config(**changes), KEYS | OTHERS)
+        assert any("output.LayerNorm.bias belongs to no head" in one for one in reasons(folder))
+    folder = peft_folder(tmp_path / "base", peft_config(), KEYS | LORA_BIASES)
+    assert any("bias is 'none'" in one for one in reasons(folder))
+
+
+def test_other_parts_beside_a_tuner_are_not_written(tmp_path):
+    package = peft.read(peft_folder(tmp_path / "in", peft_config(), KEYS), profile())
+    more = (*package.manifest.parts, PartSpec("reft", {}))
+    with pytest.raises(Misfit, match="no reft beside it"):
+        peft.write(Package(replace(package.manifest, parts=more), package.tensors), tmp_path / "out")

@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import pytest
+
+from adapters.errors import Misfit
+from adapters.formats.check import check
+from adapters.formats.peft import folder as peft
+from adapters.manifest import PartSpec
+from adapters.weights import Package
+from tests.adapters.formats.folders import H, peft_config, peft_folder, peft_lora_keys, profile
+from tests.adapters.formats.peft.reading import FEATURE, QV, assert_same, reasons
+from tests.adapters.formats.peft.test_prompts import unlabelled
+
+TABLE = "bert.embeddings.word_embeddings"
+TOKENS = [4, 1, 7]
+ALONE = peft_config(
+    peft_type="TRAINABLE_TOKENS", r=None, lora_alpha=None, target_modules=["word_embeddings"], token_indices=TOKENS
+)
+ROWS = {f"base_model.model.{TABLE}.trainable_tokens_delta": (3, H)}
+BESIDE = {f"base_model.model.{TABLE}.token_adapter.trainable_tokens_delta": (3, H)}
+
+
+def both_ways(package, tmp_path):
+    check(package, profile())
+    peft.write(package, tmp_path / "same")
+    assert_same(package, peft.read(tmp_path / "same", profile()))
+    peft.write(unlabelled(package), tmp_path / "new")
+    assert peft.read(tmp_path / "new", profile()).manifest.parts == package.manifest.parts
+
+
+def test_rows_alone_are_a_tuner(tmp_path):
+    package = peft.read(peft_folder(tmp_path / "in", ALONE | FEATURE, ROWS), profile())
+    assert package.manifest.parts == (PartSpec("word_rows", {"tokens": TOKENS}),)
+    both_ways(package, tmp_path)
+
+
+@pytest.mark.parametrize("said", [TOKENS, {"word_embeddings": TOKENS}, {TABLE: TOKENS}])
+def test_rows_beside_a_lora_are_a_part_of_their_own(tmp_path, said):
+    config = peft_config(trainable_token_indices=said, **FEATURE)
+    package = peft.read(peft_folder(tmp_path / "in", config, peft_lora_keys(QV) | BESIDE), profile())
+    assert package.manifest.parts[1] == PartSpec("word_rows", {"tokens": TOKENS})
+    both_ways(package, tmp_path)
+
+
+def test_rows_and_configuration_must_agree(tmp_path):
+    lacking = peft_folder(tmp_path / "a", ALONE | FEATURE, peft_lora_keys(QV))
+    assert any(f"lacks {TABLE}.trainable_tokens_delta" in one for one in reasons(lacking))
+    astray = peft_folder(tmp_path / "b", ALONE | FEATURE | {"target_modules": ["position_embeddings"]}, ROWS)
+    assert any("target_modules does not name it" in one for one in reasons(astray))
+    unnamed = peft_folder(tmp_path / "c", peft_config(**FEATURE), peft_lora_keys(QV) | BESIDE)
+    assert any("trainable_token_indices" in one for one in reasons(unnamed))
+
+
+def test_a_whole_table_is_no_tuner_of_peft(tmp_path):
+    package = peft.read(peft_folder(tmp_path / "in", ALONE | FEATURE, ROWS), profile())
+    whole = replace(unlabelled(package).manifest, parts=(PartSpec("word_rows", {"tokens": None}),))
+    with pytest.raises(Misfit, match="not all of them"):
+        peft.write(Package(whole, package.tensors), tmp_path / "out")
