@@ -26,7 +26,7 @@ from adapters.batch.inject import Injection, register_attention
 from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan, plan_batch
 from adapters.batch.program import flat_steps
-from adapters.batch.rows import Row, own_tokens, positions, segment_ids
+from adapters.batch.rows import Pixels, Row, own_tokens, positions, segment_ids
 from adapters.embeddings import look_up
 from adapters.errors import InvalidRow, InvalidRows, UnknownArchitecture
 from adapters.heads.base import HeadContext
@@ -94,9 +94,10 @@ class Backbone:
         self._pooler = model.get_submodule(architecture.pooler or "") if profile.has_pooler else None
         if getattr(model, "pooler", None) is not None:
             setattr(model, "pooler", None)  # noqa: B010  # a None is no Module; run for the rows that want it, not for the batch; never with random weights
-        # The default vocabulary is gathered where it lies: on the host.
-        self._words = model.get_input_embeddings().weight.detach().cpu()  # type: ignore[operator]
-        self.dtype = self._words.dtype
+        self.dtype = self._injection.dtype
+        # The default vocabulary is gathered where it lies: on the host. A backbone of images has none.
+        words = None if architecture.images else model.get_input_embeddings().weight  # type: ignore[operator]
+        self._words = torch.zeros(0, dtype=self.dtype) if words is None else words.detach().cpu()
 
     @classmethod
     def load(
@@ -168,6 +169,8 @@ class Backbone:
         return States(hidden, logits)
 
     def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
+        if self._architecture.images:
+            return {"pixel_values": torch.from_numpy(_pixels(plan)).to(self.device)}
         geometry, after_pad = self.profile.geometry, self._architecture.positions_after_pad
         place = np.concatenate([positions(row, geometry, after_pad=after_pad) for row in plan.rows])
         vectors = self._adapted(plan, self._word_vectors(plan).to(self.device)).unsqueeze(0)
@@ -217,6 +220,11 @@ class Backbone:
         first = torch.tensor([plan.layout.starts[row] for row in plan.pooled], device=hidden.device)
         # Every family's pooler is a map and tanh; where tanh lies in the model differs.
         return torch.tanh(self._pooler(hidden.index_select(0, first)))
+
+
+def _pixels(plan: BatchPlan) -> Pixels:
+    """[rows, channels, height, width] in plan order."""
+    return np.stack([row.pixels for row in plan.rows if row.pixels is not None]).astype(np.float32, copy=False)
 
 
 def _round(model: nn.Module, dtype: torch.dtype) -> None:

@@ -44,11 +44,19 @@ class Geometry:
     activation: str = "gelu"  # of the feed-forward sublayers, and of some of those heads
     key_heads: int | None = None  # heads of keys and values; None: as many as of queries
     head_size: int | None = None  # None: the hidden size over the heads
+    channels: int = 0  # of the images that rows are; 0 where rows are text
+    image_height: int = 0  # in pixels
+    image_width: int = 0
 
     @property
     def architecture(self) -> Architecture:
         """The family's record, as it holds for this model."""
         return architecture_of(self.model_type).grouped(self.inner_layers)
+
+    @property
+    def image(self) -> tuple[int, int, int] | None:
+        """[channels, height, width] of the image that a row is; None where rows are text."""
+        return (self.channels, self.image_height, self.image_width) if self.channels else None
 
     @property
     def head_width(self) -> int:
@@ -148,7 +156,8 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
 
     hidden = pick("hidden_size", "dim", "n_embd")
     pad = pick("pad_token_id", default=0)
-    positions = pick("max_position_embeddings", "n_positions")
+    image = _image(config, family)
+    positions = image.tokens if image else pick("max_position_embeddings", "n_positions")
     offset = pad + 1 if family.positions_after_pad else 0
     inner = pick("inner_group_num", default=1)
     return Geometry(
@@ -160,7 +169,7 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
         ),
         layers=pick("num_hidden_groups", "num_hidden_layers", "n_layers", "n_layer") * inner,
         heads=pick("num_attention_heads", "n_heads", "n_head"),
-        vocabulary=pick("vocab_size"),
+        vocabulary=0 if image else pick("vocab_size"),
         max_tokens=positions - offset,
         type_vocabulary=pick("type_vocab_size", default=0) if family.segment_ids else 0,
         pad_token_id=pad,
@@ -170,6 +179,9 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
         activation=str(next((config[name] for name in _ACTIVATIONS if config.get(name)), "gelu")),
         key_heads=own("num_key_value_heads"),
         head_size=own("head_dim"),
+        channels=image.channels if image else 0,
+        image_height=image.height if image else 0,
+        image_width=image.width if image else 0,
     )
 
 
@@ -179,6 +191,33 @@ def _relative(config: Mapping[str, Any], positions: int) -> int:
         return 0
     spans = (config.get("position_buckets", -1), config.get("max_relative_positions", -1), positions)
     return 2 * next(span for span in spans if span > 0)
+
+
+@dataclass(frozen=True)
+class _Image:
+    channels: int
+    height: int
+    width: int
+    tokens: int  # one per patch, and the class token
+
+
+def _image(config: Mapping[str, Any], family: Architecture) -> _Image | None:
+    """Sizes of the images that a family's models see; each is a number, or [height, width]."""
+    if not family.images:
+        return None
+
+    def pair(name: str) -> tuple[int, int]:
+        value = config.get(name, family.defaults[name])
+        height, width = value if isinstance(value, list) and len(value) == 2 else (value, value)
+        if not all(isinstance(size, int) and size > 0 for size in (height, width)):
+            raise UnknownArchitecture(f"{name} is {value!r}: give a number of pixels, or [height, width]")
+        return height, width
+
+    (height, width), (tall, wide) = pair("image_size"), pair("patch_size")
+    channels = config.get("num_channels", family.defaults["num_channels"])
+    if not isinstance(channels, int) or channels < 1:
+        raise UnknownArchitecture(f"num_channels is {channels!r}: give a number above 0")
+    return _Image(channels, height, width, (height // tall) * (width // wide) + 1)
 
 
 def _tensor_names(path: Path) -> set[str]:

@@ -47,6 +47,15 @@ class Junction:
 
 
 @dataclass(frozen=True)
+class Spelling:
+    """Paths that a family's modules had before transformers renamed them, and have in the keys of saved adapters."""
+
+    layer: str
+    linear: Mapping[str, str | Fused]
+    attention: str
+
+
+@dataclass(frozen=True)
 class Demand:
     """A member of `config.json` (dotted where it is nested) without which the record would be wrong.
 
@@ -94,13 +103,15 @@ class Architecture:
     positions_after_pad: bool  # RoBERTa: positions count from pad_token_id + 1, over ids that are not the pad id
     hub_class: str  # AdapterHub's class with heads; of a family that it has no code of its own for, the base model's
     hub_bottlenecks: Mapping[str, str]  # junction -> the module of a layer in which AdapterHub holds bottlenecks
-    words: str  # path of the table of word vectors
+    words: str | None  # path of the table of word vectors; None: the family sees images
     # Site -> path of a norm that can be replaced: in the layer, of `embed_norm` and `final_norm` in the model.
     norms: Mapping[str, str] = field(default_factory=dict)
     hub_prefix: str | None = "self_prefix"  # AdapterHub's name of the place of prefixes; None: it has none there
     hub_feed_forward: Mapping[str, str] = field(default_factory=lambda: FEED_FORWARD)  # AdapterHub's member -> site
     attention_kind: AttentionKind = "interface"
     causal: bool = False  # tokens see those before them alone, and rows are classified by their last ones
+    images: bool = False  # rows are images, cut into patches, and there is no vocabulary
+    former: Spelling | None = None  # None: modules are called what they always were
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
     inner: int = 1  # layers in one group, see `grouped`
@@ -118,6 +129,13 @@ class Architecture:
     def grouped(self, inner: int) -> "Architecture":
         """The record for a model whose groups hold so many layers."""
         return replace(self, inner=inner)
+
+    @property
+    def formerly(self) -> "Architecture":
+        """The record with the paths of `former`: for the keys of what was saved with them, not for a live model."""
+        if self.former is None:
+            return self
+        return replace(self, layer=self.former.layer, linear=self.former.linear, attention=self.former.attention)
 
     def layer_path(self, layer: int) -> str:
         """Dotted path of one layer; its output (a tensor, or the first of a tuple) is the site `layer_out`."""
@@ -195,7 +213,7 @@ class Architecture:
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
         for site, kind in SITES.items():
-            if site in ("words", "embed_lookup", "embed_out"):
+            if site == "embed_out" or (site in ("words", "embed_lookup") and self.words is not None):
                 yield Address(None, site)
             elif kind is SiteKind.NORM:
                 places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)

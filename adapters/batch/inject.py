@@ -40,7 +40,8 @@ class Injection:
     def __init__(self, model: nn.Module, architecture: Architecture, geometry: Geometry) -> None:
         self._pass: Pass | None = None
         self._modules = dict(model.named_modules())
-        self._dtype: torch.dtype = model.get_input_embeddings().weight.dtype  # type: ignore[operator]
+        entrance: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+        self.dtype = next(entrance.parameters()).dtype
         self._architecture, layers = architecture, geometry.layers
         _check_paths(architecture, layers, self._modules)
         if architecture.embeddings is not None:
@@ -172,11 +173,11 @@ class Injection:
         return vectors if self._architecture.embeddings is not None else self._embedding_hook(None, None, vectors)
 
     def _embedding_hook(self, module: nn.Module | None, args: Any, output: Tensor) -> Tensor:
-        x = _flat(output).to(self._dtype)  # sums of words, positions and segments are as wide as the widest of them
+        x = _flat(output).to(self.dtype)  # sums of words, positions and segments are as wide as the widest of them
         for step in flat_steps(self._running().plan.steps.get(Address(None, "embed_out"), ())):
             taken = step.runs.take(x)
             x = step.runs.put(x, EMBEDDING[step.method].embed_out(taken, step.operand))
-        return x.view(output.shape)
+        return x.unsqueeze(0)  # images come as a batch, and go on as one packed row
 
     def _layer_hook(self, address: Address) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:

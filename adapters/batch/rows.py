@@ -18,6 +18,7 @@ from adapters.methods.table import INVERSE
 from adapters.weights import Insertion, Resident
 
 Ids = NDArray[np.int64]
+Pixels = NDArray[np.float32]
 
 
 EMBED_OUT = Address(None, "embed_out")
@@ -45,13 +46,14 @@ Member = Resident | Fork
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A stack (bottom first), a head, a vocabulary and token ids [tokens], special tokens included.
+    """A stack (bottom first), a head, a vocabulary and token ids [tokens], special tokens included; or an image.
 
     `head` is the resident package that holds the head. `embedding` None is the backbone's own vocabulary. Adapters do
     not act in `skip_layers`. `word_starts`: first token of every word, and one past the last word (dependency
     parsing). `positions`: the own tokens for which a per-token head is wanted; None for all.
     `first_position`: that of the first token, above 0 where others are counted before it that the row does not see, as
-    transformers' models count padding on the left.
+    transformers' models count padding on the left. `pixels` [channels, height, width] are those of an image, of the
+    backbone's own size; its tokens are the class token and the patches, and their ids (`image_ids`) mean nothing.
     """
 
     members: tuple[Member, ...]
@@ -63,6 +65,7 @@ class Row:
     word_starts: tuple[int, ...] | None = None
     positions: tuple[int, ...] | None = None
     first_position: int = 0
+    pixels: Pixels | None = None
 
     @property
     def first(self) -> Resident | None:
@@ -138,6 +141,7 @@ def check_row(row: Row, geometry: Geometry) -> None:
         counted = f" from position {row.first_position} on" if row.first_position else ""
         behind = f"; behind the adapter's {shift}" if shift else ";"
         raise InvalidRow(f"{tokens} tokens{counted}{behind} the backbone takes {geometry.max_tokens - shift}")
+    _check_image(row, geometry)
     if row.type_ids is not None:
         if len(row.type_ids) != tokens:
             raise InvalidRow("token ids and segment ids differ in number")
@@ -152,6 +156,30 @@ def check_row(row: Row, geometry: Geometry) -> None:
         if len(starts) < 2 or starts[0] < 0 or starts[-1] > tokens or list(starts) != sorted(set(starts)):
             raise InvalidRow(f"word starts must rise within the row's {tokens} tokens; the last one ends the last word")
     _check_splits(row.members, row.length)
+
+
+def image_ids(geometry: Geometry) -> Ids:
+    """The token ids [1 + patches] of an image's row."""
+    return np.zeros(geometry.max_tokens, np.int64)
+
+
+def _check_image(row: Row, geometry: Geometry) -> None:
+    if geometry.image is None:
+        if row.pixels is not None:
+            raise InvalidRow(
+                f"the row is an image, and the backbone ({geometry.model_type}) reads text: send token ids"
+            )
+        return
+    if row.pixels is None:
+        raise InvalidRow(f"the row has no pixels, and the backbone ({geometry.model_type}) reads images")
+    if row.pixels.shape != geometry.image:
+        raise InvalidRow(
+            f"the image is {[*row.pixels.shape]}; the backbone takes [channels, height, width] {[*geometry.image]}"
+        )
+    if len(row.input_ids) != geometry.max_tokens or row.first_position:
+        raise InvalidRow(f"an image is a row of {geometry.max_tokens} tokens: the class token and its patches")
+    if row.embedding is not None:
+        raise InvalidRow("a vocabulary means nothing for an image")
 
 
 def _check_splits(members: Sequence[Member], tokens: int) -> None:

@@ -20,6 +20,7 @@ from adapters.manifest import HeadSpec
 SEQUENCE, TOKEN, QUESTION, CHOICE, LANGUAGE, CAUSAL = "sequence", "token", "question", "choice", "language", "causal"
 TASKS: Mapping[str, str] = {
     "ForSequenceClassification": SEQUENCE,
+    "ForImageClassification": SEQUENCE,
     "ForTokenClassification": TOKEN,
     "ForQuestionAnswering": QUESTION,
     "ForMultipleChoice": CHOICE,
@@ -149,6 +150,7 @@ _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
         LANGUAGE: (_BERT_LANGUAGE,),
     },
     "gpt2": {SEQUENCE: (_SCORE,), CAUSAL: (_CAUSAL,)},
+    "vit": {SEQUENCE: (StaticHead(("classifier",), None, "first_token"),)},
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _DECODER),
 }
 _EVERYWHERE: Mapping[str, tuple[StaticHead, ...]] = {

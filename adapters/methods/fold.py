@@ -42,6 +42,8 @@ def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[in
         reasons.extend(head_reasons(manifest.head, geometry.hidden_size, has_pooler=profile.has_pooler))
         shapes |= head_shapes(manifest.head, geometry.hidden_size)
     if manifest.embedding is not None:
+        if geometry.image is not None:
+            reasons.append("the backbone reads images, and has no use for a vocabulary")
         if manifest.embedding.width != geometry.embedding_size:
             width = manifest.embedding.width
             reasons.append(f"the embedding is {width} wide; the backbone's are {geometry.embedding_size}")

@@ -23,6 +23,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
+    ViTConfig,
     XLMRobertaConfig,
 )
 
@@ -102,6 +103,17 @@ _CONFIGS = {
     "qwen2": lambda: Qwen2Config(**_SIZES, **GROUPED),
     # Heads that are wider together than the states.
     "qwen3": lambda: Qwen3Config(**_SIZES, **GROUPED, head_dim=12),
+    # Two rows of three patches, behind one token more.
+    "vit": lambda: ViTConfig(
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=48,
+        initializer_range=0.3,
+        image_size=[8, 12],
+        patch_size=4,
+        num_channels=2,
+    ),
 }
 
 

@@ -179,6 +179,7 @@ def row_of(loaded: Loaded, embedding: TokenEmbedding | None, placed: Mapping[int
         skip_layers=composition.skip_layers,
         word_starts=loaded.source.word_starts,
         first_position=int(loaded.source.mask.int().argmax()),  # the models count padding on the left
+        pixels=None if loaded.source.pixels is None else loaded.source.pixels.numpy(),
     )
 
 

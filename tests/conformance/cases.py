@@ -15,9 +15,10 @@ from tests.conformance.references import Expected, comparable, references
 
 LIBRARIES = ("adapterhub", "peft")
 GENERATED = "generated"  # tokens of rows that went on, which `generated` compares
-INPUTS = ("texts", "pairs", "choices")
+INPUTS = ("texts", "pairs", "choices", "pixel_values")
 
 Text = str | tuple[str, str]
+PIXELS = "input.pixel_values"
 
 
 class NotComparable(Exception):
@@ -29,13 +30,14 @@ class CaseRow:
     """One row of a case: an input with what runs on it, and its references."""
 
     label: str
-    text: Text
+    text: Text  # "" of an image
     arranged: Arranged
     input_ids: tuple[int, ...]  # as the source library tokenized it, padding left out
     type_ids: tuple[int, ...] | None
     word_starts: tuple[int, ...] | None
     mask: Tensor  # [positions] bool, padding included
     expected: tuple[Expected, ...]
+    pixels: Tensor | None = None  # [channels, height, width] of an image
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,10 @@ class Case:
         unknown = sorted(name for name in tensors if not name.startswith("input.") and not known(name))
         if unknown:
             raise NotComparable(f"outputs {', '.join(unknown)}")
-        texts = tuple(_texts(raw))
+        pixels = tensors.get(PIXELS)
+        if pixels is not None:
+            tensors |= _tokens_of(pixels, tensors)
+        texts = tuple(_texts(raw)) if pixels is None else ("",) * len(pixels)
         masks, ids, types = (
             _flat(tensors, f"input.{name}") for name in ("attention_mask", "input_ids", "token_type_ids")
         )
@@ -122,6 +127,7 @@ class Case:
                 expected=tuple(
                     references(tensors, arranged, words, of_rows=bool(raw.get("rows")) and not self.own_head)
                 ),
+                pixels=None if pixels is None else pixels[i],
             )
 
 
@@ -151,6 +157,13 @@ def _texts(raw: Mapping[str, Any]) -> Iterator[Text]:
             yield from ((item[0], choice) for choice in item[1])
         else:
             yield item if isinstance(item, str) else (item[0], item[1])
+
+
+def _tokens_of(pixels: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The ids and the mask [images, tokens] that rows of images have: a token per state, without padding."""
+    states = next(held for name, held in tensors.items() if name.rsplit(".", 1)[-1] == "hidden_state")
+    zeros = pixels.new_zeros(len(pixels), states.shape[1]).long()
+    return {"input.input_ids": zeros, "input.attention_mask": zeros + 1}
 
 
 def _flat(tensors: Mapping[str, Tensor], name: str) -> Tensor | None:

@@ -39,6 +39,7 @@ def tokenize(tokenizer_json: bytes | None, rows: Sequence[CaseRow]) -> tuple[Ids
     return tuple(found)
 
 
-def backbone_tokenizer(folder: Path) -> bytes:
-    """The bytes of a model folder's `tokenizer.json`."""
-    return (folder / "tokenizer.json").read_bytes()
+def backbone_tokenizer(folder: Path) -> bytes | None:
+    """The bytes of a model folder's `tokenizer.json`; None where it has none, as models of images."""
+    path = folder / "tokenizer.json"
+    return path.read_bytes() if path.is_file() else None

@@ -26,9 +26,11 @@ _POOLED: Mapping[str, Any] = {
     "bias": True,
 }
 _TOKENS: Mapping[str, Any] = {"num_labels": 2, "layers": 1, "activation_function": "tanh", "bias": True}
+_IMAGE = "image_classification"  # what the library calls our classification heads in families of images
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "classification": _POOLED,
     "multilabel_classification": _POOLED,
+    _IMAGE: {**_POOLED, "multilabel": False},
     "tagging": _TOKENS,
     "question_answering": _TOKENS,
     "multiple_choice": {
@@ -63,9 +65,10 @@ _MOST: Mapping[str, int] = {
     "vocab_size": MAX_COUNT,
     "embedding_size": MAX_COUNT,
 }
-_FLAGS = ("bias", "layer_norm", "use_pooler")
+_FLAGS = ("bias", "layer_norm", "use_pooler", "multilabel")
 # Members that say nothing about what a trained head computes.
 _SILENT = frozenset(["head_type", "label2id", "id2label", "dropout_prob", "shift_labels"])
+_OF_IMAGES = ("classification", "multilabel_classification")
 # Classes whose constructors take no `bias`: their last map always has one.
 _ALWAYS_BIASED = ("tagging", "question_answering", "multiple_choice")
 
@@ -121,6 +124,10 @@ def config_of(spec: HeadSpec, family: Architecture) -> dict[str, Any]:
             "label2id": None,
         }
     common |= {"dropout_prob": None, "label2id": label2id}
+    if family.images and spec.type in _OF_IMAGES:
+        common |= {"head_type": _IMAGE, "multilabel": spec.type == _OF_IMAGES[1]}
+    elif family.images:
+        raise Misfit([f"AdapterHub has no {spec.type} head for images"])
     if spec.type == "multiple_choice":
         if spec.choices is None:
             raise Misfit(["AdapterHub's flexible heads for multiple choice are made for a fixed number of choices"])
@@ -168,6 +175,8 @@ def flexible_keys(name: str, spec: HeadSpec, *, last_bias: bool) -> dict[str, st
 def _spec(head_type: str, saved: Mapping[str, Any], held: Mapping[str, Any], own: OwnSettings) -> HeadSpec:
     name = held["activation_function"]
     function = None if not name else activation(name, versioned="version" in saved)
+    if head_type == _IMAGE:
+        head_type = _OF_IMAGES[held["multilabel"]]
     language, layers, bias = head_type in VOCABULARIES, held["layers"], held["bias"]
     pooling = "tokens" if "use_pooler" not in held else "pooler" if held["use_pooler"] else own.pooling
     return HeadSpec(

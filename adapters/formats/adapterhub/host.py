@@ -14,7 +14,7 @@ from adapters.manifest import Requires
 
 @dataclass(frozen=True)
 class Host:
-    """A family's record, and the sizes of a model: widths of the layers and of the word vectors, and layer modules."""
+    """A family's record (with the paths that AdapterHub's keys have), and the sizes of a model: widths of the layers and of the word vectors, and layer modules."""
 
     family: Architecture
     hidden_size: int
@@ -29,7 +29,7 @@ class Host:
 
 def host_of(geometry: Geometry) -> Host:
     """The host that a backbone is."""
-    return Host(geometry.architecture, geometry.hidden_size, geometry.embedding_size, geometry.layers)
+    return Host(geometry.architecture.formerly, geometry.hidden_size, geometry.embedding_size, geometry.layers)
 
 
 def host_for(requires: Requires, embedding: int, inner: int = 1) -> Host:
@@ -37,7 +37,7 @@ def host_for(requires: Requires, embedding: int, inner: int = 1) -> Host:
     family = ARCHITECTURES.get(requires.model_type)
     if family is None:
         raise Misfit([f"AdapterHub's layout for {requires.model_type!r} is not known"])
-    return Host(family.grouped(inner), requires.hidden_size, embedding, requires.layers)
+    return Host(family.grouped(inner).formerly, requires.hidden_size, embedding, requires.layers)
 
 
 def left_out(layers: set[int], host: Host) -> list[int]:

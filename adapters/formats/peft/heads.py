@@ -56,6 +56,12 @@ def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[s
     task, head = _like(manifest)
     stored = {f"{root}{key}": package.tensors[native] for native, key in static_heads.names(head).items()}
     saved = sorted({_module(stem) for stem in head.maps})
+    family = ARCHITECTURES[manifest.requires.model_type]
+    if family.images:  # PEFT has no task type for them, and notes the class instead
+        stem = family.hub_class.removesuffix("AdapterModel")
+        module = f"transformers.models.{family.model_type}.modeling_{family.model_type}"
+        mapping = {"base_model_class": f"{stem}ForImageClassification", "parent_library": module}
+        return stored, {"task_type": None, "auto_mapping": mapping, "modules_to_save": saved}
     return stored, {"task_type": _TASK_TYPES[task], "modules_to_save": saved}
 
 

@@ -38,8 +38,8 @@ class Host:
 
     @property
     def words(self) -> str:
-        """The path of the table of word vectors."""
-        return self.path(self.family.words)
+        """The path of the table of word vectors; of a model that has none, one that no module has."""
+        return self.path(self.family.words) if self.family.words is not None else ""
 
     def whole_path(self, address: Address) -> str:
         """The path of the linear map at an address; raises `Misfit` where that is a part of a wider map."""
@@ -50,5 +50,8 @@ class Host:
 
 def host_of(keys: Iterable[str], family: Architecture, layers: int) -> Host:
     """The host that a checkpoint's keys speak of."""
+    keys = tuple(keys)
     prefixed = any(key.startswith(f"{ROOT}{family.prefix}.") for key in keys)
-    return Host(family, layers, prefixed)
+    stem = f"{ROOT}{family.prefix}." if prefixed else ROOT
+    former = f"{stem}{family.formerly.layer.partition('{')[0]}"
+    return Host(family.formerly if any(key.startswith(former) for key in keys) else family, layers, prefixed)

@@ -31,8 +31,9 @@ def test_heads_are_written_for_the_class_that_adapterhub_loads_them_into():
         "mistral": "MistralAdapterModel",
         "qwen2": "Qwen2Model",
         "qwen3": "Qwen3Model",
+        "vit": "ViTAdapterModel",
     }
 
 
 def test_no_two_records_are_for_one_model_type():
-    assert len(FAMILIES) == len(ARCHITECTURES) == 13
+    assert len(FAMILIES) == len(ARCHITECTURES) == 14
