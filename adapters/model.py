@@ -53,7 +53,7 @@ class AdapterModel(Setups, Vocabularies):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
@@ -65,9 +65,10 @@ class AdapterModel(Setups, Vocabularies):
         head: str | None = None,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
+        pixel_values: Tensor | None = None,
         **more: Any,
     ) -> Any:
-        """Run a batch [rows, length] (or [questions, choices, length]) under a composition, and answer by its head.
+        """Run a batch [rows, length] (or [questions, choices, length], or images `pixel_values` [rows, channels, height, width]) under a composition, and answer by its head.
 
         `adapter_names`: a name, a list (a stack), a block or its JSON; `BatchSplit` gives rows different ones; None is
         what is active, `[]` the bare backbone. `head`: a name; else the head called as the last adapter, else the
@@ -83,7 +84,8 @@ class AdapterModel(Setups, Vocabularies):
         if unknown := sorted(name for name in set(more) - known if more[name] is not None and more[name] is not False):
             raise TypeError(f"forward takes no {unknown[0]!r}")
         goals = Goals(labels, start_positions, end_positions, **{k: more[k] for k in known & set(more)})
-        given = inputs.read(input_ids, attention_mask, token_type_ids)
+        texts = (input_ids, attention_mask, token_type_ids)
+        given = inputs.given(*texts, pixel_values, self.backbone.profile.geometry)
         setup = self.active_adapters if adapter_names is None else self.known(blocks.block(adapter_names))
         setup = composition.BARE.block if setup is None else setup
         branches = self._branches(given, setup, self.skipped(adapter_names) or self._skip_layers, task_ids)
@@ -195,6 +197,7 @@ class AdapterModel(Setups, Vocabularies):
                         skip_layers=one.skip_layers,
                         word_starts=starts,
                         positions=tuple(range(len(ids))) if spec and spec.type in _FEW_POSITIONS else None,
+                        pixels=None if given.pixels is None else given.pixels[i],
                     )
                 )
         return rows

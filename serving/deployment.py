@@ -118,8 +118,8 @@ def examined(settings: ServiceSettings) -> BackboneProfile:
         raise from_library(error) from error
     if settings.trace_endpoint:
         traces_url(settings.trace_endpoint)  # else every process would find out, many seconds later
-    if not (settings.backbone / "tokenizer.json").is_file():
-        raise Unprocessable(f"{settings.backbone} holds no tokenizer.json")
+    if profile.geometry.image or not (settings.backbone / "tokenizer.json").is_file():
+        raise Unprocessable(f"{settings.backbone} holds no tokenizer.json: the service answers texts, not images")
     refuse_scattered(settings, os.environ)
     return profile
 

@@ -41,6 +41,22 @@ class Heads(Owner):
         labels = _labels(id2label, num_labels)
         self._add(head_name, _spec(kind, layers, activation_function, pooling, labels), overwrite_ok)
 
+    def add_image_classification_head(
+        self,
+        head_name: str,
+        num_labels: int = 2,
+        layers: int = 1,
+        activation_function: str | None = "tanh",
+        overwrite_ok: bool = False,
+        multilabel: bool = False,
+        id2label: Names = None,
+        use_pooler: bool = False,
+    ) -> None:
+        """Classify images, as `add_classification_head` does with rows of text."""
+        self.add_classification_head(
+            head_name, num_labels, layers, activation_function, overwrite_ok, multilabel, id2label, use_pooler
+        )
+
     def add_tagging_head(
         self,
         head_name: str,

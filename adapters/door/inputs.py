@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adapters.architectures.profile import Geometry
+from adapters.batch.rows import Pixels, image_ids
 from adapters.errors import InvalidRow
 
 
@@ -20,6 +22,7 @@ class Given:
     types: tuple[NDArray[np.int64], ...] | None
     own: Tensor  # [rows, length], true at a row's own tokens
     choices: int | None
+    pixels: Pixels | None = None  # [rows, channels, height, width] where rows are images
 
     @property
     def questions(self) -> int:
@@ -42,6 +45,29 @@ class Given:
         if flat.shape != self.own.shape:
             raise InvalidRow(f"{what} are {list(values.shape)}, but the batch is {list(self.own.shape)}")
         return flat
+
+
+def given(
+    input_ids: Tensor | None,
+    attention_mask: Tensor | None,
+    token_type_ids: Tensor | None,
+    pixel_values: Tensor | None,
+    geometry: Geometry,
+) -> Given:
+    """Read a batch of what the backbone sees, texts or images; raises `InvalidRow` for the other, and as `read` does."""
+    if geometry.image is None:
+        if pixel_values is not None or input_ids is None:
+            raise InvalidRow(f"this backbone ({geometry.model_type}) reads text: give input_ids, and no pixel_values")
+        return read(input_ids, attention_mask, token_type_ids)
+    if pixel_values is None or any(text is not None for text in (input_ids, attention_mask, token_type_ids)):
+        raise InvalidRow(f"this backbone ({geometry.model_type}) reads images: give pixel_values, and nothing of texts")
+    if pixel_values.dim() != 4 or not pixel_values.is_floating_point() or not len(pixel_values):
+        shape = f"{pixel_values.dtype} {list(pixel_values.shape)}"
+        raise InvalidRow(f"pixel_values must be floating point [rows, channels, height, width], not {shape}")
+    pixels: Pixels = pixel_values.detach().float().cpu().numpy()
+    ids = image_ids(geometry)
+    own = torch.ones(len(pixels), len(ids), dtype=torch.bool)
+    return Given((ids,) * len(pixels), None, own, None, pixels)
 
 
 def read(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Given:
