@@ -22,6 +22,7 @@ from serving.registry.database import Database
 from serving.registry.ownership import id_of
 from serving.registry.whereabouts import refuse_elsewhere
 from serving.replicas.surroundings import fault_file
+from tests.adapters import builders
 from tests.serving.samples import PROFILE, tokenizer_json
 
 
@@ -53,6 +54,12 @@ def test_a_backbone_without_a_tokenizer_is_refused(settings):
     (settings.backbone / "tokenizer.json").unlink()
     with pytest.raises(Unprocessable, match=r"no tokenizer\.json"):
         start(settings)
+
+
+def test_a_backbone_of_images_is_refused_whatever_else_its_folder_holds(settings, monkeypatch):
+    monkeypatch.setattr(deployment, "read_profile", lambda folder: builders.profile("vit"))
+    with pytest.raises(Unprocessable, match="answers texts, not images"):
+        examined(settings)
 
 
 def test_a_trace_endpoint_that_is_no_url_is_refused_before_anything_starts(settings):

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 from adapters.architectures.profile import BackboneProfile, read_geometry
+from adapters.architectures.sites import Address
 from adapters.architectures.vision import VIT
 from adapters.batch.rows import Pixels, Row, image_ids
 from adapters.errors import InvalidRows, Misfit, UnknownArchitecture
@@ -147,3 +149,13 @@ def test_the_former_spelling_differs_in_paths_alone():
     assert VIT.formerly.former is VIT.former
     assert VIT.formerly.layer_path(3) == "encoder.layer.3"
     assert VIT.formerly.junctions == VIT.junctions
+
+
+@pytest.mark.parametrize("site", list(VIT.linear))
+def test_both_spellings_of_a_site_mean_the_same_map(site):
+    """AdapterHub's path is that of the published checkpoints, which transformers still writes."""
+    stored = load_file(builders.folder("vit") / "model.safetensors")
+    for layer in range(builders.LAYERS):
+        address = Address(layer, site)
+        wanted = stored[f"{VIT.formerly.linear_path(address)}.weight"]
+        assert torch.equal(builders.backbone("vit").base_maps(address).weight, wanted)
