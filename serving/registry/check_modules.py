@@ -34,12 +34,14 @@ def _height(address: Address) -> tuple[float, int]:
 
 
 def _module(architecture: Architecture, address: Address) -> str:
-    """A linear map; what computes the attention; the norm in which a sublayer meets its residual; a layer."""
+    """A linear map; what computes the attention; a norm, or the one in which a sublayer meets its residual; a layer."""
     kind = SITES[address.site]
     if kind is SiteKind.LINEAR:
         return architecture.linear_path(address)
+    if kind is SiteKind.NORM:
+        return architecture.own_norm_path(address)
     if address.layer is None:
-        return architecture.embeddings or architecture.words
+        return architecture.embeddings or architecture.words or ""
     layer = architecture.layer_path(address.layer)
     if kind is SiteKind.ATTENTION_KV:
         return f"{layer}.{architecture.attention}"

@@ -65,3 +65,10 @@ def test_what_acts_in_no_map_is_found_as_well(method):
             "prompt": ["embeddings"],
         }[method]
     )
+
+
+def test_replaced_norms_are_named_themselves():
+    touched, geometry = of("bert", builders.PARTS["norms"])
+    modules = [module for found in touched.values() for module in found]
+    assert "embeddings.LayerNorm" in modules and all(module.endswith("LayerNorm") for module in modules)
+    assert not set(modules) & set(untouched(touched, geometry))
