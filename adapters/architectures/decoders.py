@@ -79,6 +79,7 @@ LLAMA = Architecture(
     # AdapterHub has them crossed, and trained adapters with them.
     hub_feed_forward={"intermediate_lora": "ffn_out", "output_lora": "ffn_in"},
     words="embed_tokens",
+    norms={"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "final_norm": "norm"},
     causal=True,
     defaults=_NO_PAD,
     demands=tuple(

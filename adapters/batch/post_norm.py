@@ -116,8 +116,10 @@ def install(
 
 
 def norm_of(module: nn.Module) -> FrozenNorm:
-    """The frozen norm of a module, past its hooks."""
-    return FrozenNorm(module.weight, module.bias, module.eps)  # type: ignore[arg-type]
+    """The frozen norm of a module, past its hooks; transformers has a class for each family's norm by mean squares."""
+    if isinstance(module, nn.LayerNorm):
+        return FrozenNorm(module.weight, module.bias, module.eps)
+    return FrozenNorm(module.weight, None, module.variance_epsilon, rms=True)  # type: ignore[arg-type]
 
 
 def _activated(y: Tensor, activation: str, kernels: Kernels | None) -> Tensor:

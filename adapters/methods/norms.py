@@ -1,6 +1,6 @@
 """Norm tuning: Zhao et al. 2023 (arXiv:2312.11420): an adapter's own weight and bias in the place of a norm's.
 
-    y' = w' * (x - mean) / sqrt(var + eps) + b'
+    y' = w' * (x - mean) / sqrt(var + eps) + b'     or, in families that norm by mean squares, w' * x / sqrt(mean(x^2) + eps)
 
 What a package does not store stays the frozen norm's: biases alone are BitFit's (arXiv:2106.10199).
 """

@@ -39,3 +39,14 @@ def test_kernels_get_the_norm_in_float32():
 def test_bare_is_the_norm_before_its_weight_and_bias():
     x, held = torch.randn(9, 24, generator=torch.Generator().manual_seed(2)), norm(24)
     assert torch.allclose(held.bare(x) * held.weight + held.bias, held(x), atol=1e-6)
+
+
+def test_a_norm_by_mean_squares_has_no_mean_and_no_bias():
+    x, weight = torch.randn(9, 24, generator=torch.Generator().manual_seed(2)) + 3.0, torch.rand(24) + 0.5
+    held = FrozenNorm(weight, None, 1e-6, rms=True)
+    root = (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    assert torch.allclose(held.bare(x), x / root, atol=1e-6)
+    assert torch.allclose(held(x), weight * x / root, atol=1e-6)
+    with torch.inference_mode():
+        assert torch.equal(held.of_sum(x, x, kernels_of(x.device).kernels), held(x + x))
+    assert held.bare(x.bfloat16()).dtype is torch.bfloat16
