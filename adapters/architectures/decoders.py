@@ -40,6 +40,7 @@ GPT2 = Architecture(
     words="wte",
     norms={"attn_norm": "ln_1", "ffn_norm": "ln_2", "final_norm": "ln_f"},
     causal=True,
+    turned=True,
     ffn_ratio=4,
     defaults={**_NO_PAD, "tie_word_embeddings": True},
     demands=(

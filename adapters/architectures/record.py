@@ -112,6 +112,7 @@ class Architecture:
     causal: bool = False  # tokens see those before them alone, and rows are classified by their last ones
     images: bool = False  # rows are images, cut into patches, and there is no vocabulary
     former: Spelling | None = None  # None: modules are called what they always were
+    turned: bool = False  # checkpoints hold the weights of linear maps as [in, out]
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
     inner: int = 1  # layers in one group, see `grouped`

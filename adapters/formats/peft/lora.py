@@ -11,7 +11,7 @@ from adapters.errors import Misfit
 from adapters.formats.peft import tokens
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import Adapted, adapted
-from adapters.formats.peft.modules import of_pattern
+from adapters.formats.peft.modules import by_parameter, of_pattern
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.formats.peft.whole import modules
 from adapters.manifest import PartSpec
@@ -44,6 +44,7 @@ _SETTINGS = frozenset(
         "fan_in_fan_out",
         "lora_dropout",
         "init_lora_weights",
+        "target_parameters",
         "eva_config",
         "corda_config",
         "loftq_config",
@@ -61,7 +62,6 @@ _UNSERVED: Mapping[str, str] = {
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA",
     "layer_replication": "layer replication",
-    "target_parameters": "LoRA on bare parameters (target_parameters)",
     "alora_invocation_tokens": "activated LoRA",
     "arrow_config": "Arrow routing",
     "kasa_config": "KaSA",
@@ -87,6 +87,9 @@ class Lora:
         if config.get("init_lora_weights", True) not in (*_PLAIN_STARTS, *_PARTS_OF_THE_MAP):
             how = "which can not be repeated: let PEFT save it converted to plain LoRA"
             reasons.append(f"init_lora_weights={config['init_lora_weights']!r} changes weights of the backbone, {how}")
+        names = config.get("target_parameters")
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            reasons.append(f"target_parameters must be a list of names, not {names!r}")
         wrong = [key for key in _FLAGS if config.get(key) is not None and not isinstance(config[key], bool)]
         return reasons + [f"{key} must be true or false, not {config[key]!r}" for key in wrong]
 
@@ -97,6 +100,7 @@ class Lora:
         words = {host.words: WORDS}
         found = adapted(replace(saved, tensors=trained), {**_PARAMETERS, **_WORDS}, "lora_", reasons, words)
         sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
+        reasons += _of_parameters(saved)
         part, beside = PartSpec("lora", {"sites": sites}), tokens.beside(saved.config, rows, host, reasons)
         return Found((part, *beside.parts), {**found.tensors, **beside.tensors}, found.rest)
 
@@ -117,6 +121,18 @@ class Lora:
 LORA = Lora()
 
 
+def _of_parameters(saved: Saved) -> list[str]:
+    """What stands against LoRA on bare parameters: here they are weights of maps, whose LoRA it then is."""
+    names, host = saved.config.get("target_parameters") or (), saved.host
+    if names and host.family.turned:
+        return [
+            f"target_parameters: the maps of {host.family.model_type} hold their weights turned, which is not served"
+        ]
+    served = [path for path in host.modules() if by_parameter(saved.config, path)]
+    unknown = [name for name in names if not any(by_parameter({"target_parameters": [name]}, path) for path in served)]
+    return [f"target_parameters names {name}, which is the weight of no map that is served" for name in unknown]
+
+
 def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[str]) -> dict[str, Any]:
     address = found.paths[path]
     down, up = found.tensors.get(f"{address}/lora_A"), found.tensors.get(f"{address}/lora_B")
@@ -130,8 +146,9 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
     if dora != bool(config.get("use_dora")):
         reasons.append(f"{path}: use_dora is {config.get('use_dora')}, but the checkpoint says otherwise")
     rank = int(down.shape[0])
-    declared = of_pattern(config.get("rank_pattern"), path, config.get("r"))
-    alpha = of_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha"))
+    named = f"{path}.weight" if by_parameter(config, path) else path
+    declared = of_pattern(config.get("rank_pattern"), named, config.get("r"))
+    alpha = of_pattern(config.get("alpha_pattern"), named, config.get("lora_alpha"))
     if declared != rank:
         reasons.append(f"{path} has the rank {rank}, but adapter_config.json says {declared}")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool):

@@ -34,12 +34,20 @@ def targeted(config: Mapping[str, Any], path: str) -> bool:
     """Whether PEFT adapts the module at this path; raises `Misfit` for a pattern that is no regular expression."""
     wanted = config.get("target_modules")
     try:
+        if by_parameter(config, path):
+            return True
         if _excluded(config, path):
             return False
         named = not isinstance(wanted, str) and path in (wanted or ())  # in full: whatever layer it is of
         return named or (_matches(wanted, path) and _in_layers(config, path))
     except (re.error, TypeError, RecursionError) as error:
         raise Misfit([f"a module pattern of adapter_config.json can not be read: {error}"]) from error
+
+
+def by_parameter(config: Mapping[str, Any], path: str) -> bool:
+    """Whether PEFT adapts the weight of the module at this path as a bare parameter."""
+    weight = f"{path}.weight"
+    return any(weight == name or weight.endswith(f".{name}") for name in config.get("target_parameters") or ())
 
 
 def of_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:

@@ -7,7 +7,7 @@ from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
 from adapters.manifest import Provenance
 from adapters.weights import Package
-from tests.adapters.formats.folders import CLASSIFIER, H, peft_lora_keys, profile
+from tests.adapters.formats.folders import CLASSIFIER, H, peft_config, peft_folder, peft_lora_keys, profile
 from tests.adapters.formats.peft.reading import QV, assert_same, basic, reasons, sites
 
 
@@ -86,3 +86,24 @@ def test_all_linear_names_no_table(tmp_path):
     keys = peft_lora_keys([*QV, *[q.replace("query", "key") for q in QV if "query" in q], *dense]) | CLASSIFIER
     found = reasons(basic(tmp_path, keys, target_modules="all-linear"))
     assert not any("word_embeddings" in reason for reason in found)
+
+
+def test_the_weight_of_a_map_as_a_bare_parameter_is_its_lora(tmp_path):
+    names = ["attention.self.query.weight", "attention.self.value.weight"]
+    patterns = {r"layer\.0\.attention\.self\.query\.weight": 4}
+    package = peft.read(
+        basic(tmp_path / "in", target_modules=[], target_parameters=names, alpha_pattern=patterns), profile()
+    )
+    assert set(sites(package)) == {f"{layer}/attn_{part}" for layer in range(2) for part in "qv"}
+    assert sites(package)["0/attn_q"]["scaling"] == 4 / sites(package)["0/attn_q"]["rank"]
+    assert sites(package)["0/attn_q"] != sites(package)["1/attn_q"]
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", profile()))
+    lacking = reasons(basic(tmp_path / "no", target_modules=[], target_parameters=[*names, "key.weight"]))
+    assert any("lacks bert.encoder.layer.0.attention.self.key" in reason for reason in lacking)
+
+
+def test_bare_parameters_of_turned_maps_are_refused(tmp_path):
+    keys = peft_lora_keys(["h.0.mlp.c_fc"])
+    config = peft_config(task_type=None, target_modules=[], modules_to_save=None, target_parameters=["c_fc.weight"])
+    assert any("hold their weights turned" in r for r in reasons(peft_folder(tmp_path, config, keys), profile("gpt2")))
