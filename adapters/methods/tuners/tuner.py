@@ -101,7 +101,8 @@ class Tuner:
         folded: dict[Address, Folded] = {}
         for address, said in sites.items():
             held = {**shared, **wide_at(tensors, address)}
-            frozen = BaseMap(fitting.weight(address).float(), fitting.bias(address).float())
+            kind = next(iter(held.values())).dtype if held else torch.float32
+            frozen = BaseMap(fitting.weight(address).to(kind), fitting.bias(address).to(kind))
             folded |= at_parts(address, self.change(said, held, frozen), fitting)
         return folded
 

@@ -191,8 +191,8 @@ def test_a_table_saved_along_becomes_rows_with_the_change_in_them():
 @pytest.mark.parametrize(
     ("place", "settings", "reason"),
     [
-        (WORDS, {"bias": True}, "neither biases nor gates"),
-        (WORDS, {"gated": True}, "neither biases nor gates"),
+        (WORDS, {"bias": True}, "neither biases, gates nor starts"),
+        (WORDS, {"gated": True}, "neither biases, gates nor starts"),
         (QUERY, {"base_table": True}, "base_table belongs to model/words"),
         (WORDS, {"base_table": True, "dora": "peft"}, "DoRA over a table"),
         (QUERY, {"base_bias": True, "gated": True}, "a base_bias goes with"),
