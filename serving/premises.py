@@ -30,6 +30,7 @@ MARK = "CHORUS_RUN"
 FIRST_PORT, LAST_PORT = 20_000, 30_000  # Ray Serve's replicas begin at 30000
 PATIENCE_S = 120  # Ray's 5 s for the first answer of its front are too short on a loaded machine
 _GONE_S = 5.0  # how long a killed process may take to leave
+_GIVEN: set[int] = set()  # ports that this process was given by `free_ports`
 
 
 @dataclass(frozen=True)
@@ -267,12 +268,14 @@ def _is_front(pid: int, run: Path) -> bool:
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody uses, below those that the kernel gives to outgoing connections.
 
-    A port that the kernel hands out may become a connection's own before it is listened on.
+    A port that the kernel hands out may become a connection's own before it is listened on. A process is never given
+    one twice: what it was given before may not be listened on yet.
     """
     found: list[int] = []
     while len(found) < count:
         port = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT)
-        if port not in found and _binds(port):
+        if port not in _GIVEN and _binds(port):
+            _GIVEN.add(port)
             found.append(port)
     return found
 

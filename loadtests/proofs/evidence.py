@@ -39,6 +39,11 @@ class Evidence:
         """Whether every figure keeps its bound; a proof without figures proves nothing."""
         return bool(self.figures) and all(figure.holds for figure in self.figures)
 
+    @property
+    def broken(self) -> tuple[Figure, ...]:
+        """The figures that do not keep their bounds."""
+        return tuple(figure for figure in self.figures if not figure.holds)
+
     def json(self) -> dict[str, Any]:
         """As JSON."""
         figures = [{**asdict(figure), "holds": figure.holds} for figure in self.figures]

@@ -1,6 +1,7 @@
 """What a service holds of its machine, and how the next run takes it over."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -269,6 +270,14 @@ def test_sqlite_by_url_is_no_shared_registry(data):
     given = {**SCATTERED, "database_url": "sqlite:////nfs/registry.sqlite"}
     with pytest.raises(Conflict, match="SQLite"):
         refuse_scattered(ServiceSettings(backbone=data, data=data, **given), TOKEN)
+
+
+def test_a_port_is_given_once(monkeypatch):
+    taken = iter([5, 5, 6, 5, 7])
+    monkeypatch.setattr(secrets, "randbelow", lambda _: next(taken))
+    monkeypatch.setattr("serving.premises._binds", lambda _: True)
+    monkeypatch.setattr("serving.premises._GIVEN", set())
+    assert free_ports(1) + free_ports(2) == [FIRST_PORT + 5, FIRST_PORT + 6, FIRST_PORT + 7]
 
 
 def test_free_ports_differ_and_are_below_those_of_outgoing_connections():

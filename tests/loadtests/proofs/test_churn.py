@@ -85,7 +85,7 @@ def broken(tmp_path, *, planted=None, **changes):
     size, caught = Size(10, 3, 5, 2, 4), Tally(right=4, wrong=Counter({"another adapter": 1}))
     honest = Tally(**{"right": 10, **MOVED, **changes})
     told = evidence(Given(tmp_path), size, honest, {"a fault": planted or caught})
-    return [figure.name for figure in told.figures if not figure.holds]
+    return [figure.name for figure in told.broken]
 
 
 def test_the_proof_fails_for_a_wrong_answer_and_for_a_fault_that_nobody_saw(tmp_path):

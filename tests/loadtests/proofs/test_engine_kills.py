@@ -49,7 +49,7 @@ def evidence(tmp_path, *, slow=0.3, fault="", victims=(1, 2), exit_code=0, troub
     steady.samples += [Sample(15.0, slow, "") for _ in range(troubled - 1)] + [Sample(15.0, 0.1, fault)]
     seen = Seen(10.0, steady, KILLS, set(victims))
     found = _evidence(Given(tmp_path, quick=True), seen, exit_code)
-    return [figure.name for figure in found.figures if not figure.holds]
+    return [figure.name for figure in found.broken]
 
 
 def test_waits_up_to_three_times_as_long_keep_the_promise(tmp_path):

@@ -22,6 +22,7 @@ def test_one_figure_that_does_not_hold_breaks_the_promise():
     good, bad = Figure("a", 1, "=", 1, "s"), Figure("b", 2, "=", 1, "s")
     assert Evidence("p", 0, (good,)).holds
     assert not Evidence("p", 0, (good, bad)).holds
+    assert Evidence("p", 0, (good, bad)).broken == (bad,)
     assert not Evidence("p", 0, ()).holds
 
 

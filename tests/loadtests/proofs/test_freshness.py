@@ -32,7 +32,7 @@ def found(**changes):
 
 def broken(tmp_path, **changes):
     told = evidence(Given(tmp_path), SIZE, found(**changes))
-    return [figure.name for figure in told.figures if not figure.holds]
+    return [figure.name for figure in told.broken]
 
 
 def test_a_quick_publish_and_undisturbed_hits_hold(tmp_path):

@@ -87,7 +87,7 @@ def test_a_run_that_told_nothing_is_no_proof(monkeypatch, tmp_path):
 def evidence(tmp_path, *, seen=None, statuses=(200, 200), gone=0):
     asked = [Exchange("GET", "/", 404, "x")] * 100 if seen is None else seen
     found = _evidence(Given(tmp_path, quick=True), asked, 2, list(statuses), gone)
-    return [figure.name for figure in found.figures if not figure.holds]
+    return [figure.name for figure in found.broken]
 
 
 @pytest.mark.parametrize(

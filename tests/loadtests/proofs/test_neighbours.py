@@ -86,7 +86,7 @@ def evidence(tmp_path, *, beside=0.15, counts=(10, 20, 40), fault="", late=0.0, 
         seen.volleys[part] = [Volley((*seen.mine[part], *others), 0.0, 15.0, 0.1, 0.9)]
     answers = [shot(number, WARM_S + 1.0) for number, count in enumerate(counts) for _ in range(count)]
     seen.backlog = Volley(tuple(answers), 0.0, 30.0, 0.1, 0.9)
-    return [figure.name for figure in _evidence(Given(tmp_path), seen, SIZE).figures if not figure.holds]
+    return [figure.name for figure in _evidence(Given(tmp_path), seen, SIZE).broken]
 
 
 def test_what_a_is_refused_is_no_fault_of_the_service(tmp_path):

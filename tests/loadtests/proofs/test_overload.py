@@ -42,7 +42,7 @@ def evidence(tmp_path, *, rounds=({1.0: 10.0, 2.0: 9.6, 5.0: 9.1},), more=(), re
     refusal = shot(105.0, status=503, fault="503 overloaded_now", retry_after=True)
     seen = Seen(list(rounds), {1.0: [volley(shot(105.0))]})
     seen.volleys |= {factor: [volley(shot(105.0), *[refusal] * refusals, *more)] for factor in (2.0, 5.0)}
-    return [figure.name for figure in _evidence(Given(tmp_path), seen).figures if not figure.holds]
+    return [figure.name for figure in _evidence(Given(tmp_path), seen).broken]
 
 
 def test_a_service_that_keeps_its_goodput_and_refuses_at_once_keeps_its_promise(tmp_path):

@@ -62,7 +62,7 @@ def evidence(tmp_path, *, engines=4, refused=6, fault="", innocent=0, others=100
     steady.samples += [Sample(1.0, 0.1, INNOCENT)] * innocent
     seen = Seen(set(range(engines)), Counter({"422 poisonous_request": refused, "503 x": 6 - refused}), [1.0], steady)
     found = _evidence(Given(tmp_path, quick=True), seen, exit_code)
-    return [figure.name for figure in found.figures if not figure.holds]
+    return [figure.name for figure in found.broken]
 
 
 def test_two_engines_and_nobody_else_is_what_was_promised(tmp_path):

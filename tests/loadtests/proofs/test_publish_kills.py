@@ -24,7 +24,7 @@ def broken(tmp_path, *, kills=None, acks=ACKS, stored=STORED, **served):
     found = Served(**{"exit_code": 0, **served})
     kills = kills or Kills(2, 1, outlived=len(acks))
     told = evidence(Given(tmp_path), SIZE, kills, acks, stored, found)
-    return [figure.name for figure in told.figures if not figure.holds]
+    return [figure.name for figure in told.broken]
 
 
 def test_a_run_that_lost_nothing_holds(tmp_path):
