@@ -53,14 +53,22 @@ def bound(word: str) -> tuple[str, float]:
     figure, _, share = word.partition("=")
     if figure not in FIGURES or not FIGURES[figure].better:
         raise ValueError(f"--within {word}: name a figure of which less or more is better, as in p99_ms=0.1")
-    return figure, float(share)
+    if not (value := float(share)) >= 0 or value == float("inf"):
+        raise ValueError(f"--within {word}: {share} is no share; give a number from 0, as in p99_ms=0.1")
+    return figure, value
 
 
 def worse(line: Line, share: float) -> bool:
-    """Whether B is worse by more than the share even at the end of the interval that favours it."""
+    """Whether B is worse by more than the share even at the end of the interval that favours it.
+
+    Beside a figure of 0 there is no share: any step to the worse counts. A figure that B alone lacks is worse.
+    """
+    less = FIGURES[line.figure].better == "less"
+    if line.a is None or line.b is None:
+        return line.b is None
     if line.ratio is None:
-        return line.a != line.b
-    if FIGURES[line.figure].better == "less":
+        return line.b > line.a if less else line.b < line.a
+    if less:
         return (line.ratio if line.low is None else line.low) > 1 + share
     return (line.ratio if line.high is None else line.high) < 1 - share
 

@@ -25,8 +25,9 @@ def stride(name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> 
 
 def entries(name: str, x: Tensor, dtype: torch.dtype) -> int:
     """How many entries a table of numbers has."""
-    if x.dtype is not dtype or not x.is_cpu or not x.is_contiguous():
-        raise ValueError(f"{name} must be {dtype}, contiguous and on the CPU, not {x.dtype} on {x.device}")
+    if x.dtype is not dtype or not x.is_cpu or not x.is_contiguous() or not x.dim():
+        found = f"{x.dtype} {list(x.shape)} on {x.device}"
+        raise ValueError(f"{name} must be {dtype}, contiguous, on the CPU and no scalar, not {found}")
     return x.shape[0]
 
 

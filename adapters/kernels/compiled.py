@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -76,13 +76,21 @@ def folders() -> tuple[Path, ...]:
 def load(places: Sequence[Path] | None = None, compilers: Sequence[str] = COMPILERS) -> Loaded:
     """The kernels of this machine's best level: compiled if they were not yet, loaded, and tried against torch.
 
+    A level that can not be compiled leaves its place to the next one, and its reason in `reason`: an older compiler
+    knows fewer instructions than the processor.
     They are looked for in `places`, and kept in the first that takes them; `folders()` if left out.
     """
     levels = levels_of(cpu_flags())
     if not levels:
         known = ", ".join(level.name for level in LEVELS[platform.machine()])
         return Loaded(None, f"the CPU runs none of the levels {known}")
-    return load_level(levels[0], folders() if places is None else places, compilers)
+    refused: dict[str, None] = {}
+    for level in levels:
+        loaded = load_level(level, folders() if places is None else places, compilers)
+        if loaded.path is not None:
+            return replace(loaded, reason="; ".join(filter(None, (*refused, loaded.reason))))
+        refused[loaded.reason] = None
+    return Loaded(None, "; ".join(refused))
 
 
 def load_level(level: Level, places: Sequence[Path], compilers: Sequence[str] = COMPILERS) -> Loaded:

@@ -35,6 +35,9 @@ def draw(run: Run, canvas: Canvas) -> None:
     panels = canvas.panels(4, height=2.9)
     throughput, waits, hits, distinct = panels
     _line(throughput, steps, lambda take: take.sums.right_per_s, BLUE, "right answers per second")
+    if steps[0][0].rate is not None:
+        _line(throughput, steps, lambda take: take.sums.offered_per_s, ORANGE, "offered per second")
+        legend(throughput, 1)
     throughput.set_title("Throughput, requests per second")
     counts(throughput)
     for percentile, role in (("p50", BLUE), ("p90", ORANGE), ("p99", RED)):

@@ -82,5 +82,8 @@ def _told(outcomes: Sequence[Outcome], given: argparse.Namespace) -> int:
     for outcome in outcomes:
         print("\n".join([*report.lines(outcome), ""]))
     print("\n".join([*report.verdict(figures), f"written to {folder}"]))
+    if given.judge and not any(figure.unit == "ratio" for figure in figures):
+        print("error: --judge: no ratio of these contenders has a bound; leave --contender out", file=sys.stderr)
+        return 2
     held = all(figure.holds for figure in figures) if given.judge else not any(map(Outcome.wrong, outcomes))
     return 0 if held else 1

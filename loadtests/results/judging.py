@@ -102,7 +102,8 @@ def _of_sweep(scenario: Scenario, steps: Sequence[Sequence[Take]]) -> dict[str, 
     for name, figure in (("throughput", "tokens_per_s"), ("p50", "p50_ms"), ("p99", "p99_ms")):
         told[f"last_over_first_{name}"] = _between(last, first, _SUMS[figure])
     if scenario.sweep.over not in ("rate", "load"):
-        kept = [_between(step, first, _SUMS["tokens_per_s"]) for step in steps[1:]]
+        done = _SUMS["tokens_per_s"] if first[0].rate is None else _done
+        kept = [_between(step, first, done) for step in steps[1:]]
         return told | {"throughput_kept": min((value for value in kept if value is not None), default=None)}
     knee = knee_of(points)
     told["knee_rate"] = 0.0 if knee is None else knee.offered
@@ -110,6 +111,11 @@ def _of_sweep(scenario: Scenario, steps: Sequence[Sequence[Take]]) -> dict[str, 
         value = 0.0 if knee is None else steps[points.index(knee)][0].value
         told["knee_load"] = value if isinstance(value, int | float) else None
     return told
+
+
+def _done(sums: Sums) -> float | None:
+    """Of what an open loop offered, how much was answered meanwhile; bursts of one mean rate are not of one number."""
+    return _over(sums.right_per_s, sums.offered_per_s)
 
 
 def _between(step: Sequence[Take], first: Sequence[Take], pick: Callable[[Sums], float | None]) -> float | None:
@@ -132,11 +138,14 @@ def _of_tenant(name: str, takes: Sequence[Take], steps: Sequence[Sequence[Take]]
 def _busy_over_quiet(
     takes: Sequence[Take], pick: Callable[[Sums], float | None], whose: Callable[[Phase], Sums | None]
 ) -> float | None:
-    """The median of all pairs; None where a phase was asked and has nothing to tell, as without answers there is no wait."""
+    """The median of all pairs; None where a phase was asked and has nothing to tell, as without answers there is no wait.
+
+    A closed loop always asks: a busy phase in which nothing was due is one in which everything before it still waited.
+    """
     ratios = []
-    for quiet, busy in (pair for take in takes for pair in pairs_of(take.phases)):
+    for closed, (quiet, busy) in ((take.rate is None, pair) for take in takes for pair in pairs_of(take.phases)):
         before, beside = whose(quiet), whose(busy)
-        if before is None or beside is None or not before.requests or not beside.requests:
+        if before is None or beside is None or not before.requests or not (closed or beside.requests):
             continue
         ratios.append(_over(pick(beside), pick(before)))
     return None if None in ratios else _median(ratios)

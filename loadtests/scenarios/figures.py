@@ -66,7 +66,10 @@ FIGURES: Mapping[str, Figure] = {
     "publish_p99_ms": Figure("from when a publish was due to its acknowledgement, 99th percentile", "ms", "less"),
     "first_answer_p50_ms": Figure("from when a publish was due to its first right answer, median", "ms", "less"),
     "throughput_kept": Figure(
-        "fewest tokens per second of any step over those of the first, where not the load is swept", "", "more"
+        "where not the load is swept, the least of any step over the first: of tokens per second in a closed loop, in an "
+        "open one of the share of what was offered that was answered meanwhile",
+        "",
+        "more",
     ),
     "last_over_first_throughput": Figure("tokens per second of the last step over those of the first", "", "more"),
     "last_over_first_p50": Figure("median wait of the last step over that of the first", "", "less"),

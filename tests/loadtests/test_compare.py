@@ -65,6 +65,20 @@ def test_a_difference_that_the_spread_explains_is_none():
     assert not worse(Line("wrong", 0.0, 0.0, None, None, None), 0.1)
 
 
+@pytest.mark.parametrize(
+    ("figure", "a", "b", "expected"),
+    [
+        ("throughput", 0.0, 50.0, False),
+        ("knee_rate", 0.0, 50.0, False),
+        ("p99_ms", None, 5.0, False),
+        ("p99_ms", 5.0, None, True),
+        ("p99_ms", 0.0, 5.0, True),
+    ],
+)
+def test_beside_nothing_the_direction_decides(figure, a, b, expected):
+    assert worse(Line(figure, a, b, None, None, None), 0.1) is expected
+
+
 def test_better_and_worse_are_told_where_the_spread_tells():
     assert "better" in verdict(line("p99_ms", 0.5, 0.4, 0.6))
     assert "worse" in verdict(line("throughput", 0.5, 0.4, 0.6))
@@ -74,6 +88,6 @@ def test_better_and_worse_are_told_where_the_spread_tells():
 
 def test_only_figures_with_a_better_side_can_be_checked():
     assert bound("p99_ms=0.1") == ("p99_ms", 0.1)
-    for word in ("rows_per_batch=0.1", "p99_ms=x", "p99_ms"):
+    for word in ("rows_per_batch=0.1", "p99_ms=x", "p99_ms", "p99_ms=nan", "p99_ms=inf", "p99_ms=-1"):
         with pytest.raises(ValueError):
             bound(word)

@@ -64,6 +64,18 @@ def test_a_compiler_that_fails_or_hangs_is_told(tmp_path, monkeypatch, script, s
     assert not list((tmp_path / "place").iterdir())
 
 
+def test_a_compiler_that_does_not_know_the_best_level_makes_the_next(tmp_path, monkeypatch):
+    newer = Level("newer", ("-mnewer", *BEST.flags), BEST.needs)
+    made = load().path
+    monkeypatch.setattr(compiled, "levels_of", lambda flags: (newer, BEST))
+    refuse = 'for word; do [ "$word" = -mnewer ] && { echo "what is -mnewer" >&2; exit 1; }; done'
+    hand_out = f'while [ "$1" != -o ]; do shift; done; cp {made} "$2"'
+    found = load((tmp_path / "place",), compiler(tmp_path, f"{refuse}\n{hand_out}"))
+    assert found.path.name.startswith(f"kernels-{BEST.name}-")
+    assert found.kernels is not None
+    assert "what is -mnewer" in found.reason
+
+
 def test_a_library_that_does_not_load_is_told(tmp_path):
     found = load((tmp_path / "place",), compiler(tmp_path, 'while [ "$1" != -o ]; do shift; done; echo x >"$2"'))
     assert found.kernels is None

@@ -56,9 +56,10 @@ def test_one_wrong_element_of_any_kernel_is_found(kernels, dtype, name, spoil):
     assert f"{name} is" in wrong_storage(spoilt(kernels, name, spoil), dtype)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, MemoryError])
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_kernel_that_fails_is_told_with_its_reason(kernels, name):
+def test_a_kernel_that_fails_is_told_with_its_reason(kernels, name, error):
     def fail(_):
-        raise RuntimeError("no such instruction")
+        raise error("no such instruction")
 
     assert wrong_storage(spoilt(kernels, name, fail), torch.float32) == f"{name} fails: no such instruction"

@@ -24,7 +24,8 @@ def test_figures_stand_over_the_knob_rounds_as_dots():
     x, y = line(throughput, "right answers per second")
     assert x == [1, 10, 100]
     assert y == pytest.approx([30, 60, 63], rel=0.02)
-    assert sum(len(dots.get_xdata()) for dots in throughput.get_lines()) == 3 * 3 + 3
+    assert line(throughput, "offered per second")[1] == pytest.approx([30, 60, 93], rel=0.02)
+    assert sum(len(dots.get_xdata()) for dots in throughput.get_lines()) == 2 * (3 * 3 + 3)
     assert throughput.get_xscale() == "log"
     assert line(waits, "p50")[1] == sorted(line(waits, "p50")[1])
     assert line(hits, "device")[1] == [0.8] * 3

@@ -69,6 +69,13 @@ def test_a_ratio_below_its_bound_fails_only_where_one_is_to_judge(ran, tmp_path)
     assert main(["--quick", "--judge", "--out", str(tmp_path)]) == 1
 
 
+def test_where_nothing_is_to_judge_nothing_holds(ran, tmp_path, outcome, capsys):
+    _, found = ran
+    found[0] = replace(outcome, standings=tuple(one for one in outcome.standings if one.contender.library != "peft"))
+    assert main(["--quick", "--judge", "--out", str(tmp_path)]) == 2
+    assert "no ratio of these contenders has a bound" in capsys.readouterr().err
+
+
 def test_wrong_answers_always_fail(ran, tmp_path, outcome):
     _, found = ran
     found[0] = replace(outcome, standings=(*outcome.standings[:-1], replace(outcome.standings[-1], agreement=WRONG)))

@@ -128,6 +128,15 @@ def test_throughput_of_steps_is_compared_in_tokens():
     assert found["throughput"] == pytest.approx(50)  # in requests
 
 
+def test_fewer_requests_by_chance_are_no_loss_in_an_open_loop():
+    held = scenario(sweep={"over": "cv", "values": [1, 8]})
+    one, two = steps_of(held)
+    takes = [take_of(one, steady(50, 12), rate=50.0), take_of(two, steady(30, 12), rate=50.0)]
+    assert figures_of(held, takes)["throughput_kept"] == pytest.approx(1.0, rel=0.02)
+    slow = take_of(two, [*steady(15, 12), *steady(15, 12, verdict="late")], rate=50.0)
+    assert figures_of(held, [takes[0], slow])["throughput_kept"] == pytest.approx(0.5, rel=0.02)
+
+
 PHASED = {"time": {"seconds": 8.0, "warmup_s": 0.0, "phase_s": 2.0}, "publishing": {"per_s": 1.0}}
 
 
@@ -142,6 +151,17 @@ def test_a_busy_phase_without_answers_does_not_drop_out():
     found = figures(samples, **PHASED)
     assert found["busy_over_quiet_p99"] is None
     assert found["busy_over_quiet_throughput"] == pytest.approx(0.5, rel=0.02)  # of one and none
+
+
+def test_a_phase_in_which_a_closed_loop_stood_still_counts():
+    samples = [one for one in steady(50, 8) if one.intended < 6]
+    held = scenario(**PHASED)
+    (step,) = steps_of(held)
+    stood = figures_of(held, [take_of(step, samples)])
+    assert stood["busy_over_quiet_throughput"] == pytest.approx(0.5, rel=0.02)  # of one and none
+    assert stood["busy_over_quiet_p99"] is None
+    unasked = figures_of(held, [take_of(step, samples, rate=50.0)])
+    assert unasked["busy_over_quiet_throughput"] == pytest.approx(1.0, rel=0.02)
 
 
 def test_batches_of_a_sweep_are_those_of_its_last_step():
