@@ -9,6 +9,7 @@ families see no token behind their own. Heads of queries may share keys and valu
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,14 +106,9 @@ def attend(
     `window` 1 is a token alone, and None the whole row. `bias` adds to the scores of a row's own tokens.
     """
     kernels = packing.kernels
-    if (
-        kernels is not None
-        and bias is None
-        and not packing.causal
-        and q.dtype in kernels.dtypes
-        and not torch.is_grad_enabled()
-    ):
-        return kernels.attention(q, k, v, packing.starts, scaling, window=window, prefixes=prefixes).view(q.shape)
+    if kernels is not None and bias is None and q.dtype in kernels.dtypes and not torch.is_grad_enabled():
+        limits: Mapping[str, Any] = {"window": window, "prefixes": prefixes, "causal": packing.causal}
+        return kernels.attention(q, k, v, packing.starts, scaling, **limits).view(q.shape)
     more = tuple(prefixes[row].shape[1] if row in prefixes else 0 for row in range(packing.layout.rows))
     groups = packing.groups(more)
     out = torch.empty_like(q) if not torch.is_grad_enabled() else torch.zeros_like(q)

@@ -46,7 +46,7 @@ REFUSALS: Mapping[int, str] = {
 FINE, OUT_OF_MEMORY = 0, 4
 # What each function of `native/` is given: its struct `Call`, field by field.
 CALLS: Mapping[str, Struct] = {
-    "attention": Struct("@qq PPPP qqq qqq Pq dq PP".replace(" ", "")),
+    "attention": Struct("@qq PPPP qqq qqqq Pq dqq PP".replace(" ", "")),
     "activate": Struct("@qq P qqq q".replace(" ", "")),
     "add_norm": Struct("@qq PPP qqq qq PP d".replace(" ", "")),
     "linear": Struct("@qq PP qq qqq Pq Pq PP q".replace(" ", "")),
@@ -116,24 +116,29 @@ class CpuKernels:
         *,
         window: int | None = None,
         prefixes: Mapping[int, Tensor] | None = None,
+        causal: bool = False,
     ) -> Tensor:
-        """softmax(scaling q kᵀ) v of every row by itself: q, k, v [tokens, heads, width] -> [tokens, heads * width].
+        """softmax(scaling q kᵀ) v of every row by itself: q [tokens, heads, width] -> [tokens, heads * width].
 
-        starts: int32 [rows + 1]; row i has the tokens starts[i] to starts[i + 1] - 1. window: a token sees the tokens of
-        its row that are fewer than `window` places away. prefixes: row -> [2, more, heads * width], keys and values that
-        all of its tokens see besides.
+        k, v [tokens, key heads, width]: as many heads of queries share each. starts: int32 [rows + 1]; row i has the
+        tokens starts[i] to starts[i + 1] - 1. window: a token sees the tokens of its row that are fewer than `window`
+        places away; causal: and none behind it. prefixes: row -> [2, more, key heads * width], keys and values that all
+        of its tokens see besides.
         """
         tokens, heads, width = q.shape
-        dtype, full = self._storage(q), heads * width
-        strides = stride("q", q, dtype, q.shape), stride("k", k, dtype, q.shape), stride("v", v, dtype, q.shape)
+        key_heads = k.shape[1]
+        if not key_heads or heads % key_heads:
+            raise ValueError(f"{heads} heads of queries can not share {key_heads} of keys: give each as many")
+        dtype, shared, full = self._storage(q), (tokens, key_heads, width), key_heads * width
+        strides = stride("q", q, dtype, q.shape), stride("k", k, dtype, shared), stride("v", v, dtype, shared)
         rows = entries("starts", starts, torch.int32) - 1
         if rows < 0 or (window is not None and window < 1):
             raise ValueError("starts needs one entry more than there are rows, and window is 1 at least, or None")
         before = Prefixes.of(prefixes, rows, dtype, full) if prefixes else NO_PREFIXES
-        out = torch.empty(tokens, full, dtype=dtype)
+        out = torch.empty(tokens, heads * width, dtype=dtype)
         self._call(
-            "attention", dtype, q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), *strides, tokens, heads, width,
-            starts.data_ptr(), rows, scaling, window or 0, before.starts, before.lengths,
+            "attention", dtype, q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), *strides, tokens, heads,
+            key_heads, width, starts.data_ptr(), rows, scaling, window or 0, causal, before.starts, before.lengths,
         )  # fmt: skip
         return out
 

@@ -27,6 +27,7 @@ class Kernels(Protocol):
         *,
         window: int | None = None,
         prefixes: Mapping[int, Tensor] | None = None,
+        causal: bool = False,
     ) -> Tensor:
         """Attention of every row by itself, and to its prefixes: [tokens, heads * width]."""
         ...

@@ -23,16 +23,17 @@ struct Call {
     int64_t storage, threads;
     const T *q, *k, *v;
     T* out;  // [tokens, heads * width]
-    int64_t q_stride, k_stride, v_stride, tokens, heads, width;
+    int64_t q_stride, k_stride, v_stride, tokens, heads, key_heads, width;
     const int32_t* starts;
     int64_t rows;
     double scaling;
     int64_t window;            // 0: none
-    const T* const* prefixes;  // [rows] [2, more, heads * width]; null: none at all
+    int64_t causal;            // whether a query sees no token behind its own
+    const T* const* prefixes;  // [rows] [2, more, key_heads * width]; null: none at all
     const int32_t* more;       // [rows]
 };
 
-// Keys of one row and head: those of the prefix, then its own, in blocks as products want them.
+// Keys of one row and head of keys: those of the prefix, then its own, in blocks as products want them.
 template <class T>
 struct Keys {
     const T *keys, *values;  // a block of either has KEYS * depth and KEYS * width elements
@@ -51,7 +52,7 @@ void gather(const T* before, long before_stride, const T* own, long own_stride, 
 
 template <class T>
 Keys<T> keys_of(const Call<T>& call, long row, long head) {
-    const long first = call.starts[row], width = call.width, full = call.heads * width;
+    const long first = call.starts[row], width = call.width, full = call.key_heads * width;
     const long more = call.prefixes == nullptr ? 0 : call.more[row], count = more + call.starts[row + 1] - first;
     const long blocks = (count + KEYS - 1) / KEYS, deep = depth(width, call.q);
     const T* const before = more == 0 ? nullptr : call.prefixes[row] + head * width;
@@ -143,10 +144,11 @@ void attend(const Call<T>& call, const Keys<T>& keys, const T* q, T* out, long f
     T* const shares = in_place(scores, q);
     Running running[QUERIES];
     const auto seen_by = [&](long i) {
-        const long own = keys.more + first + i;
-        if (call.window == 0) return Seen{keys.more, keys.more, keys.count};
-        return Seen{keys.more, std::max(keys.more, own - call.window + 1), std::min(keys.count, own + call.window)};
+        const long own = keys.more + first + i, low = call.window == 0 ? keys.more : own - call.window + 1;
+        const long high = call.causal ? own + 1 : call.window == 0 ? keys.count : own + call.window;
+        return Seen{keys.more, std::max(keys.more, low), std::min(keys.count, high)};
     };
+    const bool limited = call.window != 0 || call.causal;
     bool begun = false;
     for (long start = 0; start < keys.count; start += KEYS) {
         const long held = std::min(KEYS, keys.count - start), wide = up_to(held, TILE);
@@ -157,7 +159,7 @@ void attend(const Call<T>& call, const Keys<T>& keys, const T* q, T* out, long f
             for (long i = from; i < end; ++i) {
                 const Seen seen = seen_by(i);
                 const bool whole =
-                    held == wide && (call.window == 0 || (seen.low <= start && start + held <= seen.high));
+                    held == wide && (!limited || (seen.low <= start && start + held <= seen.high));
                 scale_scores(scores + i * wide, wide, start, seen, whole, call.scaling, running[i]);
             }
             for (long i = from; i < end; ++i) shares_of(scores + i * wide, shares + i * wide, wide, running[i]);
@@ -187,15 +189,19 @@ void run(const Call<T>& call) {
     const auto length = [&](long row) { return call.starts[row + 1] - call.starts[row]; };
     if (call.threads > 1)
         std::stable_sort(order.begin(), order.end(), [&](long a, long b) { return length(a) > length(b); });
-    each_task(call.rows * call.heads, call.threads, [&](long task) {
-        const long row = order[task / call.heads], head = task % call.heads;
+    const long sharing = call.heads / call.key_heads;
+    each_task(call.rows * call.key_heads, call.threads, [&](long task) {
+        const long row = order[task / call.key_heads], shared = task % call.key_heads;
         if (length(row) == 0) return;
-        const Keys<T> keys = keys_of(call, row, head);
-        const long first = call.starts[row], column = head * call.width;
-        for (long query = 0; query < length(row); query += QUERIES)
-            attend(call, keys, call.q + first * call.q_stride + column,
-                   call.out + first * call.heads * call.width + column, query,
-                   std::min<long>(QUERIES, length(row) - query));
+        const Keys<T> keys = keys_of(call, row, shared);
+        const long first = call.starts[row];
+        for (long head = shared * sharing; head < (shared + 1) * sharing; ++head) {
+            const long column = head * call.width;
+            for (long query = 0; query < length(row); query += QUERIES)
+                attend(call, keys, call.q + first * call.q_stride + column,
+                       call.out + first * call.heads * call.width + column, query,
+                       std::min<long>(QUERIES, length(row) - query));
+        }
     });
 }
 

@@ -29,18 +29,21 @@ def attention(
     *,
     window: int | None = None,
     prefixes: Mapping[int, Tensor] | None = None,
+    causal: bool = False,
 ) -> Tensor:
-    """softmax(scaling q kᵀ) v of every row by itself: q, k, v [tokens, heads, width] -> [tokens, heads * width].
+    """softmax(scaling q kᵀ) v of every row by itself: q [tokens, heads, width] -> [tokens, heads * width].
 
-    starts: int32 [rows + 1]; row i's tokens are starts[i] to starts[i + 1]. window: a token sees the tokens of its row
-    that are fewer than `window` places away. prefixes: row -> [2, more, heads * width], keys and values that all of its
-    tokens see besides. Tokens after the last row's get no value at all. Expected cost: one launch; 8,192 tokens in rows
+    k, v [tokens, key heads, width]: as many heads of queries share each. starts: int32 [rows + 1]; row i's tokens are
+    starts[i] to starts[i + 1]. window: a token sees the tokens of its row that are fewer than `window` places away;
+    causal: and none behind it. prefixes: row -> [2, more, key heads * width], keys and values that all of its tokens see
+    besides. Tokens after the last row's get no value at all. Expected cost: one launch; 8,192 tokens in rows
     of 128, 12 heads of 64, bfloat16: 3.2 GFLOP, 10 to 20 us (estimated, not run). Raises `ValueError`.
     """
     _check(q, k, v, starts, window)
     tokens, heads, width = q.shape
     rows = len(starts) - 1
-    pointers, more = _prefixes(prefixes or {}, rows, q)
+    key_heads = k.shape[1]
+    pointers, more = _prefixes(prefixes or {}, rows, k)
     queries = queries_of(tokens, rows, q.dtype, width)
     out = torch.empty((tokens, heads * width), dtype=q.dtype, device=q.device)
     if not rows:
@@ -48,7 +51,7 @@ def attention(
     with torch.no_grad():
         _attention[(capacity(tokens, rows, queries), heads)](
             q, k, v, out, starts, rows, pointers, more, scaling * LOG2_E, *q.stride()[:2], *k.stride()[:2],
-            *v.stride()[:2], heads * width, WINDOW=window, WIDTH=width, WIDTHS=max(16, power_of_two(width)),
+            *v.stride()[:2], key_heads * width, SHARING=heads // key_heads, CAUSAL=causal, WINDOW=window, WIDTH=width, WIDTHS=max(16, power_of_two(width)),
             QUERIES=queries, LANES=lanes(rows), KEYS=KEYS if q.dtype == torch.bfloat16 else KEYS // 2,
             num_warps=4, num_stages=2,
         )  # fmt: skip
@@ -65,10 +68,13 @@ def _check(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, window: int | None) 
     if q.dtype not in STORAGE:
         raise ValueError(f"kernels take float32 or bfloat16, not {q.dtype}")
     for name, tensor in (("q", q), ("k", k), ("v", v)):
-        if tensor.dim() != 3 or tensor.shape != q.shape or (tensor.shape[2] > 1 and tensor.stride(2) != 1):
+        shape = (q.shape[0], (q if name == "q" else k).shape[1], q.shape[-1])
+        if tensor.dim() != 3 or tensor.shape != shape or (tensor.shape[2] > 1 and tensor.stride(2) != 1):
             raise ValueError(f"{name} must be [tokens, heads, width] whose last axis lies tight, as all three")
         if tensor.dtype != q.dtype or tensor.device != q.device:
             raise ValueError(f"{name} is {tensor.dtype} on {tensor.device}, but {q.dtype} on {q.device} is due")
+    if not k.shape[1] or q.shape[1] % k.shape[1]:
+        raise ValueError(f"{q.shape[1]} heads of queries can not share {k.shape[1]} of keys: give each as many")
     if q.shape[2] > WIDEST:
         raise ValueError(f"heads of {q.shape[2]} are wider than {WIDEST}")
     if window is not None and window < 1:
@@ -77,7 +83,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, window: int | None) 
         raise ValueError(f"starts must be int32 [rows + 1] on {q.device}, not {starts.dtype} {list(starts.shape)}")
 
 
-def _prefixes(prefixes: Mapping[int, Tensor], rows: int, q: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _prefixes(prefixes: Mapping[int, Tensor], rows: int, k: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Address and length of every row's prefix, int64 and int32 [rows]; none where no row has one."""
     if not prefixes:
         return None, None
@@ -85,27 +91,28 @@ def _prefixes(prefixes: Mapping[int, Tensor], rows: int, q: Tensor) -> tuple[Ten
     for row, prefix in prefixes.items():
         if row not in range(rows):
             raise ValueError(f"prefixes names row {row}, but there are {rows}")
-        if prefix.shape != (2, prefix.shape[1], q.shape[1] * q.shape[2]) or not prefix.is_contiguous():
+        if prefix.shape != (2, prefix.shape[1], k.shape[1] * k.shape[2]) or not prefix.is_contiguous():
             raise ValueError(
-                f"the prefix of row {row} must be tight [2, more, heads * width], not {list(prefix.shape)}"
+                f"the prefix of row {row} must be tight [2, more, key heads * width], not {list(prefix.shape)}"
             )
-        if prefix.dtype != q.dtype or prefix.device != q.device:
-            raise ValueError(f"the prefix of row {row} must be {q.dtype} on {q.device}")
+        if prefix.dtype != k.dtype or prefix.device != k.device:
+            raise ValueError(f"the prefix of row {row} must be {k.dtype} on {k.device}")
         pointers[row], more[row] = prefix.data_ptr(), prefix.shape[1]
-    return torch.tensor(pointers, device=q.device), torch.tensor(more, dtype=torch.int32, device=q.device)
+    return torch.tensor(pointers, device=k.device), torch.tensor(more, dtype=torch.int32, device=k.device)
 
 
 @triton.jit(do_not_specialize=["rows"])
 def _attention(
     q: tl.tensor, k: tl.tensor, v: tl.tensor, out: tl.tensor, starts: tl.tensor, rows: tl.tensor, pointers: tl.tensor,
     more: tl.tensor, scaling: tl.tensor, q_stride: tl.tensor, q_head: tl.tensor, k_stride: tl.tensor,
-    k_head: tl.tensor, v_stride: tl.tensor, v_head: tl.tensor, full: tl.tensor, WINDOW: tl.constexpr,
-    WIDTH: tl.constexpr, WIDTHS: tl.constexpr, QUERIES: tl.constexpr, LANES: tl.constexpr, KEYS: tl.constexpr,
+    k_head: tl.tensor, v_stride: tl.tensor, v_head: tl.tensor, full: tl.tensor, SHARING: tl.constexpr,
+    CAUSAL: tl.constexpr, WINDOW: tl.constexpr, WIDTH: tl.constexpr, WIDTHS: tl.constexpr, QUERIES: tl.constexpr, LANES: tl.constexpr, KEYS: tl.constexpr,
 ) -> None:  # fmt: skip
     row, place, last = tile_of(starts, rows, 1, QUERIES, LANES)
     if row >= rows:
         return
     head, first = tl.program_id(1), tl.load(starts + row)
+    shared = head // SHARING
     queries = place + tl.arange(0, QUERIES)
     columns = tl.arange(0, WIDTHS)[None, :]
     inside = (queries < last)[:, None] & (columns < WIDTH)
@@ -115,7 +122,7 @@ def _attention(
     total, mixed = tl.zeros((QUERIES,), tl.float32), tl.zeros((QUERIES, WIDTHS), tl.float32)
     if pointers is not None:
         length = tl.load(more + row)
-        held = tl.load(pointers + row).to(tl.pointer_type(q.dtype.element_ty)) + head * WIDTH
+        held = tl.load(pointers + row).to(tl.pointer_type(q.dtype.element_ty)) + shared * WIDTH
         for start in range(0, length, KEYS):
             keys = start + tl.arange(0, KEYS)
             there = (keys < length)[None, :]
@@ -125,15 +132,19 @@ def _attention(
     if WINDOW is not None:
         tl.static_assert(QUERIES <= KEYS)  # or a query would see no key of the first block, and -inf minus -inf is none
         low, high = tl.maximum(first, place - WINDOW + 1), tl.minimum(last, place + QUERIES + WINDOW - 1)
+    if CAUSAL:
+        high = tl.minimum(last, place + QUERIES)
     for start in range(low, high, KEYS):
         keys = start + tl.arange(0, KEYS)
         there = (keys < last)[None, :]
         seen = there
         if WINDOW is not None:
             seen = there & (tl.abs(queries[:, None] - keys[None, :]) < WINDOW)
-        peak, total, mixed = _step(own, k + head * k_head, v + head * v_head, keys, k_stride, v_stride, there, seen,
+        if CAUSAL:
+            seen = seen & (keys[None, :] <= queries[:, None])
+        peak, total, mixed = _step(own, k + shared * k_head, v + shared * v_head, keys, k_stride, v_stride, there, seen,
                                    columns, scaling, peak, total, mixed, WIDTH)  # fmt: skip
-    target = out + at * full + head * WIDTH + columns
+    target = out + at * full * SHARING + head * WIDTH + columns
     tl.store(target, (mixed / total[:, None]).to(out.dtype.element_ty), mask=inside)
 
 

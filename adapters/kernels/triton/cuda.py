@@ -34,9 +34,10 @@ class CudaKernels:
         *,
         window: int | None = None,
         prefixes: Mapping[int, Tensor] | None = None,
+        causal: bool = False,
     ) -> Tensor:
         """See `attention.attention`."""
-        return attention.attention(q, k, v, starts, scaling, window=window, prefixes=prefixes)
+        return attention.attention(q, k, v, starts, scaling, window=window, prefixes=prefixes, causal=causal)
 
     def activate(self, x: Tensor, activation: str) -> None:
         """By torch: two launches."""

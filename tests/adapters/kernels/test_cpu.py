@@ -9,20 +9,24 @@ from adapters.methods.settings import activation
 from tests.adapters.kernels.native import BOTH, assert_close, in_threads, random, ranges_of, starts_of
 
 
-def attended(q, k, v, lengths, scaling, window=None, prefixes=None):
+def attended(q, k, v, lengths, scaling, window=None, prefixes=None, *, causal=False):
     """Attention in float64, row by row."""
     outs = []
     for row, (start, end) in enumerate(ranges_of(starts_of(lengths))):
         own = [t[start:end].double().transpose(0, 1) for t in (q, k, v)]
         more = 0
         if prefixes and row in prefixes:
-            before = prefixes[row].double().unflatten(-1, q.shape[1:]).transpose(1, 2)
+            before = prefixes[row].double().unflatten(-1, k.shape[1:]).transpose(1, 2)
             own[1:] = [torch.cat(pair, dim=1) for pair in zip(before, own[1:], strict=True)]
             more = before.shape[2]
+        own[1:] = [t.repeat_interleave(q.shape[1] // k.shape[1], dim=0) for t in own[1:]]
         scores = own[0] @ own[1].transpose(1, 2) * scaling
-        if window is not None:
+        if window is not None or causal:
             place = torch.arange(end - start)
-            near = (place[:, None] - place[None, :]).abs() < window
+            behind = place[:, None] - place[None, :]
+            near = behind.abs() < (window or end - start + 1)
+            if causal:
+                near &= behind >= 0
             scores = scores.masked_fill(~functional.pad(near, (more, 0), value=True), float("-inf"))
         outs.append((scores.softmax(-1) @ own[2]).transpose(0, 1).flatten(1))
     return torch.cat(outs)
@@ -64,6 +68,28 @@ def test_prefixes_are_seen_by_all_tokens_of_their_row(kernels, dtype, window):
     prefixes = {row: random(2, more, 48, seed=row, dtype=dtype) for row, more in ((0, 1), (2, 130), (3, 30))}
     got = kernels.attention(q, k, v, starts_of(lengths), 0.4, window=window, prefixes=prefixes)
     assert_close(got, attended(q, k, v, lengths, 0.4, window, prefixes))
+
+
+@BOTH
+@pytest.mark.parametrize("window", [None, 1, 3, 64, 100])
+@pytest.mark.parametrize(("heads", "key_heads"), [(2, 2), (4, 2), (3, 1)])
+def test_causal_rows_see_what_is_before_them_and_share_keys_and_values(kernels, dtype, window, heads, key_heads):
+    lengths = [4, 1, 16, 150, 65, 129]
+    q = random(sum(lengths), heads, 24, dtype=dtype)
+    k, v = random(sum(lengths), 2, key_heads, 24, seed=1, dtype=dtype).unbind(1)
+    prefixes = {
+        row: random(2, more, key_heads * 24, seed=row, dtype=dtype) for row, more in ((0, 1), (1, 40), (3, 130))
+    }
+    for before in ({}, prefixes):
+        got = kernels.attention(q, k, v, starts_of(lengths), 0.4, window=window, prefixes=before, causal=True)
+        assert_close(got, attended(q, k, v, lengths, 0.4, window, before, causal=True))
+
+
+@BOTH
+def test_shared_keys_of_rows_that_see_all_of_themselves(kernels, dtype):
+    lengths = [5, 140]
+    q, (k, v) = random(145, 6, 16, dtype=dtype), random(145, 2, 3, 16, seed=1, dtype=dtype).unbind(1)
+    assert_close(kernels.attention(q, k, v, starts_of(lengths), 0.3), attended(q, k, v, lengths, 0.3))
 
 
 @BOTH
@@ -180,6 +206,8 @@ def test_what_is_no_argument_is_refused_by_name(kernels, dtype):
             q.to(other), k, v, starts, 1.0
         ),
         "k must be": lambda: kernels.attention(q, k[1:], v, starts, 1.0),
+        "can not share 0 of keys": lambda: kernels.attention(q, k[:, :0], v[:, :0], starts, 1.0),
+        "can not share 3 of keys": lambda: kernels.attention(q, random(8, 3, 16), v, starts, 1.0),
         "v must be": lambda: kernels.attention(q, k, v.to(other), starts, 1.0),
         "starts must be torch.int32": lambda: kernels.attention(q, k, v, starts.long(), 1.0),
         "starts needs one entry more": lambda: kernels.attention(q, k, v, starts[:0], 1.0),

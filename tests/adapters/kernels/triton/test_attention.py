@@ -13,30 +13,41 @@ from tests.adapters.kernels.triton.cases import DEVICE, assert_close
 class Case:
     """Rows of some lengths, with q, k, v as thirds of one tensor, and what attention is by the plain formula."""
 
-    def __init__(self, lengths: Sequence[int], heads: int, width: int, dtype: torch.dtype, *, after: int = 0) -> None:
+    def __init__(
+        self, lengths: Sequence[int], heads: int, width: int, dtype: torch.dtype, *, after: int = 0, shared: int = 0
+    ) -> None:
         rng = torch.Generator().manual_seed(len(lengths) + width)
         self.dtype, self.heads, self.width = dtype, heads, width
         self.starts = torch.tensor([0, *torch.tensor(lengths).cumsum(0)], dtype=torch.int32, device=DEVICE)
         self._rng = rng
         fused = torch.randn(sum(lengths) + after, 3, heads, width, generator=rng).to(dtype).to(DEVICE)
         self.q, self.k, self.v = fused.unbind(1)
+        self.shared = shared or heads
+        self.k, self.v = self.k[:, : self.shared], self.v[:, : self.shared]
 
     def prefix(self, more: int) -> Tensor:
-        return torch.randn(2, more, self.heads * self.width, generator=self._rng).to(self.dtype).to(DEVICE)
+        return torch.randn(2, more, self.shared * self.width, generator=self._rng).to(self.dtype).to(DEVICE)
 
-    def due(self, window: int | None = None, prefixes: dict[int, Tensor] | None = None) -> Tensor:
+    def due(
+        self, window: int | None = None, prefixes: dict[int, Tensor] | None = None, *, causal: bool = False
+    ) -> Tensor:
         return torch.cat(
-            [self._row(i, *at, window, prefixes or {}) for i, at in enumerate(pairwise(self.starts.tolist()))]
+            [self._row(i, *at, window, prefixes or {}, causal) for i, at in enumerate(pairwise(self.starts.tolist()))]
         )
 
-    def _row(self, row: int, start: int, end: int, window: int | None, prefixes: dict[int, Tensor]) -> Tensor:
+    def _row(
+        self, row: int, start: int, end: int, window: int | None, prefixes: dict[int, Tensor], causal: bool
+    ) -> Tensor:
         q, k, v = (t[start:end].double().cpu() for t in (self.q, self.k, self.v))
         place = torch.arange(end - start)
         seen = (place[:, None] - place).abs() < (window or end - start + 1)
+        if causal:
+            seen &= place[:, None] >= place
         if row in prefixes:
-            before = prefixes[row].double().cpu().view(2, -1, self.heads, self.width)
+            before = prefixes[row].double().cpu().view(2, -1, self.shared, self.width)
             k, v = torch.cat([before[0], k]), torch.cat([before[1], v])
             seen = functional.pad(seen, (before.shape[1], 0), value=True)
+        k, v = (t.repeat_interleave(self.heads // self.shared, dim=1) for t in (k, v))
         scores = torch.einsum("ihw,jhw->hij", q, k) * 0.3
         weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
         return torch.einsum("hij,jhw->ihw", weights, v).flatten(1)
@@ -71,6 +82,16 @@ def test_a_prefix_is_seen_by_all_tokens_of_its_row_alone(window, dtype):
     case = Case([30, 9, 50], 2, 24, dtype)
     prefixes = {0: case.prefix(3), 2: case.prefix(70)}
     assert_close(case.run(window=window, prefixes=prefixes), case.due(window, prefixes), dtype)
+
+
+@pytest.mark.parametrize("window", [None, 1, 5, 40])
+@pytest.mark.parametrize("shared", [4, 2, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_causal_rows_see_what_is_before_them_and_share_keys_and_values(window, shared, dtype):
+    case = Case([30, 1, 90], 4, 16, dtype, shared=shared)
+    for prefixes in ({}, {0: case.prefix(3), 2: case.prefix(70)}):
+        got = case.run(window=window, prefixes=prefixes, causal=True)
+        assert_close(got, case.due(window, prefixes, causal=True), dtype)
 
 
 def test_scores_that_would_overflow_an_exponential_do_not():
