@@ -24,6 +24,7 @@ from adapters.batch.attention import PACKED
 from adapters.batch.chains import WORDS
 from adapters.batch.inject import Injection, register_attention
 from adapters.batch.linears import run_linear
+from adapters.batch.past import Past, Recorder
 from adapters.batch.plan import BatchPlan, plan_batch
 from adapters.batch.program import flat_steps
 from adapters.batch.rows import Pixels, Row, own_tokens, positions, segment_ids
@@ -143,6 +144,18 @@ class Backbone:
             states = self.forward(plan)
             return _split(plan, states, want)
 
+    def proceed(self, rows: Sequence[Row], kept: Sequence[bool]) -> list[tuple[Tensor, Past | None]]:
+        """The logits of each row as `run` has them, and what it leaves to the token after it if it is to be kept.
+
+        For causal families. Raises `InvalidRow`.
+        """
+        with torch.inference_mode():
+            plan = self.plan(rows, [True] * len(rows))
+            recorder = Recorder([row.past for row in plan.rows], plan.layout, [kept[given] for given in plan.order])
+            logits = _split(plan, self.forward(plan, recorder), ["logits"] * len(rows))
+            place = {given: at for at, given in enumerate(plan.order)}
+            return [(logits[i], recorder.left(place[i])) for i in range(len(rows))]
+
     def plan(self, rows: Sequence[Row], wants_head: Sequence[bool]) -> BatchPlan:
         """The work order of one pass on this backbone; raises `InvalidRow`."""
         geometry = self.profile.geometry
@@ -152,9 +165,9 @@ class Backbone:
         """The frozen map at a linear site, float32 on the host: what some adapters are folded with."""
         return BaseMap(*(tensor.detach().float().cpu() for tensor in self._injection.base_map(address)))
 
-    def forward(self, plan: BatchPlan) -> States:
+    def forward(self, plan: BatchPlan, recorder: Recorder | None = None) -> States:
         """One forward pass of the model for all rows, then their heads; differentiable in the arenas of the plan."""
-        with self._injection.bind(plan):
+        with self._injection.bind(plan, recorder):
             output = self.model(**self._inputs(plan))
             hidden = output.last_hidden_state.reshape(-1, self.profile.geometry.hidden_size)
             pooled = self._pool(plan, hidden)

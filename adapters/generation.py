@@ -1,7 +1,9 @@
 """Generation by transformers' own `generate`: greedy, sampling and beams over rows that each run under adapters of their own.
 
-What `generate` drives is a model without weights: every step is one packed pass of all rows under one plan. A step runs
-the whole rows anew, so that what looks at all of a row (gates, ReFT, prefixes, DoRA) is what it is in any other pass.
+What `generate` drives is a model without weights: every step is one packed pass of all rows under one plan. What a step
+leaves (`adapters.batch.past`) is found again by a sequence's own tokens: beams that are reordered, forked or dropped need
+no bookkeeping, and sequences that are alike are computed once. A row whose adapters look at all of it (`continuation`:
+gates, splits, ReFT at a row's end) is run whole at every step.
 """
 
 from collections.abc import Sequence
@@ -15,8 +17,12 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from adapters.backbone import Backbone
+from adapters.batch.continuation import Continuation
+from adapters.batch.past import Past
 from adapters.batch.rows import Row
 from adapters.errors import InvalidRow
+
+_Sequence = tuple[int, tuple[int, ...]]  # which of the rows it goes on from, and its tokens
 
 
 def generate(backbone: Backbone, rows: Sequence[Row], settings: GenerationConfig | None = None, **more: Any) -> Any:
@@ -24,7 +30,7 @@ def generate(backbone: Backbone, rows: Sequence[Row], settings: GenerationConfig
 
     A row's tokens are the prompt, and its head reads the vocabulary it generates in. Prompts of several lengths are
     padded on the left. `settings` and `more` are those of `generate`, where the backbone's `config.json` does not say
-    them. Raises `InvalidRow` for rows that can not generate.
+    them; `use_cache=False` runs all rows whole at every step. Raises `InvalidRow` for rows that can not generate.
     """
     _check(rows)
     pad = backbone.profile.geometry.pad_token_id
@@ -34,7 +40,10 @@ def generate(backbone: Backbone, rows: Sequence[Row], settings: GenerationConfig
     for i, row in enumerate(rows):
         ids[i, longest - len(row.input_ids) :] = row.input_ids
         mask[i, longest - len(row.input_ids) :] = 1
-    model = _Generating(backbone, rows)
+    cached = more.pop("use_cache", None)
+    if cached is None:
+        cached = settings is None or settings.use_cache is not False
+    model = _Generating(backbone, rows, cached=cached)
     given = {"attention_mask": torch.from_numpy(mask).to(backbone.device), **more, "use_cache": False}
     return model.generate(torch.from_numpy(ids).to(backbone.device), generation_config=settings, **given)
 
@@ -44,9 +53,11 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
 
     main_input_name = "input_ids"
 
-    def __init__(self, backbone: Backbone, rows: Sequence[Row]) -> None:
+    def __init__(self, backbone: Backbone, rows: Sequence[Row], *, cached: bool) -> None:
         super().__init__(backbone.model.config)
-        self._backbone, self._rows = backbone, rows
+        self._backbone, self._rows, self._cached = backbone, rows, cached
+        self._continuation = Continuation()
+        self._pasts: dict[_Sequence, Past] = {}  # what the last step left
 
     @property
     def device(self) -> torch.device:
@@ -61,12 +72,22 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
         each = len(input_ids) // len(self._rows)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         held = zip(input_ids.cpu().numpy(), mask.cpu().numpy() != 0, strict=True)
-        rows = [
-            replace(self._rows[i // each], input_ids=ids[own], positions=(int(own.sum()) - 1,))
-            for i, (ids, own) in enumerate(held)
-        ]
-        scores = self._backbone.run(rows, ["logits"] * len(rows))
-        return CausalLMOutput(logits=torch.stack(scores).to(self.device))
+        asked = [(i // each, tuple(ids[own].tolist())) for i, (ids, own) in enumerate(held)]
+        scores = self._scores(list(dict.fromkeys(asked)))
+        return CausalLMOutput(logits=torch.stack([scores[one] for one in asked]).to(self.device))
+
+    def _scores(self, asked: Sequence[_Sequence]) -> dict[_Sequence, Tensor]:
+        """Scores [1, vocabulary] of the token after each sequence, all of which differ."""
+        rows = [self._row(*one) for one in asked]
+        kept = [self._cached and self._continuation.keeps(row) for row in rows]
+        found = dict(zip(asked, self._backbone.proceed(rows, kept), strict=True))
+        self._pasts = {one: past for one, (_, past) in found.items() if past is not None}
+        return {one: scores for one, (scores, _) in found.items()}
+
+    def _row(self, given: int, tokens: tuple[int, ...]) -> Row:
+        row = replace(self._rows[given], input_ids=np.array(tokens, np.int64), positions=(len(tokens) - 1,))
+        past = self._pasts.get((given, tokens[:-1]))
+        return row if past is None else self._continuation.behind(row, past)
 
 
 def _check(rows: Sequence[Row]) -> None:

@@ -17,6 +17,7 @@ from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.junctions import run_junction
 from adapters.batch.linears import run_linear
 from adapters.batch.norms import run_norm
+from adapters.batch.past import Recorder
 from adapters.batch.plan import BatchPlan
 from adapters.batch.program import flat_steps
 from adapters.errors import UnknownArchitecture
@@ -31,6 +32,7 @@ class Pass:
 
     plan: BatchPlan
     packing: Packing
+    recorder: Recorder | None = None
     held: dict[tuple[Address, str], Tensor] = field(default_factory=dict)
 
 
@@ -58,11 +60,11 @@ class Injection:
             self._modules[architecture.pooler].register_forward_hook(hook)
 
     @contextmanager
-    def bind(self, plan: BatchPlan) -> Iterator[None]:
-        """Run one pass under a plan."""
+    def bind(self, plan: BatchPlan, recorder: Recorder | None = None) -> Iterator[None]:
+        """Run one pass under a plan; `recorder` knows what rows see of tokens that have been."""
         if self._pass is not None:
             raise RuntimeError("a pass is already running on this backbone")
-        self._pass = Pass(plan, Packing(plan.layout, plan.device, plan.kernels, self._architecture.causal))
+        self._pass = Pass(plan, Packing(plan.layout, plan.device, plan.kernels, self._architecture.causal), recorder)
         try:
             with ExitStack() as hooks:
                 for address in plan.renormed:  # only while they are wanted: a hook costs its call in every pass
@@ -86,7 +88,10 @@ class Injection:
 
         x [tokens, hidden] is what they were made of, where no hook has kept it.
         """
-        return attend(q, k, v, self.packing, self.prefixes(layer, x), scaling, window).flatten(1)
+        before, recorder = self.prefixes(layer, x), self._running().recorder
+        if recorder is not None:
+            before = recorder.seen(layer, k, v, before, window)
+        return attend(q, k, v, self.packing, before, scaling, window).flatten(1)
 
     def positions(self, address: Address, x: Tensor, y: Tensor) -> Tensor:
         """What the map at an address makes of the table of relative positions, [units, length, out].

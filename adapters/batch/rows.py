@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import Address
+from adapters.batch.past import Past
 from adapters.composition import Average, Block, Composition, Fuse, Leaf, Split, Stack, Sum
 from adapters.embeddings import TokenEmbedding
 from adapters.errors import InvalidArrangement, InvalidRow, UnsupportedComposition
@@ -53,7 +54,8 @@ class Row:
     parsing). `positions`: the own tokens for which a per-token head is wanted; None for all.
     `first_position`: that of the first token, above 0 where others are counted before it that the row does not see, as
     transformers' models count padding on the left. `pixels` [channels, height, width] are those of an image, of the
-    backbone's own size; its tokens are the class token and the patches, and their ids (`image_ids`) mean nothing.
+    backbone's own size; its tokens are the class token and the patches, and their ids (`image_ids`) mean nothing. `past`: keys and
+    values that the row's one token sees in front of its own (see `continuation`).
     """
 
     members: tuple[Member, ...]
@@ -66,6 +68,7 @@ class Row:
     positions: tuple[int, ...] | None = None
     first_position: int = 0
     pixels: Pixels | None = None
+    past: Past | None = None
 
     @property
     def first(self) -> Resident | None:
@@ -147,6 +150,8 @@ def check_row(row: Row, geometry: Geometry) -> None:
             raise InvalidRow("token ids and segment ids differ in number")
         if row.type_ids.min() < 0 or row.type_ids.max() >= max(1, geometry.type_vocabulary):
             raise InvalidRow(f"a segment id is outside of the {geometry.type_vocabulary} that the backbone has")
+    if row.past is not None and row.length > 1:
+        raise InvalidRow(f"a row behind a past is one token, not {row.length}")
     if row.head is not None:
         _check_head(row, row.head.adapter.head, geometry)
     if row.positions is not None and not all(0 <= place < tokens for place in row.positions):

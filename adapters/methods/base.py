@@ -243,6 +243,18 @@ class ActsOnAttention(Protocol):
 
 
 @runtime_checkable
+class ActsByPlace(Protocol):
+    """Methods that act on some places of a row alone, at its beginning or at its end."""
+
+    def settled(self, block: Block, seen: int) -> bool:
+        """Whether a block has done all that it does once the first `seen` tokens of a row are there.
+
+        False: what it does depends on the tokens that follow. Inserted tokens are among those seen.
+        """
+        ...
+
+
+@runtime_checkable
 class ActsOnLayer(Protocol):
     """Methods on the output of a layer."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from adapters.architectures.sites import Address
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.settings import Settings
-from adapters.weights import Folded, Insertion
+from adapters.weights import Block, Folded, Insertion
 
 AFTER, BEFORE = Address(None, "embed_out"), Address(None, "embed_lookup")
 PLACES = ("prefix", "prefix_after_bos")
@@ -67,6 +67,10 @@ class PromptTuning:
         segment_of_row = operand.runs.segment_of_token[starts]
         values = prompt.all().index_select(0, segment_of_row).reshape(-1, x.shape[-1])
         return x.index_copy(0, places, values)
+
+    def settled(self, block: Block, seen: int) -> bool:
+        """See `ActsByPlace`: a prompt is in with the row's first tokens."""
+        return seen > 0
 
 
 PROMPT_TUNING = PromptTuning()

@@ -27,7 +27,7 @@ from adapters.kernels.ragged import enter
 from adapters.kernels.runs import Runs
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.settings import Settings, activation
-from adapters.weights import Folded, Insertion
+from adapters.weights import Block, Folded, Insertion
 
 MAX_POSITIONS = 4096
 
@@ -133,6 +133,12 @@ class Reft:
         if edited is None:
             return h
         return h.index_add(0, edited.index, _edit(h.index_select(0, edited.index), variant, edited, operand.params))
+
+    def settled(self, block: Block, seen: int) -> bool:
+        """See `ActsByPlace`: a row's last tokens are others once it grows."""
+        variant = block.variant
+        assert isinstance(variant, Variant)
+        return not variant.last and seen >= variant.first
 
 
 REFT = Reft()

@@ -7,6 +7,7 @@ after the invertible adapter has seen the row's own tokens.
 from collections.abc import Mapping
 
 from adapters.methods.base import (
+    ActsByPlace,
     ActsOnAttention,
     ActsOnEmbedding,
     ActsOnJunction,
@@ -60,4 +61,5 @@ ATTENTION: Mapping[str, ActsOnAttention] = {m.name: m for m in _ALL if isinstanc
 NORM: Mapping[str, ActsOnNorm] = {m.name: m for m in _ALL if isinstance(m, ActsOnNorm)}
 EMBEDDING: Mapping[str, ActsOnEmbedding] = {m.name: m for m in _ALL if isinstance(m, ActsOnEmbedding)}
 INVERSE: Mapping[str, InvertsEmbedding] = {m.name: m for m in _ALL if isinstance(m, InvertsEmbedding)}
+PLACED: Mapping[str, ActsByPlace] = {m.name: m for m in _ALL if isinstance(m, ActsByPlace)}
 LAYER: Mapping[str, ActsOnLayer] = {m.name: m for m in _ALL if isinstance(m, ActsOnLayer)}
