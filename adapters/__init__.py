@@ -2,7 +2,7 @@
 
 The house, from the ground up (a module imports only from the floors below its own):
 
-    errors files refs composition members manifest   what you may say, and what a package says of itself  (no torch)
+    errors files refs composition members requires manifest   what you may say, and what a package says of itself  (no torch)
     architectures/                     where adapters bite: sites, and a record per family     (no torch)
     kernels/                           segmented arithmetic over one arena                     (tensors only)
     weights  embeddings  heads/        what one package is in memory; one file per kind of head

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.logging import disable_progress_bar
 
@@ -39,17 +40,21 @@ from adapters.methods.base import BaseMap
 from adapters.methods.prompt_tuning import BEFORE
 from adapters.methods.table import EMBEDDING
 
-Want = Literal["logits", "hidden_state"]
+Want = Literal["logits", "hidden_state", "encoder_hidden_state"]
 # What transformers is told of each kind of attention; a disentangled one is put in the place of the model's own.
 IMPLEMENTATIONS: Mapping[AttentionKind, str] = {"interface": PACKED, "disentangled": "eager"}
 
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """What a pass leaves: last hidden states [tokens, hidden] in plan order, and logits by plan row."""
+    """What a pass leaves: last hidden states [tokens, hidden] in plan order, and logits by plan row.
+
+    `encoded` are those of an encoder-decoder's encoder, whose decoder's are `hidden`.
+    """
 
     hidden: Tensor
     logits: dict[int, Tensor]
+    encoded: Tensor | None = None
 
 
 class _Dense(nn.Linear):
@@ -99,6 +104,8 @@ class Backbone:
         # The default vocabulary is gathered where it lies: on the host. A backbone of images has none.
         words = None if architecture.images else model.get_input_embeddings().weight  # type: ignore[operator]
         self._words = torch.zeros(0, dtype=self.dtype) if words is None else words.detach().cpu()
+        # A family may scale its own word vectors; other vocabularies' are as they were trained, as in AdapterHub.
+        self._scale = 1.0 if words is None else getattr(model.get_input_embeddings(), "embed_scale", 1.0)  # type: ignore[operator]
 
     @classmethod
     def load(
@@ -136,7 +143,7 @@ class Backbone:
 
         `logits`: what the row's head answers (see `adapters.heads`): [labels], or [length, labels] for heads over
         tokens ([positions, labels] where the row names some), or [words, words + 1, 1 + relations];
-        `hidden_state`: [length, hidden]. Lengths include the positions that prompt tuning inserts (`rows.own_tokens`
+        `hidden_state`: [length, hidden] (an encoder-decoder's decoder's), `encoder_hidden_state`. Lengths include the positions that prompt tuning inserts (`rows.own_tokens`
         tells the others). Raises `InvalidRow`.
         """
         with torch.inference_mode():
@@ -171,19 +178,23 @@ class Backbone:
             output = self.model(**self._inputs(plan))
             hidden = output.last_hidden_state.reshape(-1, self.profile.geometry.hidden_size)
             pooled = self._pool(plan, hidden)
+        encoded = None if plan.target is None else output.encoder_last_hidden_state.reshape(-1, hidden.shape[-1])
         logits: dict[int, Tensor] = {}
         for step in plan.heads:
             source = pooled if step.spec.pooling == "pooler" else hidden
             assert source is not None
             starts = tuple(plan.rows[row].word_starts for row in step.rows)
-            context = HeadContext(step.ranges, starts, step.undo)
-            answers = head_of(step.spec).apply(source[step.places], step.runs, step.spec, step.params, context)
+            context = HeadContext(step.ranges, starts, step.undo, step.whole)
+            read = source[step.places] if step.spec.scale is None else source[step.places] * step.spec.scale
+            answers = head_of(step.spec).apply(read, step.runs, step.spec, step.params, context)
             logits |= dict(zip(step.rows, answers, strict=True))
-        return States(hidden, logits)
+        return States(hidden, logits, encoded)
 
     def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
         if self._architecture.images:
             return {"pixel_values": torch.from_numpy(_pixels(plan)).to(self.device)}
+        if plan.target is not None:
+            return self._sequence_inputs(plan)
         geometry, after_pad = self.profile.geometry, self._architecture.positions_after_pad
         place = np.concatenate([positions(row, geometry, after_pad=after_pad) for row in plan.rows])
         vectors = self._adapted(plan, self._word_vectors(plan).to(self.device)).unsqueeze(0)
@@ -197,6 +208,31 @@ class Backbone:
             types = np.concatenate([segment_ids(row) for row in plan.rows])
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device).unsqueeze(0)
         return inputs
+
+    def _sequence_inputs(self, plan: BatchPlan) -> dict[str, Any]:
+        """An encoder-decoder's; rows that bring their encoder's states leave the encoder out, if all of them do."""
+        inputs: dict[str, Any] = {"decoder_inputs_embeds": self._target_vectors(plan).unsqueeze(0), "use_cache": False}
+        brought = [row.encoded for row in plan.rows if row.encoded is not None]
+        if len(brought) == len(plan.rows):
+            states = torch.cat(brought).to(self.device, self.dtype).unsqueeze(0)
+            return {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}
+        if brought:
+            raise InvalidRow("either all rows of a pass bring their encoder's states, or none does")
+        vectors = self._word_vectors(plan).to(self.device).unsqueeze(0)
+        return {**inputs, "inputs_embeds": self._injection.embedded(vectors)}
+
+    def _target_vectors(self, plan: BatchPlan) -> Tensor:
+        """Word vectors of the decoder's tokens [tokens, width], each row's from its own vocabulary."""
+        ids = [held.astype(np.int64) for held in plan.target_ids]
+        parts = []
+        for i, row in enumerate(plan.rows):
+            own = row.embedding is None
+            try:
+                found = look_up(self._words if own else row.embedding.matrix, ids[i : i + 1])  # type: ignore[union-attr]
+            except InvalidRow as error:
+                raise InvalidRows({plan.order[i]: error}) from error
+            parts.append(found.to(self._words.dtype) * (self._scale if own else 1.0))
+        return torch.cat(parts).to(self.device)
 
     def _adapted(self, plan: BatchPlan, x: Tensor) -> Tensor:
         """Word vectors [tokens, width] with what adapters make of them, and prompts in the places left for them."""
@@ -218,13 +254,17 @@ class Backbone:
             groups.setdefault(id(matrix), (matrix, []))[1].append(i)
         plain = all(row.insertion is None for row in plan.rows)
         if len(groups) == 1 and plain:
-            return _looked_up(plan, next(iter(groups.values()))[0], range(len(plan.rows)))
+            matrix = next(iter(groups.values()))[0]
+            return self._scaled(_looked_up(plan, matrix, range(len(plan.rows))), matrix)
         vectors: Tensor = self._words.new_zeros(plan.layout.tokens, self._words.shape[1])
         for matrix, members in groups.values():
             places = np.concatenate([own_tokens(plan.rows[i]) + plan.layout.starts[i] for i in members])
-            found = _looked_up(plan, matrix, members)
+            found = self._scaled(_looked_up(plan, matrix, members), matrix)
             vectors.index_copy_(0, torch.from_numpy(places), found.to(vectors.dtype))
         return vectors
+
+    def _scaled(self, vectors: Tensor, matrix: Tensor) -> Tensor:
+        return vectors if self._scale == 1.0 or matrix is not self._words else vectors * self._scale
 
     def _pool(self, plan: BatchPlan, hidden: Tensor) -> Tensor | None:
         if not plan.pooled:
@@ -264,7 +304,10 @@ def _split(plan: BatchPlan, states: States, want: Sequence[Want]) -> list[Tensor
     for i, given in enumerate(plan.order):
         if want[given] == "logits":
             answers[given] = states.logits[i].float().cpu()
-        else:
+        elif want[given] == "encoder_hidden_state" and states.encoded is not None:
             start, end = plan.layout.bounds(i)
+            answers[given] = states.encoded[start:end].float().cpu()
+        else:
+            start, end = plan.answers.bounds(i)
             answers[given] = states.hidden[start:end].float().cpu()
     return [answers[i] for i in range(len(plan.order))]

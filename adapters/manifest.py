@@ -11,8 +11,20 @@ from typing import Any
 
 from adapters import composition
 from adapters.errors import InvalidComposition, InvalidName, InvalidPackage
-from adapters.members import as_count, as_list, as_mapping, as_optional_count, as_text, members, one_of, parse
+from adapters.members import (
+    as_count,
+    as_flag,
+    as_fraction,
+    as_list,
+    as_mapping,
+    as_optional_count,
+    as_text,
+    members,
+    one_of,
+    parse,
+)
 from adapters.refs import parse_reference
+from adapters.requires import Requires, parse_requires
 
 FORMAT = "chorus/1"
 KINDS = ("adapter", "fusion", "head", "embedding", "target")
@@ -25,16 +37,26 @@ HEAD_TYPES = (
     "masked_lm",
     "causal_lm",
     "dependency_parsing",
+    "seq2seq_lm",
 )
-POOLINGS = ("first_token", "pooler", "tokens", "last_token", "counted_token")
-VOCABULARIES = ("masked_lm", "causal_lm")  # heads whose outputs are a vocabulary
+POOLINGS = ("first_token", "pooler", "tokens", "last_token", "counted_token", "last_eos")
+VOCABULARIES = ("masked_lm", "causal_lm", "seq2seq_lm")  # heads whose outputs are a vocabulary
 _ROW_PROBLEMS = ("single_label", "multi_label", "regression", "choice", "tree")
 PROBLEM_TYPES = (*_ROW_PROBLEMS, "token", "span", "vocabulary", "next_token")
 MAX_LABELS = 10_000
 # Members that packages written before they existed lack: left out where they say nothing, so that bytes stay equal.
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "": {"target": None},
-    "head": {"choices": None, "vocabulary": None, "width": None, "norm_eps": None, "inverse": True, "segments": True},
+    "requires": {"encoder_layers": 0, "gated": False},
+    "head": {
+        "scale": None,
+        "choices": None,
+        "vocabulary": None,
+        "width": None,
+        "norm_eps": None,
+        "inverse": True,
+        "segments": True,
+    },
 }
 
 
@@ -44,17 +66,6 @@ class PartSpec:
 
     method: str
     config: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Requires:
-    """The backbone that a package was made for. `embedding` names the vocabulary it was trained on, if not the default."""
-
-    model_type: str
-    hidden_size: int
-    layers: int
-    heads: int
-    embedding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,8 @@ class HeadSpec:
     `choices`: how many a multiple-choice head was made for, None for any number. For heads over a vocabulary:
     `vocabulary` outputs, from states of `width`, normalised with `norm_eps` (None: without a norm), and whether they
     undo the row's invertible adapter first (`inverse`). `segments`: whether segment ids count for the head's rows.
+    `last_eos`, of an encoder-decoder: the decoder's state at the place of the row's last `eos_token_id`; every state where
+    the decoder's row has another length than the row itself. `scale`: what the states are multiplied by first.
     """
 
     type: str
@@ -85,6 +98,7 @@ class HeadSpec:
     norm_eps: float | None = None
     inverse: bool = True
     segments: bool = True
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +174,7 @@ def from_json(text: str) -> Manifest:
     head, embedding, target = raw.get("head"), raw.get("embedding"), raw.get("target")
     manifest = Manifest(
         kind=raw["kind"],
-        requires=_requires(raw["requires"]),
+        requires=parse_requires(raw["requires"]),
         parts=tuple(_part(item, i) for i, item in enumerate(as_list(raw.get("parts", []), "manifest.parts"))),
         head=None if head is None else _head(head),
         embedding=None if embedding is None else _embedding(embedding),
@@ -215,18 +229,6 @@ def _reference(value: object, where: str) -> str | None:
     return text
 
 
-def _requires(value: object) -> Requires:
-    raw = members(value, Requires, "manifest.requires", required=("model_type", "hidden_size", "layers", "heads"))
-    embedding = raw.get("embedding")
-    return Requires(
-        model_type=as_text(raw["model_type"], "manifest.requires.model_type"),
-        hidden_size=as_count(raw["hidden_size"], "manifest.requires.hidden_size"),
-        layers=as_count(raw["layers"], "manifest.requires.layers"),
-        heads=as_count(raw["heads"], "manifest.requires.heads"),
-        embedding=None if embedding is None else as_text(embedding, "manifest.requires.embedding"),
-    )
-
-
 def _part(value: object, index: int) -> PartSpec:
     where = f"manifest.parts[{index}]"
     raw = members(value, PartSpec, where, required=("method", "config"))
@@ -237,8 +239,7 @@ def _head(value: object) -> HeadSpec:
     where = "manifest.head"
     raw = members(value, HeadSpec, where, required=("type", "layers", "activation", "bias", "pooling", "labels"))
     for member in ("bias", "inverse", "segments"):
-        if not isinstance(raw.get(member, True), bool):
-            raise InvalidPackage(f"{where}.{member} must be true or false")
+        as_flag(raw.get(member, True), f"{where}.{member}")
     activation, name = raw["activation"], raw.get("name")
     spec = HeadSpec(
         type=one_of(raw["type"], HEAD_TYPES, f"{where}.type"),
@@ -252,9 +253,10 @@ def _head(value: object) -> HeadSpec:
         choices=as_optional_count(raw.get("choices"), f"{where}.choices"),
         vocabulary=as_optional_count(raw.get("vocabulary"), f"{where}.vocabulary"),
         width=as_optional_count(raw.get("width"), f"{where}.width"),
-        norm_eps=_norm_eps(raw.get("norm_eps"), f"{where}.norm_eps"),
+        norm_eps=as_fraction(raw.get("norm_eps"), f"{where}.norm_eps"),
         inverse=raw.get("inverse", True),
         segments=raw.get("segments", True),
+        scale=as_fraction(raw.get("scale"), f"{where}.scale"),
     )
     _check_labels(spec, f"{where}.labels")
     return spec
@@ -285,11 +287,3 @@ def _embedding(value: object) -> EmbeddingSpec:
 def _provenance(value: object) -> Provenance:
     raw = members(value, Provenance, "manifest.provenance", required=("library", "version"))
     return Provenance(**{key: as_text(item, f"manifest.provenance.{key}") for key, item in raw.items()})
-
-
-def _norm_eps(value: object, where: str) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise InvalidPackage(f"{where} must be a number from 0 up to 1")
-    return float(value)

@@ -100,3 +100,19 @@ def _spelled(place: Any) -> str:
 
 def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
+
+
+def as_flag(value: object, where: str) -> bool:
+    """A boolean; raises `InvalidPackage`."""
+    if not isinstance(value, bool):
+        raise InvalidPackage(f"{where} must be true or false")
+    return value
+
+
+def as_fraction(value: object, where: str) -> float | None:
+    """A number from 0 up to 1, or nothing; raises `InvalidPackage`."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise InvalidPackage(f"{where} must be a number from 0 up to 1")
+    return float(value)

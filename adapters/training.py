@@ -22,11 +22,12 @@ from adapters.errors import InvalidPackage
 from adapters.heads.table import initialise_head
 from adapters.held import Held
 from adapters.losses import loss
-from adapters.manifest import HeadSpec, Manifest, Provenance, Requires
+from adapters.manifest import HeadSpec, Manifest, Provenance
 from adapters.methods.fold import expected, fitting_of
 from adapters.methods.presets import parts_of
 from adapters.methods.table import METHODS
 from adapters.passes import answer, side_by_side
+from adapters.requires import Requires
 from adapters.weights import Package
 
 TASKS = {  # a task's head and its problem type
@@ -269,7 +270,7 @@ def _manifest(backbone: Backbone, labels: tuple[str, ...], settings: TrainingSet
         problem_type=problem_type,
     )
     parts = parts_of(settings.method, fitting_of(backbone.profile))
-    requires = Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
+    requires = Requires.of(geometry)
     return Manifest("adapter", requires, parts, head, provenance=Provenance("chorus", "1", settings.method))
 
 

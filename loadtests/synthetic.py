@@ -10,9 +10,10 @@ from torch import Tensor
 
 from adapters.architectures.profile import BackboneProfile, Geometry
 from adapters.formats import native
-from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance, Requires
+from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance
 from adapters.methods.fold import expected
 from adapters.methods.presets import SEQ_BN
+from adapters.requires import Requires
 from adapters.weights import Package
 
 LABELS = 3

@@ -3,7 +3,8 @@
 Layer i of the record is module `i % inner` of group `i // inner`. Embeddings are narrower than the layers.
 """
 
-from adapters.architectures.record import ABSOLUTE, Architecture, Junction
+from adapters.architectures.demands import ABSOLUTE
+from adapters.architectures.record import Architecture, Junction
 
 ALBERT = Architecture(
     model_type="albert",

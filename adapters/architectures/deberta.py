@@ -1,6 +1,7 @@
 """The record of DeBERTa-v2 and v3: BERT's sites, and an attention whose scores know relative positions."""
 
-from adapters.architectures.record import Architecture, Demand, Junction
+from adapters.architectures.demands import Demand
+from adapters.architectures.record import Architecture, Junction
 
 DEBERTA_V2 = Architecture(
     model_type="deberta-v2",

@@ -6,7 +6,8 @@ what the norm in front of the sublayer reads. LLaMA's feed-forward is gated: W_o
 
 from dataclasses import replace
 
-from adapters.architectures.record import Architecture, Demand, Fused, Junction
+from adapters.architectures.demands import Demand
+from adapters.architectures.record import Architecture, Fused, Junction
 
 # A configuration without a pad id has none: -1 is the id of no token.
 _NO_PAD = {"pad_token_id": -1}

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from adapters.architectures.record import ABSOLUTE, ENCODER, Architecture, Junction
+from adapters.architectures.demands import ABSOLUTE, ENCODER
+from adapters.architectures.record import Architecture, Junction
 
 BERT = Architecture(
     model_type="bert",

@@ -8,6 +8,7 @@ from adapters.architectures.decoders import GPT2, LLAMA, MISTRAL, QWEN2, QWEN3
 from adapters.architectures.encoders import BERT, DISTILBERT, ELECTRA, ROBERTA, XLM_ROBERTA
 from adapters.architectures.modernbert import MODERNBERT
 from adapters.architectures.record import Architecture
+from adapters.architectures.seq2seq import BART, MBART, MT5, T5
 from adapters.architectures.vision import VIT
 from adapters.errors import UnknownArchitecture
 
@@ -26,6 +27,10 @@ FAMILIES = (
     QWEN2,
     QWEN3,
     VIT,
+    T5,
+    MT5,
+    BART,
+    MBART,
 )
 ARCHITECTURES: Mapping[str, Architecture] = {record.model_type: record for record in FAMILIES}
 

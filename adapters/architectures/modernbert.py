@@ -6,7 +6,8 @@ own. The norm that they are given at the attention is the *last* layer's `mlp_no
 it up through a variable of a loop that has ended by then.
 """
 
-from adapters.architectures.record import Architecture, Demand, Fused, Junction
+from adapters.architectures.demands import Demand
+from adapters.architectures.record import Architecture, Fused, Junction
 
 _ROTARY = "rotary positions that change with the longest row of a batch are not served"
 

@@ -47,11 +47,19 @@ class Geometry:
     channels: int = 0  # of the images that rows are; 0 where rows are text
     image_height: int = 0  # in pixels
     image_width: int = 0
+    encoder_layers: int = 0  # the first of the layers, in an encoder-decoder; 0 where there is no decoder
+    gated: bool = False  # whether the feed-forwards of a family that can have a gate have one
+    decoder_start: int = 0  # the token that a decoder begins with
+    eos_token_id: int = -1  # of an encoder-decoder: the token whose state stands for a row
+    head_scale: float | None = None  # what the states are multiplied by before some of the family's heads
 
     @property
     def architecture(self) -> Architecture:
         """The family's record, as it holds for this model."""
-        return architecture_of(self.model_type).grouped(self.inner_layers)
+        family = architecture_of(self.model_type)
+        if family.decoder is not None:
+            return family.split(self.encoder_layers, gated=self.gated)
+        return family.grouped(self.inner_layers)
 
     @property
     def image(self) -> tuple[int, int, int] | None:
@@ -69,6 +77,11 @@ class Geometry:
         return (self.key_heads or self.heads) * self.head_width
 
     @property
+    def crossing(self) -> range:
+        """The layers that attend to an encoder's states."""
+        return range(self.encoder_layers, self.layers) if self.encoder_layers else range(0)
+
+    @property
     def feed_forward(self) -> Mapping[str, str]:
         """Site by member of AdapterHub's LoRA configurations."""
         return architecture_of(self.model_type).hub_feed_forward
@@ -84,6 +97,10 @@ class Geometry:
             "attn_k": (hidden, self.key_width),
             "attn_v": (hidden, self.key_width),
             "attn_out": (queries, hidden),
+            "cross_q": (hidden, queries),
+            "cross_k": (hidden, self.key_width),
+            "cross_v": (hidden, self.key_width),
+            "cross_out": (queries, hidden),
             "ffn_in": (hidden, architecture_of(self.model_type).ffn_parts * self.intermediate_size),
             "ffn_gate": (hidden, self.intermediate_size),
             "ffn_out": (self.intermediate_size, hidden),
@@ -154,21 +171,29 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
         value = config.get(name, family.defaults.get(name))
         return value if isinstance(value, int) else None
 
-    hidden = pick("hidden_size", "dim", "n_embd")
+    hidden = pick("hidden_size", "dim", "n_embd", "d_model")
     pad = pick("pad_token_id", default=0)
     image = _image(config, family)
-    positions = image.tokens if image else pick("max_position_embeddings", "n_positions")
+    positions = image.tokens if image else family.max_tokens or pick("max_position_embeddings", "n_positions")
     offset = pad + 1 if family.positions_after_pad else 0
     inner = pick("inner_group_num", default=1)
+    encoder = pick("encoder_layers", "num_layers") if family.decoder is not None else 0
     return Geometry(
         model_type=family.model_type,
         hidden_size=hidden,
         embedding_size=pick("embedding_size", default=hidden),
         intermediate_size=pick(
-            "intermediate_size", "hidden_dim", "n_inner", default=family.ffn_ratio and family.ffn_ratio * hidden
+            "intermediate_size",
+            "hidden_dim",
+            "n_inner",
+            "d_ff",
+            "encoder_ffn_dim",
+            default=family.ffn_ratio and family.ffn_ratio * hidden,
         ),
-        layers=pick("num_hidden_groups", "num_hidden_layers", "n_layers", "n_layer") * inner,
-        heads=pick("num_attention_heads", "n_heads", "n_head"),
+        layers=encoder + pick("num_decoder_layers", "decoder_layers", default=encoder)
+        if encoder
+        else pick("num_hidden_groups", "num_hidden_layers", "n_layers", "n_layer") * inner,
+        heads=pick("num_attention_heads", "n_heads", "n_head", "num_heads", "encoder_attention_heads"),
         vocabulary=0 if image else pick("vocab_size"),
         max_tokens=positions - offset,
         type_vocabulary=pick("type_vocab_size", default=0) if family.segment_ids else 0,
@@ -178,11 +203,27 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
         norm_eps=float(config.get("layer_norm_eps") or family.defaults.get("layer_norm_eps") or 1e-12),
         activation=str(next((config[name] for name in _ACTIVATIONS if config.get(name)), "gelu")),
         key_heads=own("num_key_value_heads"),
-        head_size=own("head_dim"),
+        head_size=own("head_dim") or own("d_kv"),
         channels=image.channels if image else 0,
         image_height=image.height if image else 0,
         image_width=image.width if image else 0,
+        **_stacks(config, family, encoder, hidden),
     )
+
+
+def _stacks(config: Mapping[str, Any], family: Architecture, encoder: int, hidden: int) -> dict[str, Any]:
+    """What only an encoder-decoder has; nothing for the others."""
+    if family.decoder is None:
+        return {}
+    said = {**family.defaults, **{key: value for key, value in config.items() if value is not None}}
+    shape = str(config.get("feed_forward_proj") or ("gated" if family.gated else ""))
+    return {
+        "encoder_layers": encoder,
+        "gated": shape.startswith("gated"),
+        "decoder_start": int(said["decoder_start_token_id"]),
+        "eos_token_id": int(said["eos_token_id"]),
+        "head_scale": hidden**-0.5 if family.scales_tied and said["tie_word_embeddings"] else None,
+    }
 
 
 def _relative(config: Mapping[str, Any], positions: int) -> int:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from adapters.architectures.demands import Demand
 from adapters.architectures.sites import FUSED, SITES, Address, SiteKind
 
-_NORMS_OF_THE_MODEL = frozenset(("embed_norm", "final_norm"))
+_NORMS_OF_THE_MODEL = frozenset(("embed_norm", "encoder_norm", "final_norm"))
 
 # Who computes the attention: transformers' attention interface calls ours, or ours takes the module's place.
 AttentionKind = Literal["interface", "disentangled"]
@@ -56,39 +57,35 @@ class Spelling:
 
 
 @dataclass(frozen=True)
-class Demand:
-    """A member of `config.json` (dotted where it is nested) without which the record would be wrong.
+class Decoder:
+    """The layers of an encoder-decoder's decoder, which attend to the encoder's last states as well.
 
-    It must be absent, null, one of `values`, or equal to the member `like`.
+    Its members are those of `Architecture` for these layers alone, with the cross sites among them. `start`: where the
+    tokens come from that a row's decoder begins with, if it is given none: the row's own, moved by one place behind the
+    `decoder_start_token_id` of the configuration, or behind the row's last token that is no padding (`last`).
     """
 
-    member: str
-    values: tuple[object, ...]
-    because: str
-    like: str | None = None
-
-    def unmet(self, config: Mapping[str, Any]) -> str | None:
-        """Why a configuration is refused, if it is."""
-        value: Any = config
-        for name in self.member.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if value is None or value in self.values or (self.like is not None and value == config.get(self.like)):
-            return None
-        return f"{self.member} is {value!r}: {self.because}"
+    layer: str
+    linear: Mapping[str, str | Fused]
+    attention: str
+    cross_attention: str
+    junctions: Mapping[str, Junction]
+    norms: Mapping[str, str]
+    hub_bottlenecks: Mapping[str, str]
+    start: Literal["configured", "last"] = "configured"
 
 
 # Which map of the feed-forward AdapterHub's LoRA adapts by which member of its configuration.
 FEED_FORWARD: Mapping[str, str] = {"intermediate_lora": "ffn_in", "output_lora": "ffn_out"}
-# Older models of the BERT family could have both; what runs here has neither.
-ENCODER = Demand("is_decoder", (False,), "causal attention is not served for this family")
-ABSOLUTE = Demand("position_embedding_type", ("absolute",), "positions in the attention are not served for this family")
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One family's map of sites. Paths inside a layer are relative to `layer`.
 
-    A layer is a module: where passes run one module several times (ALBERT), adapters have one set for it.
+    A layer is a module: where passes run one module several times (ALBERT), adapters have one set for it. The layers of
+    an encoder-decoder are numbered through, the encoder's first; `encoder_layers` of a model is 0 where there is no
+    decoder, and in the table of families.
     """
 
     model_type: str
@@ -116,6 +113,14 @@ class Architecture:
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
     inner: int = 1  # layers in one group, see `grouped`
+    decoder: Decoder | None = None
+    encoder_layers: int = 0  # see `split`
+    gated_ffn: Mapping[str, str] = field(default_factory=dict)  # site -> what `ffn_in` is called where it has a gate
+    gated: bool = False  # whether it has one where a configuration does not say
+    scales_tied: bool = False  # heads read states times hidden size ** -0.5 where words and head are tied
+    positions: tuple[str, ...] = ()  # modules that look positions up, and must be told them (the decoder's last)
+    relative_bias: tuple[str, ...] = ()  # modules that make a bias of distances for all layers of a stack (T5)
+    max_tokens: int | None = None  # of a row, in families whose positions set no limit
     ffn_parts: int = 1  # `ffn_in` computes so many times the intermediate width (2: a gated feed-forward)
     ffn_ratio: int | None = None  # intermediate over hidden size, where a config.json does not say the former
     defaults: Mapping[str, int] = field(default_factory=dict)  # members that a config.json of the family may leave out
@@ -125,11 +130,49 @@ class Architecture:
     @property
     def hub_pooling(self) -> str:
         """Which state AdapterHub's heads for rows read, of those that read no pooler; see `HeadSpec.pooling`."""
+        if self.decoder is not None:
+            return "last_eos"
         return "counted_token" if self.causal else "first_token"
 
     def grouped(self, inner: int) -> "Architecture":
         """The record for a model whose groups hold so many layers."""
         return replace(self, inner=inner)
+
+    def split(self, encoder_layers: int, *, gated: bool) -> "Architecture":
+        """The record for an encoder-decoder with so many layers in its encoder, and gated feed-forwards or none."""
+        if self.decoder is None:
+            return self
+        own, decoder = self.linear, self.decoder
+        if gated:
+            own, more = self._gated(self.linear), self._gated(self.decoder.linear)
+            decoder = replace(decoder, linear=more)
+        return replace(self, encoder_layers=encoder_layers, linear=own, decoder=decoder)
+
+    def _gated(self, linear: Mapping[str, str | Fused]) -> dict[str, str | Fused]:
+        stem = str(linear["ffn_in"]).rpartition(".")[0]
+        return {**linear, **{site: f"{stem}.{name}" for site, name in self.gated_ffn.items()}}
+
+    def stack(self, layer: int | None) -> "Architecture | Decoder":
+        """Who says what is in a layer."""
+        return self if self.decoder is None or layer is None or layer < self.encoder_layers else self.decoder
+
+    def crossing(self, layers: int) -> range:
+        """The layers that attend to an encoder's states, of a model with so many in all."""
+        return range(self.encoder_layers, layers) if self.decoder is not None else range(0)
+
+    def in_decoder(self, address: Address) -> bool:
+        """Whether what stands at an address is the decoder's tokens: keys and values of cross attention are not."""
+        if self.decoder is None or address.site in ("cross_k", "cross_v"):
+            return False
+        return address.site == "final_norm" or (address.layer is not None and address.layer >= self.encoder_layers)
+
+    def attention_path(self, address: Address) -> str:
+        """Dotted path of the attention module that `attn_kv` or `cross_kv` belongs to."""
+        assert address.layer is not None
+        inside = self.layer_path(address.layer)
+        if self.decoder is not None and address.site == "cross_kv":
+            return f"{inside}.{self.decoder.cross_attention}"
+        return f"{inside}.{self.stack(address.layer).attention}"
 
     @property
     def formerly(self) -> "Architecture":
@@ -140,6 +183,8 @@ class Architecture:
 
     def layer_path(self, layer: int) -> str:
         """Dotted path of one layer; its output (a tensor, or the first of a tuple) is the site `layer_out`."""
+        if self.decoder is not None and layer >= self.encoder_layers:
+            return self.decoder.layer.format(layer=layer - self.encoder_layers)
         group, inner = divmod(layer, self.inner)
         return self.layer.format(layer=layer, group=group, inner=inner)
 
@@ -150,12 +195,12 @@ class Architecture:
             if path is None:
                 raise KeyError(str(address))
             return path
-        place = self.linear[FUSED.get(address.site, (address.site,))[0]]
+        place = self.stack(address.layer).linear[FUSED.get(address.site, (address.site,))[0]]
         return f"{self.layer_path(address.layer)}.{place if isinstance(place, str) else place.path}"
 
     def fused(self, address: Address) -> tuple[int, int] | None:
         """(index, count) of the part of the map at `linear_path` that is this site; None where it is all of it."""
-        place = self.linear.get(address.site)
+        place = self.stack(address.layer).linear.get(address.site)
         return (place.index, place.count) if isinstance(place, Fused) else None
 
     def wholes(self, layers: int) -> Iterator[Address]:
@@ -168,17 +213,19 @@ class Architecture:
         """The sites of a map: those that it fuses, in the order of its rows, or itself."""
         return tuple(Address(address.layer, site) for site in FUSED.get(address.site, (address.site,)))
 
-    def linear_sites(self) -> Mapping[str, tuple[str, ...]]:
-        """Path in the layer -> its sites: several, in the order of their parts, where the map is fused."""
+    def linear_sites(self, layer: int = 0) -> Mapping[str, tuple[str, ...]]:
+        """Path in a layer -> its sites: several, in the order of their parts, where the map is fused."""
         found: dict[str, list[tuple[int, str]]] = {}
-        for site, place in self.linear.items():
+        for site, place in self.stack(layer).linear.items():
             path, index = (place, 0) if isinstance(place, str) else (place.path, place.index)
             found.setdefault(path, []).append((index, site))
         return {path: tuple(site for _, site in sorted(parts)) for path, parts in found.items()}
 
     def has_norm(self, address: Address) -> bool:
         """Whether there is a norm at the address."""
-        if address.site not in self.norms or (address.layer is None) != (address.site in _NORMS_OF_THE_MODEL):
+        if address.site not in self.stack(address.layer).norms or (address.layer is None) != (
+            address.site in _NORMS_OF_THE_MODEL
+        ):
             return False
         return address.layer != 0 or address.site not in self.bare_first
 
@@ -186,12 +233,12 @@ class Architecture:
         """Dotted path of the norm that is the site itself; raises `KeyError` where there is none."""
         if not self.has_norm(address):
             raise KeyError(str(address))
-        path = self.norms[address.site]
+        path = self.stack(address.layer).norms[address.site]
         return path if address.layer is None else f"{self.layer_path(address.layer)}.{path}"
 
     def norm_path(self, address: Address, layers: int) -> str | None:
         """Dotted path of the norm at a junction, in a model of so many layers; None where it has none."""
-        junction = self.junctions[address.site]
+        junction = self.stack(address.layer).junctions[address.site]
         if junction.norm is None or address.layer is None:
             return None
         return f"{self.layer_path(layers - 1 if junction.last_norm else address.layer)}.{junction.norm}"
@@ -200,12 +247,13 @@ class Architecture:
         """Every module that a model of so many layers must have, the pooler aside."""
         yield from (path for path in (self.embeddings, self.words) if path is not None)
         yield from (self.own_norm_path(a) for a in self.addresses(layers) if SITES[a.site] is SiteKind.NORM)
+        yield from (*self.positions, *self.relative_bias)
         for layer in range(layers):
-            inside = self.layer_path(layer)
+            inside, stack = self.layer_path(layer), self.stack(layer)
             yield inside
-            yield f"{inside}.{self.attention}"
-            yield from (f"{inside}.{path}" for path in self.linear_sites())
-            for site, junction in self.junctions.items():
+            yield f"{inside}.{stack.attention}"
+            yield from (f"{inside}.{path}" for path in self.linear_sites(layer))
+            for site, junction in stack.junctions.items():
                 yield from (f"{inside}.{path}" for path in (junction.sublayer, junction.residual))
                 norm = self.norm_path(Address(layer, site), layers)
                 if norm is not None:
@@ -214,7 +262,7 @@ class Architecture:
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
         for site, kind in SITES.items():
-            if site == "embed_out" or (site in ("words", "embed_lookup") and self.words is not None):
+            if site == "embed_out" or (site in ("words", "embed_lookup") and self._one_table):
                 yield Address(None, site)
             elif kind is SiteKind.NORM:
                 places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)
@@ -223,11 +271,25 @@ class Architecture:
                 if self.pooler is not None:
                     yield Address(None, site)
             elif kind is SiteKind.ATTENTION_KV:
-                if self.hub_prefix is not None:
-                    yield Address(None, site)
-                    yield from (Address(layer, site) for layer in range(layers))
-            elif site in self.linear or site in self.junctions or kind is SiteKind.LAYER_OUT:
-                yield from (Address(layer, site) for layer in range(layers))
+                yield from self._attentions(site, layers)
+            else:
+                yield from (Address(layer, site) for layer in range(layers) if self._holds(site, kind, layer))
+
+    @property
+    def _one_table(self) -> bool:
+        """Whether word vectors are looked up in one place."""
+        return self.words is not None and self.decoder is None
+
+    def _attentions(self, site: str, layers: int) -> Iterator[Address]:
+        if self.hub_prefix is None or (site != "attn_kv" and self.decoder is None):
+            return
+        yield Address(None, site)
+        if site != "decoder_kv":
+            yield from (Address(i, site) for i in (range(layers) if site == "attn_kv" else self.crossing(layers)))
+
+    def _holds(self, site: str, kind: SiteKind, layer: int) -> bool:
+        stack = self.stack(layer)
+        return site in stack.linear or site in stack.junctions or kind is SiteKind.LAYER_OUT
 
     def unmet(self, config: Mapping[str, Any]) -> list[str]:
         """Every reason for which a model with this `config.json` can not be served by the record."""

@@ -57,7 +57,8 @@ class Address(NamedTuple):
 
 # A map that computes several sites at once: its site, and those of its parts in the order of its rows.
 FUSED: dict[str, tuple[str, ...]] = {"attn_qkv": ("attn_q", "attn_k", "attn_v")}
-# Sites inside a layer first, then those of the whole model.
+# Sites inside a layer first, then those of the whole model. `cross_...` are those of a decoder's attention to its
+# encoder's states; at `decoder_kv` is stored what the prefixes of all of a decoder's layers share.
 SITES: dict[str, SiteKind] = {
     "attn_q": SiteKind.LINEAR,
     "attn_k": SiteKind.LINEAR,
@@ -73,10 +74,19 @@ SITES: dict[str, SiteKind] = {
     "layer_out": SiteKind.LAYER_OUT,
     "attn_norm": SiteKind.NORM,
     "ffn_norm": SiteKind.NORM,
+    "cross_q": SiteKind.LINEAR,
+    "cross_k": SiteKind.LINEAR,
+    "cross_v": SiteKind.LINEAR,
+    "cross_out": SiteKind.LINEAR,
+    "cross_kv": SiteKind.ATTENTION_KV,
+    "cross_junction": SiteKind.JUNCTION,
+    "cross_norm": SiteKind.NORM,
+    "decoder_kv": SiteKind.ATTENTION_KV,
     "words": SiteKind.LINEAR,
     "embed_lookup": SiteKind.EMBED_LOOKUP,
     "embed_norm": SiteKind.NORM,
     "embed_out": SiteKind.EMBED_OUT,
+    "encoder_norm": SiteKind.NORM,
     "final_norm": SiteKind.NORM,
     "pooler": SiteKind.LINEAR,
     "head_in": SiteKind.HEAD_IN,

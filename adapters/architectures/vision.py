@@ -1,6 +1,7 @@
 """The record of ViT: an image is a row of patches behind one class token, and norms stand in front of the sublayers."""
 
-from adapters.architectures.record import Architecture, Demand, Junction, Spelling
+from adapters.architectures.demands import Demand
+from adapters.architectures.record import Architecture, Junction, Spelling
 
 VIT = Architecture(
     model_type="vit",

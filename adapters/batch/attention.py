@@ -19,8 +19,8 @@ from adapters.batch.segments import RowLayout
 from adapters.kernels.interface import Kernels
 
 PACKED = "chorus_packed"
-# What is added to the scaled scores of a group's own tokens, [rows, heads, length, length], from its q and k
-# [rows, length, heads, width].
+# What is added to the scaled scores of a group's own tokens, [rows, heads, length, length], or of all that they see,
+# [rows or 1, heads, length, more + length], from its q and k [rows, length, heads, width].
 Bias = Callable[[Tensor, Tensor, "LengthGroup"], Tensor]
 
 
@@ -103,7 +103,8 @@ def attend(
 ) -> Tensor:
     """Attention [tokens, heads, width] of q; k, v [tokens, key heads, width]; `prefixes[row]` is [2, more, key heads * width].
 
-    `window` 1 is a token alone, and None the whole row. `bias` adds to the scores of a row's own tokens.
+    `window` 1 is a token alone, and None the whole row. `bias` adds to the scores, and has to hide itself
+    what a causal row must not see.
     """
     kernels = packing.kernels
     if kernels is not None and bias is None and q.dtype in kernels.dtypes and not torch.is_grad_enabled():
@@ -116,7 +117,9 @@ def attend(
         own = [_of(t, group, packing.layout).reshape(-1, group.length, *t.shape[1:]) for t in (q, k, v)]
         mask = packing.visible(group, window)
         if bias is not None:
-            scores = functional.pad(bias(own[0], own[1], group), (group.more, 0))
+            scores = bias(own[0], own[1], group)
+            if scores.shape[-1] == group.length:
+                scores = functional.pad(scores, (group.more, 0))
             mask = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
         causal = packing.causal and mask is None and group.length > 1
         values = _together(own[0], own[1], own[2], group, prefixes, scaling, mask, causal=causal)

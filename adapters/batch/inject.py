@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from transformers import AttentionInterface
 from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture, Junction
 from adapters.architectures.sites import SITES, Address, SiteKind
-from adapters.batch import disentangled, post_norm
+from adapters.batch import disentangled, post_norm, stacks
 from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.junctions import run_junction
 from adapters.batch.linears import run_linear
@@ -20,20 +19,11 @@ from adapters.batch.norms import run_norm
 from adapters.batch.past import Recorder
 from adapters.batch.plan import BatchPlan
 from adapters.batch.program import flat_steps
+from adapters.batch.relative_bias import Distances
+from adapters.batch.running import Pass, running_pass
 from adapters.errors import UnknownArchitecture
-from adapters.kernels.runs import Runs
 from adapters.methods.base import BaseMap, Meeting
-from adapters.methods.table import ATTENTION, EMBEDDING, LAYER
-
-
-@dataclass(eq=False)
-class Pass:
-    """One running pass: its plan, and what hooks hand to later hooks of the same layer."""
-
-    plan: BatchPlan
-    packing: Packing
-    recorder: Recorder | None = None
-    held: dict[tuple[Address, str], Tensor] = field(default_factory=dict)
+from adapters.methods.table import EMBEDDING, LAYER
 
 
 class Injection:
@@ -46,6 +36,10 @@ class Injection:
         self.dtype = next(entrance.parameters()).dtype
         self._architecture, layers = architecture, geometry.layers
         _check_paths(architecture, layers, self._modules)
+        self._distances = tuple(
+            Distances(self._modules[path], causal=bool(stack)) for stack, path in enumerate(architecture.relative_bias)
+        )
+        stacks.install(architecture, self._modules, self)
         if architecture.embeddings is not None:
             self._modules[architecture.embeddings].register_forward_hook(self._embedding_hook)
         for layer in range(layers):
@@ -64,7 +58,7 @@ class Injection:
         """Run one pass under a plan; `recorder` knows what rows see of tokens that have been."""
         if self._pass is not None:
             raise RuntimeError("a pass is already running on this backbone")
-        self._pass = Pass(plan, Packing(plan.layout, plan.device, plan.kernels, self._architecture.causal), recorder)
+        self._pass = running_pass(plan, self._architecture, self._distances, recorder)
         try:
             with ExitStack() as hooks:
                 for address in plan.renormed:  # only while they are wanted: a hook costs its call in every pass
@@ -92,6 +86,10 @@ class Injection:
         if recorder is not None:
             before = recorder.seen(layer, k, v, before, window)
         return attend(q, k, v, self.packing, before, scaling, window).flatten(1)
+
+    def attend_stack(self, address: Address, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        """The same in an encoder-decoder: of its encoder, its decoder, or (`cross_kv`) from one to the other."""
+        return self._running().attend(address, q, k, v, scaling).flatten(1)
 
     def positions(self, address: Address, x: Tensor, y: Tensor) -> Tensor:
         """What the map at an address makes of the table of relative positions, [units, length, out].
@@ -137,33 +135,24 @@ class Injection:
     def _hook_layer(self, layer: int, layers: int) -> None:
         family, modules = self._architecture, self._modules
         inside = family.layer_path(layer)
-        for site in family.linear:
+        stack = family.stack(layer)
+        for site in stack.linear:
             address = Address(layer, site)
             hook = self._linear_hook(address, family.fused(address))
             modules[family.linear_path(address)].register_forward_hook(hook)
-        for site, junction in family.junctions.items():
+        for site, junction in stack.junctions.items():
             address = Address(layer, site)
             self._hook_junction(inside, address, junction, family.norm_path(address, layers))
-        attention = modules[f"{inside}.{family.attention}"]
-        attention.chorus = (self, layer)  # read back by `_packed_attention`
-        attention.register_forward_pre_hook(self._attention_hook(Address(layer, "attn_kv")), with_kwargs=True)
+        for site in ("attn_kv", "cross_kv") if layer in family.crossing(layers) else ("attn_kv",):
+            address = Address(layer, site)
+            attention = modules[family.attention_path(address)]
+            attention.chorus = (self, address)  # read back by `_packed_attention`
+            attention.register_forward_pre_hook(self._attention_hook(address), with_kwargs=True)
         modules[inside].register_forward_hook(self._layer_hook(Address(layer, "layer_out")))
 
     def prefixes(self, layer: int, x: Tensor | None = None) -> dict[int, Tensor]:
         """[2, tokens, width] by row: the keys and values that a row sees in front of its own, last adapter first."""
-        running, address = self._running(), Address(layer, "attn_kv")
-        found: dict[int, Tensor] = {}
-        x = running.held.pop((address, "input"), x)
-        for step in flat_steps(running.plan.steps.get(address, ())):
-            method, runs = ATTENTION[step.method], step.runs
-            assert x is not None
-            gates = method.gates(runs.take(x), step.operand)
-            for place, (segment, row) in enumerate(_rows_in(runs, running.plan)):
-                more = method.keys_values(step.operand, segment)
-                if gates is not None:
-                    more = more * gates[place][:, None, None]
-                found[row] = more if row not in found else torch.cat([more, found[row]], dim=1)
-        return found
+        return self._running().prefixes(Address(layer, "attn_kv"), x)
 
     def _attention_hook(self, address: Address) -> Any:
         def keep_input(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
@@ -264,8 +253,11 @@ def register_attention() -> None:
 def _packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    injection, layer = module.chorus  # type: ignore[misc]  # set by `Injection`
+    injection, address = module.chorus  # type: ignore[misc]  # set by `Injection`
     q, k, v = (t.squeeze(0).transpose(0, 1) for t in (query, key, value))
+    if injection.plan.target is not None:
+        return injection.attend_stack(address, q, k, v, scaling).view(1, *q.shape), None
+    layer = address.layer
     out = injection.attend(layer, q, k, v, scaling, window=kwargs.get("sliding_window"))
     return out.view(1, *q.shape), None
 
@@ -274,15 +266,6 @@ def _rows_of(weight: Any, part: tuple[int, int] | None) -> Tensor:
     """The rows of a fused map's weight that one site owns."""
     whole: Tensor = weight
     return whole if part is None else whole.chunk(part[1])[part[0]]
-
-
-def _rows_in(runs: Runs, plan: BatchPlan) -> Iterator[tuple[int, int]]:
-    row_at = {start: row for row, start in enumerate(plan.layout.starts[:-1])}
-    for segment, (start, end) in enumerate(runs.bounds):
-        row = row_at[start]
-        while row < plan.layout.rows and plan.layout.starts[row] < end:
-            yield segment, row
-            row += 1
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -1,49 +1,25 @@
 """One forward pass's work order: which programs run at which address, for rows of any methods, compositions and heads."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.chains import chains_of, key_of, shape_of
-from adapters.batch.program import Act, Chain, Entry, Program, build, chain_of_unit, operand_of, stacked
-from adapters.batch.rows import EMBED_OUT, Row, check_row, own_tokens, pooled_token
+from adapters.batch.head_steps import HeadStep, Space, head_steps, spec_of
+from adapters.batch.program import Chain, Entry, Program, build, chain_of_unit
+from adapters.batch.rows import Ids, Row, check_row
 from adapters.batch.segments import RowLayout, Segment, layout_of, order_rows, segments_of
+from adapters.batch.targets import check_target, target_ids
 from adapters.batch.workspace import Ranges, Workspace
 from adapters.errors import InvalidRow, InvalidRows
-from adapters.kernels.arena import Stacked
 from adapters.kernels.interface import Kernels
-from adapters.kernels.runs import Runs
-from adapters.manifest import HeadSpec
-from adapters.methods.base import Operand
-from adapters.methods.table import INVERSE
-from adapters.weights import Resident
 
 POOLER = Address(None, "pooler")
-Space = Callable[[int], Workspace]  # of so many tokens
 RELATIVE = ("attn_q", "attn_k")  # the maps that families with relative positions also apply to the position table
-
-
-@dataclass(frozen=True, eq=False)
-class HeadStep:
-    """Rows whose heads have one shape. `places` [n] tells which states the heads read: tokens, or first tokens.
-
-    `runs` are over these n states; `ranges` are each row's among them. `undo` is the inverse of the rows' invertible
-    adapters, for heads over the vocabulary.
-    """
-
-    spec: HeadSpec
-    rows: tuple[int, ...]  # in plan order
-    places: Tensor
-    ranges: Ranges
-    runs: Runs
-    params: Mapping[str, Stacked]
-    undo: Callable[[Tensor], Tensor] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +48,13 @@ class BatchPlan:
     heads: tuple[HeadStep, ...]
     device: torch.device
     kernels: Kernels | None = None
+    target: RowLayout | None = None  # where the rows of an encoder-decoder's decoder lie, which heads read
+    target_ids: tuple[Ids, ...] = ()  # in plan order
+
+    @property
+    def answers(self) -> RowLayout:
+        """Where the rows lie among the last states."""
+        return self.layout if self.target is None else self.target
 
     @cached_property
     def renormed(self) -> tuple[Address, ...]:
@@ -107,13 +90,15 @@ def plan_batch(
     ordered = tuple(rows[i] for i in order)
     cohorts = _cohorts(rows, order, keys, geometry)
     layout = layout_of(row.length for row in ordered)
+    ids = tuple(target_ids(row, geometry) for row in ordered) if geometry.encoder_layers else ()
+    target = layout_of(map(len, ids)) if ids else None
     wanted = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
-    pooled = tuple(i for i in wanted if _spec(ordered[i]).pooling == "pooler")
+    pooled = tuple(i for i in wanted if spec_of(ordered[i]).pooling == "pooler")
     space = partial(Workspace, device=device, kernels=kernels)
-    steps = _steps(cohorts, layout, pooled, space)
+    steps = _steps(cohorts, (layout, target), pooled, geometry, space)
     table = _relative(cohorts, layout.rows, relative, space) if relative else None
-    heads = _head_steps(ordered, wanted, layout, pooled, geometry, space)
-    return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels)
+    heads = head_steps(ordered, wanted, target or layout, pooled, geometry, space, ids)
+    return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels, target, ids)
 
 
 def _cohorts(
@@ -124,6 +109,7 @@ def _cohorts(
     for i, row in enumerate(rows):
         try:
             check_row(row, geometry)
+            check_target(row, geometry)
         except InvalidRow as error:
             faults[i] = error
     cohorts: list[_Cohort] = []
@@ -150,10 +136,15 @@ def _alike(units: Sequence[Segment], shapes: Sequence[Hashable | None]) -> list[
 
 
 def _steps(
-    cohorts: Sequence[_Cohort], layout: RowLayout, pooled: tuple[int, ...], space: Space
+    cohorts: Sequence[_Cohort],
+    layouts: tuple[RowLayout, RowLayout | None],
+    pooled: tuple[int, ...],
+    geometry: Geometry,
+    space: Space,
 ) -> dict[Address, Program]:
-    tokens, pools = space(layout.tokens), space(len(pooled))
-    units = [tuple([tuple(map(layout.bounds, range(u.first, u.last))) for u in cohort.units]) for cohort in cohorts]
+    """Programs by address; those of a decoder are over its own tokens, in the second layout."""
+    sides = [(space(layout.tokens), _units(cohorts, layout)) for layout in layouts if layout is not None]
+    pools, family = space(len(pooled)), geometry.architecture
     found: dict[Address, Program] = {}
     for address in dict.fromkeys(address for cohort in cohorts for address in cohort.chains):
         if address == POOLER:
@@ -161,9 +152,14 @@ def _steps(
             if entries:
                 found[address] = build(entries, pools)
             continue
+        tokens, units = sides[family.in_decoder(address)]
         held = zip(units, cohorts, strict=True)
         found[address] = build([Entry(own, c.chains[address]) for own, c in held if address in c.chains], tokens)
     return found
+
+
+def _units(cohorts: Sequence[_Cohort], layout: RowLayout) -> list[tuple[Ranges, ...]]:
+    return [tuple([tuple(map(layout.bounds, range(u.first, u.last))) for u in cohort.units]) for cohort in cohorts]
 
 
 def _pooling(cohorts: Sequence[_Cohort], pooled: tuple[int, ...]) -> list[Entry]:
@@ -195,88 +191,3 @@ def _relative(cohorts: Sequence[_Cohort], rows: int, length: int, space: Space) 
         entries = [Entry(own, cohort.chains[address]) for own, cohort in acting if address in cohort.chains]
         programs[address] = build(entries, whole)
     return Relative(length, tables, tuple(unit_of_row), programs)
-
-
-def _head_steps(
-    rows: Sequence[Row],
-    wanted: tuple[int, ...],
-    layout: RowLayout,
-    pooled: tuple[int, ...],
-    geometry: Geometry,
-    space: Space,
-) -> tuple[HeadStep, ...]:
-    """Heads of one shape together."""
-    groups: dict[Hashable, list[int]] = {}
-    for i in wanted:
-        inverse = _inverse(rows[i])
-        kin = (_head(rows[i]).adapter.head_kin, None if inverse is None else inverse.block.kin)
-        groups.setdefault(kin, []).append(i)
-    place = {row: at for at, row in enumerate(pooled)}
-    for i in wanted:
-        pooling = _spec(rows[i]).pooling
-        if pooling not in ("pooler", "tokens"):
-            place[i] = layout.starts[i] + pooled_token(rows[i], geometry, pooling)
-    return tuple(_head_step(rows, members, layout, place, space) for members in groups.values())
-
-
-def _head_step(
-    rows: Sequence[Row], members: list[int], layout: RowLayout, state_of: Mapping[int, int], space: Space
-) -> HeadStep:
-    members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
-    spec = _spec(rows[members[0]])
-    if spec.pooling == "tokens":
-        parts = [_places(rows[i], layout.starts[i]) for i in members]
-        places, starts = torch.cat(parts), layout_of(map(len, parts)).starts
-    else:  # one state per row
-        places, starts = torch.tensor([state_of[i] for i in members]), tuple(range(len(members) + 1))
-    ranges = tuple(pairwise(starts))
-    states = space(starts[-1])
-    segments = segments_of([id(_head(rows[i])) for i in members])
-    owners = [_head(rows[members[segment.first]]) for segment in segments]
-    bounds = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
-    params = stacked(owners, [owner.adapter.head_spans for owner in owners])
-    undo = _undo([rows[i] for i in members], ranges, states)
-    return HeadStep(spec, tuple(members), places.to(states.device), ranges, states.runs(bounds, ranges), params, undo)
-
-
-def _places(row: Row, start: int) -> Tensor:
-    """The states that a per-token head reads: all of the row, or those of the own tokens that were asked for.
-
-    Words are made of own tokens.
-    """
-    if row.positions is not None:
-        return torch.from_numpy(own_tokens(row)[list(row.positions)] + start)
-    if row.word_starts is not None:
-        return torch.from_numpy(own_tokens(row) + start)
-    return torch.arange(start, start + row.length)
-
-
-def _inverse(row: Row) -> Act | None:
-    """The first adapter's invertible block, where the row's head reads the vocabulary."""
-    if row.first is None or _spec(row).vocabulary is None or not _spec(row).inverse:
-        return None
-    blocks = row.first.adapter.blocks.get(EMBED_OUT, ())
-    return next((Act((row.first,), block) for block in blocks if block.method in INVERSE), None)
-
-
-def _undo(rows: Sequence[Row], ranges: Ranges, space: Workspace) -> Callable[[Tensor], Tensor] | None:
-    acts = [_inverse(row) for row in rows]
-    found = [(Entry(((held,),), (act,)), act) for act, held in zip(acts, ranges, strict=True) if act is not None]
-    if not found:
-        return None
-    return partial(_invert, found[0][1].block.method, operand_of(found, space))
-
-
-def _invert(method: str, operand: Operand, x: Tensor) -> Tensor:
-    return INVERSE[method].invert(x, operand)
-
-
-def _head(row: Row) -> Resident:
-    assert row.head is not None
-    return row.head
-
-
-def _spec(row: Row) -> HeadSpec:
-    spec = None if row.head is None else row.head.adapter.head
-    assert spec is not None
-    return spec

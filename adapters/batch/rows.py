@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import Address
@@ -54,8 +55,10 @@ class Row:
     parsing). `positions`: the own tokens for which a per-token head is wanted; None for all.
     `first_position`: that of the first token, above 0 where others are counted before it that the row does not see, as
     transformers' models count padding on the left. `pixels` [channels, height, width] are those of an image, of the
-    backbone's own size; its tokens are the class token and the patches, and their ids (`image_ids`) mean nothing. `past`: keys and
-    values that the row's one token sees in front of its own (see `continuation`).
+    backbone's own size; its tokens are the class token and the patches, and their ids (`image_ids`) mean nothing.
+    `past`: keys and values that the row's one token sees in front of its own (see `continuation`).
+    `decoder_ids` [tokens] are an encoder-decoder's second row (None: made of the first, see `targets`), which its answers
+    are of; `encoded` [tokens, hidden] what its encoder made of the first before, which is then not run again.
     """
 
     members: tuple[Member, ...]
@@ -69,6 +72,8 @@ class Row:
     first_position: int = 0
     pixels: Pixels | None = None
     past: Past | None = None
+    decoder_ids: Ids | None = None
+    encoded: Tensor | None = None
 
     @property
     def first(self) -> Resident | None:
@@ -139,7 +144,7 @@ def check_row(row: Row, geometry: Geometry) -> None:
     tokens = len(row.input_ids)
     if tokens == 0:
         raise InvalidRow("a row without tokens")
-    shift = 0 if row.insertion is None else row.insertion.shift
+    shift = 0 if row.insertion is None or geometry.encoder_layers else row.insertion.shift
     if row.first_position < 0 or row.first_position + shift + tokens > geometry.max_tokens:
         counted = f" from position {row.first_position} on" if row.first_position else ""
         behind = f"; behind the adapter's {shift}" if shift else ";"
@@ -154,8 +159,9 @@ def check_row(row: Row, geometry: Geometry) -> None:
         raise InvalidRow(f"a row behind a past is one token, not {row.length}")
     if row.head is not None:
         _check_head(row, row.head.adapter.head, geometry)
-    if row.positions is not None and not all(0 <= place < tokens for place in row.positions):
-        raise InvalidRow(f"positions must lie within the row's {tokens} tokens")
+    read = tokens if row.decoder_ids is None else len(row.decoder_ids)
+    if row.positions is not None and not all(0 <= place < read for place in row.positions):
+        raise InvalidRow(f"positions must lie within the row's {read} tokens")
     if row.word_starts is not None:
         starts = row.word_starts
         if len(starts) < 2 or starts[0] < 0 or starts[-1] > tokens or list(starts) != sorted(set(starts)):

@@ -14,9 +14,10 @@ from adapters.door.blocks import Setup
 from adapters.errors import InvalidComposition
 from adapters.formats import check
 from adapters.held import Held, Shelf
-from adapters.manifest import HeadSpec, Manifest, Requires
+from adapters.manifest import HeadSpec, Manifest
 from adapters.methods.base import Fitting
 from adapters.methods.fold import fitting_of
+from adapters.requires import Requires
 from adapters.weights import Package
 
 DEFAULT = "default"  # the backbone's own vocabulary
@@ -107,7 +108,7 @@ class Owner(nn.Module):
     def requires(self) -> Requires:
         """The backbone as a package says it."""
         geometry = self._backbone.profile.geometry
-        return Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
+        return Requires.of(geometry)
 
     def keep(self, shelf: Shelf, name: str, package: Package, *, replace: bool = False, frozen: bool = False) -> None:
         """Check a package against the backbone and put it under a name; raises `Misfit` with every reason."""

@@ -17,6 +17,7 @@ _PROBLEMS: Mapping[str, str] = {
     "multiple_choice": "choice",
     "masked_lm": "vocabulary",
     "causal_lm": "next_token",
+    "seq2seq_lm": "vocabulary",
     "dependency_parsing": "tree",
 }
 _NAMELESS = ("question_answering", *VOCABULARIES)  # their outputs mean what they mean

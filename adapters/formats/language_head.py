@@ -1,4 +1,4 @@
-"""The head over the vocabulary that a causal backbone's own checkpoint has: what generates where no adapter brings one."""
+"""The head over the vocabulary that a generating backbone's own checkpoint has: what generates where no adapter brings one."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import Misfit
 from adapters.formats import files, static_heads
-from adapters.manifest import Manifest, Provenance, Requires
+from adapters.manifest import Manifest, Provenance
+from adapters.requires import Requires
 from adapters.weights import Package
 
 KEY = "lm_head.weight"
@@ -18,14 +19,15 @@ def read(folder: Path, profile: BackboneProfile) -> Package:
     """The head as a package; the word vectors themselves where the configuration ties them to it. Raises `Misfit`."""
     geometry = profile.geometry
     family = geometry.architecture
-    if not family.causal:
-        raise Misfit([f"{family.model_type} is no causal language model: name a head"])
+    if not (family.causal or family.decoder):
+        raise Misfit([f"{family.model_type} has no head over its vocabulary: name a head"])
     config = files.read_json(folder / "config.json")
     tied = config.get("tie_word_embeddings", family.defaults.get("tie_word_embeddings", False))
+    task = static_heads.SEQ2SEQ if family.decoder else static_heads.CAUSAL
     words = f"{family.words}.weight"
     weight = _tensor(folder, (words, f"{family.prefix}.{words}") if tied else (KEY,))
-    head = static_heads.read({KEY: weight}, geometry.model_type, static_heads.CAUSAL)
-    requires = Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
+    head = static_heads.read({KEY: weight}, geometry.model_type, task, static_heads.own_settings(geometry))
+    requires = Requires.of(geometry)
     return Package(
         Manifest("head", requires, head=head.spec, provenance=Provenance("transformers", "", profile.id)), head.tensors
     )

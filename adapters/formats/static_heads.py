@@ -17,7 +17,8 @@ from adapters.formats.labels import UNNAMED, Head, problem_of, unnamed
 from adapters.heads.question_answering import LABELS
 from adapters.manifest import HeadSpec
 
-SEQUENCE, TOKEN, QUESTION, CHOICE, LANGUAGE, CAUSAL = "sequence", "token", "question", "choice", "language", "causal"
+SEQUENCE, TOKEN, QUESTION, CHOICE = "sequence", "token", "question", "choice"
+LANGUAGE, CAUSAL, SEQ2SEQ = "language", "causal", "seq2seq"
 TASKS: Mapping[str, str] = {
     "ForSequenceClassification": SEQUENCE,
     "ForImageClassification": SEQUENCE,
@@ -27,6 +28,7 @@ TASKS: Mapping[str, str] = {
     "ForMaskedLM": LANGUAGE,
     "ForCausalLM": CAUSAL,
     "LMHeadModel": CAUSAL,
+    "ForConditionalGeneration": SEQ2SEQ,
 }
 _TYPES: Mapping[str, str] = {
     SEQUENCE: "classification",
@@ -35,7 +37,9 @@ _TYPES: Mapping[str, str] = {
     CHOICE: "multiple_choice",
     LANGUAGE: "masked_lm",
     CAUSAL: "causal_lm",
+    SEQ2SEQ: "seq2seq_lm",
 }
+_VOCABULARIES = (LANGUAGE, CAUSAL, SEQ2SEQ)
 OWN = "the backbone's own"  # activation of a head that takes it from the backbone's configuration
 
 
@@ -66,7 +70,8 @@ class OwnSettings:
 
     `norm_eps` and `activation` of its own layers, words in the `vocabulary`, and `width` of their vectors. `inverse`:
     whether the heads of the classes undo an invertible adapter, which depends on the library's version. `pooling`: the
-    state that AdapterHub's flexible heads for rows read (`HeadSpec.pooling`).
+    state that AdapterHub's flexible heads for rows read (`HeadSpec.pooling`). `scale`: `HeadSpec.scale` of a decoder's
+    head over the vocabulary.
     """
 
     norm_eps: float
@@ -75,6 +80,7 @@ class OwnSettings:
     width: int
     inverse: bool = False
     pooling: str = "first_token"
+    scale: float | None = None
 
 
 def own_settings(geometry: Geometry) -> OwnSettings:
@@ -85,6 +91,7 @@ def own_settings(geometry: Geometry) -> OwnSettings:
         geometry.vocabulary,
         geometry.embedding_size,
         pooling=geometry.architecture.hub_pooling,
+        scale=geometry.head_scale,
     )
 
 
@@ -129,6 +136,11 @@ _DECODER: Mapping[str, tuple[StaticHead, ...]] = {
     TOKEN: (StaticHead(("score",), None, "tokens"),),
     CAUSAL: (_CAUSAL,),
 }
+_SEQ2SEQ: Mapping[str, tuple[StaticHead, ...]] = {
+    SEQUENCE: (StaticHead(("classification_head.dense", "classification_head.out_proj"), "tanh", "last_eos"),),
+    TOKEN: (),  # a class of T5's has it over an encoder alone
+    SEQ2SEQ: (_CAUSAL,),
+}
 _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
     "bert": {SEQUENCE: _over_pooler("bert"), CHOICE: _over_pooler("bert"), LANGUAGE: (_BERT_LANGUAGE,)},
     "roberta": _ROBERTA,
@@ -152,6 +164,7 @@ _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
     "gpt2": {SEQUENCE: (_SCORE,), CAUSAL: (_CAUSAL,)},
     "vit": {SEQUENCE: (StaticHead(("classifier",), None, "first_token"),)},
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _DECODER),
+    **dict.fromkeys(("t5", "mt5", "bart", "mbart"), _SEQ2SEQ),
 }
 _EVERYWHERE: Mapping[str, tuple[StaticHead, ...]] = {
     TOKEN: (StaticHead(("classifier",), None, "tokens"),),
@@ -176,7 +189,7 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
     `own` is needed for heads over the vocabulary.
     """
     candidates = _HEADS.get((model_type, task))
-    if candidates is None:
+    if not candidates:
         raise Misfit([f"no {task} head of {model_type!r} is served"])
     head = next((one for one in candidates if f"{one.maps[0]}.weight" in tensors), candidates[-1])
     wanted = names(head)
@@ -193,7 +206,7 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
         found[native] = held[0]
     if reasons:
         raise Misfit(reasons)
-    if task == LANGUAGE and own is None:
+    if task in (LANGUAGE, SEQ2SEQ) and own is None:
         raise Misfit(["a head over the vocabulary is read for a backbone, whose settings it takes"])
     return Head(_spec(head, task, found, own), found, (UNNAMED,) if task in (SEQUENCE, TOKEN) else ())
 
@@ -226,8 +239,12 @@ def _type_of(spec: HeadSpec) -> str:
 def _spec(head: StaticHead, task: str, found: Mapping[str, Tensor], own: OwnSettings | None) -> HeadSpec:
     last = found[f"head/{len(head.maps) - 1}/weight"]
     outputs, head_type = last.shape[0], _TYPES[task]
-    labels = {QUESTION: LABELS if outputs == len(LABELS) else unnamed(outputs), CHOICE: (), LANGUAGE: (), CAUSAL: ()}
-    language = task in (LANGUAGE, CAUSAL)
+    labels = {
+        QUESTION: LABELS if outputs == len(LABELS) else unnamed(outputs),
+        CHOICE: (),
+        **dict.fromkeys(_VOCABULARIES, ()),
+    }
+    language = task in _VOCABULARIES
     return HeadSpec(
         type=head_type,
         layers=len(head.maps),
@@ -240,4 +257,5 @@ def _spec(head: StaticHead, task: str, found: Mapping[str, Tensor], own: OwnSett
         width=last.shape[-1] if language else None,
         norm_eps=own.norm_eps if own and head.norm is not None else None,
         inverse=own is not None and own.inverse if language else True,
+        scale=own.scale if own is not None and task == SEQ2SEQ else None,
     )

@@ -25,12 +25,14 @@ class HeadContext:
 
     `rows`: each row's range in x. `word_starts`, per row: the first token of every word, counted from the row's first
     token, and one past the last word (dependency parsing). `undo`: the inverse of the rows' invertible adapters, for
-    states [n, width of the embeddings] in the order of x (masked language models); None where no row has one.
+    states [n, width of the embeddings] in the order of x (masked language models); None where no row has one. `whole`:
+    a head for rows gets all of their states, and answers for each.
     """
 
     rows: tuple[tuple[int, int], ...]
     word_starts: tuple[tuple[int, ...] | None, ...]
     undo: Callable[[Tensor], Tensor] | None = None
+    whole: bool = False
 
 
 class Head(Protocol):

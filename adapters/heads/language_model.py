@@ -1,4 +1,4 @@
-"""Language models, masked and causal: a score for every word of a vocabulary, at every token that is asked for.
+"""Language models, masked, causal and of a decoder: a score for every word of a vocabulary, at every token that is asked for.
 
 h_i = LN(act(W_i h_{i-1} + b_i))    i = 0 .. layers-2;  the first map goes from the hidden to the embeddings' width
 y = W inv(h) + b                    inv: the inverse of the row's invertible adapter (arXiv:2005.00052), if it has one and
@@ -87,3 +87,4 @@ def _widths(weight: Stacked) -> tuple[int, int]:
 
 MASKED_LM = LanguageModel("masked_lm", "vocabulary")
 CAUSAL_LM = LanguageModel("causal_lm", "next_token")
+SEQ2SEQ_LM = LanguageModel("seq2seq_lm", "vocabulary")

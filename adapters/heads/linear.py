@@ -51,7 +51,7 @@ class LinearHead:
         """[outputs] per row, or [tokens of the row, outputs] for heads over tokens."""
         y = linear_maps(x, runs, spec, params)
         pieces = [y[start:end] for start, end in context.rows]
-        return pieces if self.places == "tokens" else [piece[0] for piece in pieces]
+        return pieces if self.places == "tokens" or context.whole else [piece[0] for piece in pieces]
 
 
 def linear_maps(x: Tensor, runs: Runs, spec: HeadSpec, params: Mapping[str, Stacked]) -> Tensor:

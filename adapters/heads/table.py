@@ -9,7 +9,7 @@ from adapters.errors import Misfit
 from adapters.heads.base import Head, Shapes
 from adapters.heads.classification import CLASSIFICATION, MULTILABEL
 from adapters.heads.dependency_parsing import DEPENDENCY_PARSING
-from adapters.heads.language_model import CAUSAL_LM, MASKED_LM
+from adapters.heads.language_model import CAUSAL_LM, MASKED_LM, SEQ2SEQ_LM
 from adapters.heads.multiple_choice import MULTIPLE_CHOICE
 from adapters.heads.question_answering import QUESTION_ANSWERING
 from adapters.heads.tagging import TAGGING
@@ -24,6 +24,7 @@ _ALL: tuple[Head, ...] = (
     MASKED_LM,
     CAUSAL_LM,
     DEPENDENCY_PARSING,
+    SEQ2SEQ_LM,
 )
 HEADS: Mapping[str, Head] = {head.type: head for head in _ALL}
 FRESH = 0.02  # standard deviation of new matrices, as in BERT

@@ -26,7 +26,7 @@ from adapters.methods.gate import gate_shapes, row_gate
 from adapters.methods.settings import Settings, activation, count_in, is_number, known_in
 from adapters.weights import Folded, Insertion
 
-SITES = ("attn_junction", "ffn_junction")
+SITES = ("attn_junction", "cross_junction", "ffn_junction")
 NORM_EPS = 1e-5
 
 
@@ -242,8 +242,8 @@ def _check_post_add(settings: Settings, v: Variant, sites: Iterable[Address], fi
     """AdapterHub has no value for f + r where no norm follows it (its `pre_forward` fails)."""
     if not v.original_ln_before:
         settings.wrong("residual_before_ln 'post_add' needs original_ln_before")
-    junctions = fitting.architecture.junctions
-    bare = [str(address) for address in sites if junctions[address.site].norm is None]
+    family = fitting.architecture
+    bare = [str(a) for a in sites if family.stack(a.layer).junctions[a.site].norm is None]
     if bare:
         settings.wrong(f"residual_before_ln 'post_add' needs a norm behind the sublayer; none is at {', '.join(bare)}")
 

@@ -8,11 +8,14 @@ from adapters.architectures.sites import Address
 from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.heads.table import head_reasons, head_shapes
-from adapters.manifest import Manifest, PartSpec
+from adapters.manifest import HeadSpec, Manifest, PartSpec
 from adapters.methods.base import BaseMaps, Fitting
 from adapters.methods.fusion import FUSION
 from adapters.methods.table import METHODS
 from adapters.weights import Adapter, Folded, Insertion, Package, pack
+
+# The heads that AdapterHub has for encoder-decoders.
+_DECODED = ("classification", "multilabel_classification", "question_answering", "seq2seq_lm")
 
 
 def fitting_of(profile: BackboneProfile, base: BaseMaps | None = None) -> Fitting:
@@ -84,6 +87,16 @@ def _method_shapes(part: PartSpec, profile: BackboneProfile) -> dict[str, tuple[
     return method.shapes(part.config, fitting)
 
 
+def _head_place(head: HeadSpec, *, decodes: bool) -> list[str]:
+    """Heads of an encoder-decoder are those that AdapterHub has there, and read its decoder's states."""
+    if not decodes:
+        only = head.pooling == "last_eos" or head.type == "seq2seq_lm"
+        return [f"a {head.type} head that pools {head.pooling!r} needs an encoder-decoder"] if only else []
+    if head.type not in _DECODED or head.pooling not in ("last_eos", "tokens"):
+        return [f"an encoder-decoder has no {head.type} head that pools {head.pooling!r}"]
+    return []
+
+
 def _requirements(manifest: Manifest, profile: BackboneProfile) -> list[str]:
     needs, has = manifest.requires, profile.geometry
     pairs = (
@@ -91,8 +104,12 @@ def _requirements(manifest: Manifest, profile: BackboneProfile) -> list[str]:
         ("hidden size", needs.hidden_size, has.hidden_size),
         ("number of layers", needs.layers, has.layers),
         ("number of attention heads", needs.heads, has.heads),
+        ("number of layers in its encoder", needs.encoder_layers, has.encoder_layers),
+        ("gated feed-forwards", needs.gated, has.gated),
     )
     reasons = [f"made for {what} {need!r}, but the backbone has {held!r}" for what, need, held in pairs if need != held]
+    if manifest.head is not None:
+        reasons += _head_place(manifest.head, decodes=bool(has.encoder_layers))
     fusions = [part for part in manifest.parts if part.method == FUSION.name]
     if manifest.kind == "fusion" and (len(manifest.parts), len(fusions)) != (1, 1):
         reasons.append("a fusion holds exactly one part, of the method 'fusion'")

@@ -20,7 +20,7 @@ from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.settings import Settings
 from adapters.weights import Folded, Insertion
 
-SITES = ("attn_junction", "ffn_junction")
+SITES = ("attn_junction", "cross_junction", "ffn_junction")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,14 @@ from adapters.manifest import PartSpec
 from adapters.methods.prompt_tuning import PLACES
 from adapters.methods.settings import MAX_COUNT, Settings, is_number
 
-JUNCTIONS: Mapping[str, str] = {"mh_adapter": "attn_junction", "output_adapter": "ffn_junction"}
+JUNCTIONS: Mapping[str, str] = {
+    "mh_adapter": "attn_junction",
+    "cross_adapter": "cross_junction",
+    "output_adapter": "ffn_junction",
+}
 MATRICES: Mapping[str, str] = {"q": "attn_q", "k": "attn_k", "v": "attn_v"}
+# What they are in a decoder's attention to its encoder, which AdapterHub adapts along with its own.
+CROSSED: Mapping[str, str] = {"attn_q": "cross_q", "attn_k": "cross_k", "attn_v": "cross_v"}
 # AdapterHub's member -> the part's.
 PHM_NUMBERS: Mapping[str, str] = {"phm_dim": "phm_dim", "phm_rank": "phm_rank"}
 PHM_FLAGS: Mapping[str, str] = {
@@ -23,6 +29,7 @@ PHM_FLAGS: Mapping[str, str] = {
     "shared_W_phm": "shared_W",
     "shared_phm_rule": "shared_rule",
 }
+_ALWAYS = ("mh_adapter", "output_adapter")
 _FLAGS = (
     "is_parallel",
     "ln_before",
@@ -53,6 +60,11 @@ class Sizes(Protocol):
         ...
 
     @property
+    def crossing(self) -> range:
+        """The layers that attend to an encoder's states."""
+        ...
+
+    @property
     def feed_forward(self) -> Mapping[str, str]:
         """Site by member of LoRA configurations: which maps these mean depends on the family."""
         ...
@@ -60,12 +72,12 @@ class Sizes(Protocol):
 
 def bottleneck(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`BnConfig`: a bottleneck or a Compacter, and an invertible adapter where one goes with it."""
-    names = [site for key, site in JUNCTIONS.items() if settings.flag(key)]
+    names = [site for key, site in JUNCTIONS.items() if (key in _ALWAYS or sizes.crossing) and settings.flag(key)]
     widths = _widths(settings, sizes).items()
     members = {key: settings.get(key) for key in ("residual_before_ln", "scaling")}
     members |= {key: settings.flag(key) for key in _FLAGS} | {"non_linearity": _activation(settings)}
     phm = _phm(settings) if settings.flag("phm_layer") else {}
-    sites = {f"{layer}/{name}": {"width": width} for layer, width in widths for name in names}
+    sites = {f"{layer}/{name}": {"width": width} for layer, width in widths for name in _held(names, layer, sizes)}
     if sites:
         yield PartSpec("compacter" if phm else "bottleneck", {"sites": sites, **members, **phm})
     yield from _invertible(settings, sizes)
@@ -105,8 +117,15 @@ def prefix(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     members["bottleneck"] = None if flat else settings.count("bottleneck_size")
     members |= {"non_linearity": function} if function != "tanh" and not flat else {}
     members |= {"gating": "shared" if shared else "separate"} if gated else {}
-    if layers:
-        yield PartSpec("prefix_tuning", members)
+    if not sizes.crossing:
+        yield from _prefix(members, layers)
+        return
+    decoder = [layer for layer in layers if layer in sizes.crossing]
+    if settings.flag("encoder_prefix"):
+        yield from _prefix(members, [layer for layer in layers if layer not in sizes.crossing])
+    yield from _prefix(members, decoder)
+    if settings.flag("cross_prefix"):
+        yield from _prefix({**members, "site": "cross_kv"}, decoder)
 
 
 def prompt(settings: Settings, _: Sizes) -> Iterator[PartSpec]:
@@ -131,6 +150,16 @@ def reft(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     }
     if layers:
         yield PartSpec("reft", members)
+
+
+def _prefix(members: Mapping[str, Any], layers: list[int]) -> Iterator[PartSpec]:
+    if layers:
+        yield PartSpec("prefix_tuning", {**members, "layers": layers})
+
+
+def _held(names: list[str], layer: int, sizes: Sizes) -> list[str]:
+    """The sites of a kind of layer: not all attend to an encoder."""
+    return [name for name in names if layer in sizes.crossing or not name.startswith("cross_")]
 
 
 def _part(method: str, addresses: list[str], site: Mapping[str, Any], **members: Any) -> Iterator[PartSpec]:
@@ -174,7 +203,8 @@ def _linear_sites(settings: Settings, sizes: Sizes) -> list[str]:
     attention = settings.flag("selfattn_lora")
     names = [site for key, site in MATRICES.items() if attention and key in matrices]
     names += [site for key, site in sizes.feed_forward.items() if settings.flag(key)]
-    return [f"{layer}/{name}" for layer in _layers(settings, sizes) for name in names]
+    names = [both for name in names for both in (name, CROSSED.get(name)) if both is not None]
+    return [f"{layer}/{name}" for layer in _layers(settings, sizes) for name in _held(names, layer, sizes)]
 
 
 def _layers(settings: Settings, sizes: Sizes) -> list[int]:

@@ -7,7 +7,7 @@ Mao et al. 2022, arXiv:2110.07577); `shared`: one g for both
 PEFT's prefix is a past: the positions of a row begin behind it. It is stored flat, whatever it was trained through.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import Address
 from adapters.kernels.ragged import enter, row_mean
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
@@ -22,7 +23,8 @@ from adapters.methods.settings import Settings, activation
 from adapters.weights import Folded, Insertion
 
 SHARED = Address(None, "attn_kv")
-DEFAULTS: Mapping[str, Any] = {"non_linearity": "tanh", "gating": "none"}
+DECODER, CROSS = Address(None, "decoder_kv"), Address(None, "cross_kv")
+DEFAULTS: Mapping[str, Any] = {"non_linearity": "tanh", "gating": "none", "site": "attn_kv"}
 MAX_LENGTH = 4096
 _PAST = ("length", "segments")
 GATES: Mapping[str, int] = {"none": 0, "shared": 1, "separate": 2}  # outputs of a layer's gate
@@ -37,6 +39,18 @@ class Setup:
     narrow: int | None
     non_linearity: str
     gating: str
+    site: str = "attn_kv"
+
+    def shared(self, geometry: Geometry) -> Address:
+        """Where what the layers share is stored; an encoder-decoder has a prefix for each of its three attentions."""
+        return shared_address(self.site, self.layers, geometry.encoder_layers)
+
+
+def shared_address(site: str, layers: Sequence[int], encoder_layers: int) -> Address:
+    """Where a prefix is stored that these layers share, which are of one stack."""
+    if site == "cross_kv":
+        return CROSS
+    return DECODER if encoder_layers and layers and layers[0] >= encoder_layers else SHARED
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ class PrefixTuning:
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
-        """See `Method.shapes`. One prefix for all layers, at `model/attn_kv`; a gate for each layer, at its own."""
+        """See `Method.shapes`. One prefix for all layers of a stack, in one place; a gate for each layer, at its own."""
         setup, h = self._read(config, fitting), fitting.geometry.hidden_size
         wide = 2 * len(setup.layers) * fitting.geometry.key_width
         names: Shapes = {"control_trans": (setup.length * wide,)}
@@ -60,11 +74,11 @@ class PrefixTuning:
                 "control_trans.2.weight": (wide, setup.narrow),
                 "control_trans.2.bias": (wide,),
             }
-        found, outputs = prefixed(SHARED, names), GATES[setup.gating]
+        found, outputs = prefixed(setup.shared(fitting.geometry), names), GATES[setup.gating]
         if outputs:
             for layer in setup.layers:
                 gate: Shapes = {"gate.weight": (outputs, h), "gate.bias": (outputs,)}
-                found |= prefixed(Address(layer, "attn_kv"), gate)
+                found |= prefixed(Address(layer, setup.site), gate)
         return found
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
@@ -84,11 +98,14 @@ class PrefixTuning:
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
         """The reparametrisation is run once; every layer gets its keys and values [2, tokens, width], and its gate."""
         setup = self._read(config, fitting)
-        prefix = _prefix(setup, at(tensors, SHARED))
+        prefix = _prefix(setup, at(tensors, setup.shared(fitting.geometry)))
         pairs = prefix.view(setup.length, len(setup.layers), 2, fitting.geometry.key_width).permute(1, 2, 0, 3)
+        if self.past and fitting.geometry.encoder_layers:
+            # PEFT cuts its vectors, set down twice, into pairs for both attentions of a layer, of which the first is used.
+            pairs = pairs[[2 * i % len(pairs) for i in range(len(pairs))]]
         folded: dict[Address, Folded] = {}
         for i, layer in enumerate(setup.layers):
-            address = Address(layer, "attn_kv")
+            address = Address(layer, setup.site)
             gate = {name: t for name, t in at(tensors, address).items() if name.startswith("gate.")}
             folded[address] = Folded(self.name, setup.gating, {"keys_values": pairs[i], **dict(sorted(gate.items()))})
         return folded
@@ -106,7 +123,7 @@ class PrefixTuning:
         insertion = self.insertion(config)
         if insertion is None:
             return _read(config, fitting)
-        return Setup(insertion.shift, tuple(range(fitting.geometry.layers)), None, "tanh", "none")
+        return Setup(insertion.shift, _past_layers(fitting.geometry), None, "tanh", "none")
 
     def keys_values(self, operand: Operand, segment: int) -> Tensor:
         """See `ActsOnAttention`."""
@@ -148,6 +165,11 @@ def _prefix(setup: Setup, held: Mapping[str, Tensor]) -> Tensor:
     return functional.linear(hidden, held["control_trans.2.weight"], held["control_trans.2.bias"])
 
 
+def _past_layers(geometry: Geometry) -> tuple[int, ...]:
+    """The layers that see a past: a decoder's own attention, in an encoder-decoder."""
+    return tuple(geometry.crossing or range(geometry.layers))
+
+
 def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:
     config = {**DEFAULTS, **config}
     settings = Settings("prefix_tuning", config, ("length", "flat", "layers", "bottleneck", *DEFAULTS))
@@ -158,6 +180,12 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> Setup:
         narrow=None if flat else settings.count("bottleneck"),
         non_linearity=settings.activation("non_linearity"),
         gating=str(settings.choice("gating", tuple(GATES))),
+        site=str(settings.choice("site", ("attn_kv", "cross_kv"))),
     )
+    stacks = {layer in fitting.geometry.crossing for layer in setup.layers}
+    if len(stacks) > 1:
+        settings.wrong("one prefix is for the layers of an encoder, or for those of a decoder")
+    if setup.site == "cross_kv" and stacks != {True}:
+        settings.wrong("cross_kv is only in the decoder's layers of an encoder-decoder")
     settings.done()
     return setup

@@ -80,6 +80,7 @@ def parts_of(preset: str, fitting: Fitting, **overrides: Any) -> tuple[PartSpec,
 BN_CONFIG: Mapping[str, Any] = {  # AdapterHub's BnConfig, but for what it has to be told
     **{key: value for key, value in SEQ_BN.items() if key != "non_linearity"},
     "original_ln_before": False,
+    "cross_adapter": False,
     "leave_out": (),
     "inv_adapter": None,
     "inv_adapter_reduction_factor": 2,
@@ -137,6 +138,8 @@ PREFIX_CONFIG: Mapping[str, Any] = {
     "non_linearity": "tanh",
     "use_gating": False,
     "shared_gating": True,
+    "encoder_prefix": True,
+    "cross_prefix": True,
     "leave_out": (),
 }
 PROMPT_CONFIG: Mapping[str, Any] = {"prompt_length": 10, "combine": "prefix"}

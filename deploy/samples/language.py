@@ -27,7 +27,8 @@ from adapters.batch.rows import Row
 from adapters.embeddings import MATRIX, TOKENIZER, TokenEmbedding
 from adapters.formats import native
 from adapters.formats.check import check
-from adapters.manifest import EmbeddingSpec, Manifest, Provenance, Requires
+from adapters.manifest import EmbeddingSpec, Manifest, Provenance
+from adapters.requires import Requires
 from adapters.methods.fold import fitting_of, fold
 from adapters.methods.presets import parts_of
 from adapters.methods.table import METHODS

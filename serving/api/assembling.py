@@ -9,8 +9,9 @@ from typing import Any
 
 from adapters.architectures.profile import Geometry
 from adapters.composition import Fuse, Leaf, to_json
-from adapters.manifest import Manifest, Requires, TargetSpec
+from adapters.manifest import Manifest, TargetSpec
 from adapters.refs import Reference
+from adapters.requires import Requires
 from serving.api.arranging import check_arrangement
 from serving.api.naming import AT, Named, named
 from serving.api.resolving import DEFAULT_EMBEDDING, Resolver
@@ -54,7 +55,7 @@ async def assemble(wish: TargetWish, resolver: Resolver, geometry: Geometry) -> 
     )
     every = [*ran, *(found for found in (head, embedding) if isinstance(found, Resolved))]
     members = tuple(dict.fromkeys(Member(found.version.space, found.version.ref) for found in every))
-    requires = Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
+    requires = Requires.of(geometry)
     return NewTarget(Manifest("target", requires, target=spec), members)
 
 

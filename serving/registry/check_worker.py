@@ -26,8 +26,9 @@ from adapters.architectures.profile import BackboneProfile
 from adapters.errors import AdapterError, InvalidPackage, Misfit, UnsafeFile
 from adapters.formats import native, tokenizer
 from adapters.formats.check import check
-from adapters.manifest import EmbeddingSpec, Manifest, Requires, to_json
+from adapters.manifest import EmbeddingSpec, Manifest, to_json
 from adapters.methods.fold import fold
+from adapters.requires import Requires
 from adapters.vocabulary import backbone_matrix, new_matrix
 from adapters.weights import Adapter, Package
 from serving.registry.check_attempts import Attempts
@@ -105,7 +106,7 @@ def build(job: Mapping[str, Any], profile: BackboneProfile, backbone: Path | Non
     matrix = new_matrix(tokens, geometry.embedding_size, known, vectors, job["seed"])
     manifest = Manifest(
         "embedding",
-        Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads),
+        Requires.of(geometry),
         embedding=EmbeddingSpec(matrix.shape[0], matrix.shape[1], tokenizer=True),
         source={"reference_embedding": job["source"], "seed": job["seed"]},
     )

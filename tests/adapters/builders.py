@@ -12,34 +12,41 @@ import torch
 from transformers import (
     AlbertConfig,
     AutoModel,
+    BartConfig,
     BertConfig,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     GPT2Config,
     LlamaConfig,
+    MBartConfig,
     MistralConfig,
     ModernBertConfig,
+    MT5Config,
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
+    T5Config,
     ViTConfig,
     XLMRobertaConfig,
 )
 
-from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.profile import BackboneProfile, read_profile
+from adapters.architectures.sites import Address
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
+from adapters.batch.targets import target_ids
 from adapters.errors import Misfit
-from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires
+from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec
 from adapters.methods.fold import expected, fold
 from adapters.methods.presets import SEQ_BN
+from adapters.requires import Requires
 from adapters.weights import ALIGN, Adapter, Package, Resident
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "deberta-v2", "modernbert")
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
-FAMILIES = (*ENCODERS, *DECODERS)
+SEQ2SEQ = ("t5", "mt5", "bart", "mbart")
+FAMILIES = (*ENCODERS, *DECODERS)  # of one stack
 LAYERS, HIDDEN, VOCABULARY = 2, 32, 90
 NARROW = 20  # width of the embeddings of families that have their own
 _SIZES = {
@@ -66,6 +73,31 @@ WINDOWED = {
 }
 # Two heads of queries share each head of keys and values; token 3 is the padding.
 GROUPED = {"num_key_value_heads": 2, "pad_token_id": 3}
+# One layer in the encoder, one in the decoder. Distances of 7 and more share buckets.
+T5_SIZES = {
+    "vocab_size": VOCABULARY,
+    "d_model": HIDDEN,
+    "d_ff": 48,
+    "d_kv": 12,
+    "num_heads": 4,
+    "num_layers": 1,
+    "num_decoder_layers": 1,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 20,
+    "initializer_factor": 1.0,
+}
+BART_SIZES = {
+    "vocab_size": VOCABULARY,
+    "d_model": HIDDEN,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "max_position_embeddings": 40,
+    "init_std": 0.3,
+}
 _CONFIGS = {
     "bert": lambda: BertConfig(**_SIZES),
     "roberta": lambda: RobertaConfig(**_SIZES, type_vocab_size=1, pad_token_id=1),
@@ -103,6 +135,10 @@ _CONFIGS = {
     "qwen2": lambda: Qwen2Config(**_SIZES, **GROUPED),
     # Heads that are wider together than the states.
     "qwen3": lambda: Qwen3Config(**_SIZES, **GROUPED, head_dim=12),
+    "t5": lambda: T5Config(**T5_SIZES, decoder_start_token_id=0),
+    "mt5": lambda: MT5Config(**T5_SIZES, decoder_start_token_id=0),
+    "bart": lambda: BartConfig(**BART_SIZES),
+    "mbart": lambda: MBartConfig(**BART_SIZES, scale_embedding=True),
     # Two rows of three patches, behind one token more.
     "vit": lambda: ViTConfig(
         hidden_size=HIDDEN,
@@ -153,6 +189,9 @@ def plain_hidden(model: str | Path, row: Row) -> torch.Tensor:
     where = folder(model) if isinstance(model, str) else model
     plain = AutoModel.from_pretrained(where, attn_implementation="eager").eval()
     inputs = {"input_ids": torch.from_numpy(np.asarray(row.input_ids, np.int64))[None]}
+    geometry = read_profile(where).geometry
+    if geometry.encoder_layers:
+        inputs["decoder_input_ids"] = torch.from_numpy(target_ids(row, geometry))[None]
     if row.type_ids is not None:
         inputs["token_type_ids"] = torch.from_numpy(np.asarray(row.type_ids, np.int64))[None]
     with torch.no_grad():
@@ -168,12 +207,13 @@ def apart_from_plain(path: Path, lengths: Sequence[int] = (1, 7, 3, 7, 33, 20)) 
 
 def takes(family: str, part: PartSpec) -> bool:
     """Whether a family has room for a part: some methods, and some bottlenecks, are not for every family."""
-    record = ARCHITECTURES[family]
+    record = profile(family).geometry.architecture
     try:
         expected(Manifest("adapter", requires(family), (part,)), profile(family))
     except Misfit:
         return False
-    junctions = [record.junctions[site.split("/")[1]] for site in part.config.get("sites", ()) if "junction" in site]
+    addresses = [Address.parse(site) for site in part.config.get("sites", ()) if "junction" in site]
+    junctions = [record.stack(address.layer).junctions[address.site] for address in addresses]
     return all(junction.adds or junction.removable for junction in junctions) or bool(part.config["original_ln_after"])
 
 
@@ -303,6 +343,25 @@ PARTS: Mapping[str, PartSpec] = {
     "word_prompt": PartSpec("word_prompt", {"length": 3, "segments": True}),
     "past_prefix": PartSpec("past_prefix", {"length": 4, "segments": False}),
 }
+# Of an encoder-decoder, whose second layer is its decoder's.
+CROSS_PARTS: Mapping[str, PartSpec] = {
+    "lora_cross": PartSpec(
+        "lora", {"sites": sites(("cross_q", "cross_k", "cross_v", "cross_out", "ffn_in"), [1], rank=3, scaling=1.7)}
+    ),
+    "ia3_cross": PartSpec("ia3", {"sites": sites(("cross_k", "cross_v"), [1], scaling=1.3)}),
+    "lora_gated_cross": PartSpec(
+        "lora", {"sites": sites(("cross_v",), [1], rank=3, scaling=1.7, gated=True, dora="adapterhub")}
+    ),
+    "cross_bn": bottleneck(("cross_junction",), layers=[1], original_ln_before=False),
+    "prefix_encoder": PartSpec("prefix_tuning", {"length": 3, "flat": True, "layers": [0]}),
+    "prefix_decoder": PartSpec(
+        "prefix_tuning", {"length": 4, "flat": False, "bottleneck": 6, "layers": [1], "gating": "shared"}
+    ),
+    "prefix_cross": PartSpec(
+        "prefix_tuning", {"length": 2, "flat": True, "layers": [1], "site": "cross_kv", "gating": "separate"}
+    ),
+    "cross_norms": PartSpec("norms", {"sites": {"1/cross_norm": {"weight": True}}}),
+}
 HEADS: Mapping[str, HeadSpec] = {
     "two_layers": HeadSpec("classification", 2, "tanh", True, "first_token", ("a", "b", "c"), "single_label"),
     "one_layer": HeadSpec("multilabel_classification", 1, None, False, "first_token", ("a", "b"), "multi_label"),
@@ -314,7 +373,7 @@ HEADS: Mapping[str, HeadSpec] = {
 
 def requires(family: str) -> Requires:
     """What a package made for a family's tiny backbone needs."""
-    return Requires(family, HIDDEN, LAYERS, 4)
+    return Requires.of(profile(family).geometry)
 
 
 def package(family: str, parts: Sequence[PartSpec], head: HeadSpec | None = None, seed: int = 0) -> Package:

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from adapters.errors import InvalidPackage
-from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires, TargetSpec, from_json, to_json
+from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, TargetSpec, from_json, to_json
+from adapters.requires import Requires
 
 REQUIRES = Requires("bert", 32, 2, 4, "klingon")
 HEAD = HeadSpec("classification", 2, "tanh", True, "first_token", ("NEG", "POS"), "single_label", "sst")
@@ -77,7 +78,7 @@ def change(path: str, value: object, manifest: Manifest = ADAPTER) -> str:
         ("head.labels", ["a", "a"], "labels"),
         ("head.labels", [], "labels"),
         ("head.pooling", "mean", "pooling"),
-        ("head.type", "seq2seq_lm", "type"),
+        ("head.type", "speech", "type"),
         ("head.type", "masked_lm", "labels"),
         ("head.vocabulary", 0, "head.vocabulary"),
         ("head.choices", True, "head.choices"),

@@ -70,6 +70,10 @@ def heads(family: str) -> list[HeadSpec]:
 
     profile = builders.profile(family)
     words = replace(MORE_HEADS["words"], width=profile.geometry.embedding_size)
+    if profile.geometry.encoder_layers:
+        eos = [replace(HEADS[name], pooling="last_eos") for name in ("two_layers", "one_layer", "regression")]
+        words = replace(MORE_HEADS["next_words"], type="seq2seq_lm", problem_type="vocabulary", scale=0.3)
+        return [*eos, MORE_HEADS["qa"], words]
     found = [head for name, head in HEADS.items() if name != "pooler" or profile.has_pooler]
     return [*found, *({**MORE_HEADS, "words": words}).values()]
 
@@ -80,7 +84,7 @@ class Draw:
     def __init__(self, family: str) -> None:
         self.rng = random.Random(family)
         self.backbone, self.plain = builders.backbone(family), builders.backbone(family, compiled=False)
-        taken = [part for part in PARTS.values() if takes(family, part)]
+        taken = [part for part in [*PARTS.values(), *builders.CROSS_PARTS.values()] if takes(family, part)]
         kinds = heads(family)
         adapters = [builders.adapter(family, [p], kinds[i % len(kinds)], i) for i, p in enumerate(taken)]
         adapters += [
@@ -120,6 +124,10 @@ class Draw:
         head = rng.choice([r for r in self.residents if r.adapter.head.type == kind]) if kind else None
         embedding = self.embedding if rng.random() < 0.3 else None
         ids = builders.ids(rng.randrange(10**6), length) % 55
+        geometry, decoder_ids = self.backbone.profile.geometry, None
+        if geometry.encoder_layers:
+            ids[-1] = geometry.eos_token_id
+            decoder_ids = rng.choice((None, builders.ids(rng.randrange(10**6), rng.randint(1, 9)) % 55))
         row = Row(
             self.members(),
             head,
@@ -128,6 +136,7 @@ class Draw:
             skip_layers=frozenset({1}) if rng.random() < 0.15 else frozenset(),
             word_starts=tuple(sorted(rng.sample(range(length + 1), 2))) if kind == "dependency_parsing" else None,
             positions=(rng.randrange(length),) if kind == "masked_lm" else None,
+            decoder_ids=decoder_ids,
         )
         return row, "logits" if head else "hidden_state"
 
@@ -159,7 +168,7 @@ class Draw:
         return found
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", (*FAMILIES, *builders.SEQ2SEQ))
 def test_two_hundred_and_fifty_batches_of_every_family(family):
     draw = Draw(family)
     pool = draw.pool()
@@ -167,7 +176,8 @@ def test_two_hundred_and_fifty_batches_of_every_family(family):
     kinds = {member.kind for item in pool for member in item.row.members if not isinstance(member, Resident)}
     assert kinds >= {"average", "split", "fuse", "sum"}
     assert len(methods) >= 5  # some families take neither prefixes nor prompts
-    assert {item.row.head.adapter.head.type for item in pool if item.row.head} >= {"masked_lm", "dependency_parsing"}
+    rare = {"seq2seq_lm"} if family in builders.SEQ2SEQ else {"masked_lm", "dependency_parsing"}
+    assert {item.row.head.adapter.head.type for item in pool if item.row.head} >= rare
     for batch in range(BATCHES):
         drawn = [draw.rng.choice(pool) for _ in range(draw.rng.randint(2, 24))]
         together = draw.backbone.run([item.row for item in drawn], [item.want for item in drawn])

@@ -68,7 +68,7 @@ class ReadyRow:
         for want, output in zip(wanted, outputs, strict=True):
             for expected in self.source.expected:
                 if expected.want == want:
-                    yield compare(output, expected, self.source.mask, self.row.insertion, self.case.tolerance)
+                    yield compare(output, expected, self.source.mask_of(want), self.row.insertion, self.case.tolerance)
 
     @property
     def wanted(self) -> tuple[Want, ...]:
@@ -180,6 +180,7 @@ def row_of(loaded: Loaded, embedding: TokenEmbedding | None, placed: Mapping[int
         word_starts=loaded.source.word_starts,
         first_position=int(loaded.source.mask.int().argmax()),  # the models count padding on the left
         pixels=None if loaded.source.pixels is None else loaded.source.pixels.numpy(),
+        decoder_ids=None if loaded.source.decoder_ids is None else np.array(loaded.source.decoder_ids, np.int64),
     )
 
 

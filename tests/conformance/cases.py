@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from adapters.backbone import Want
 from tests.conformance.arrangement import Arranged, arrange
 from tests.conformance.references import Expected, comparable, references
 
@@ -17,6 +18,7 @@ LIBRARIES = ("adapterhub", "peft")
 GENERATED = "generated"  # tokens of rows that went on, which `generated` compares
 INPUTS = ("texts", "pairs", "choices", "pixel_values")
 
+_GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 Text = str | tuple[str, str]
 PIXELS = "input.pixel_values"
 
@@ -38,6 +40,12 @@ class CaseRow:
     mask: Tensor  # [positions] bool, padding included
     expected: tuple[Expected, ...]
     pixels: Tensor | None = None  # [channels, height, width] of an image
+    decoder_ids: tuple[int, ...] | None = None
+
+    def mask_of(self, want: Want) -> Tensor:
+        """Which positions of an output count; those of a decoder's row all do."""
+        answers = self.decoder_ids is not None and want != "encoder_hidden_state"
+        return torch.ones(len(self.decoder_ids or ()), dtype=torch.bool) if answers else self.mask
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Case:
     @property
     def own_head(self) -> bool:
         """Whether the class that it was computed with has a language model's head, which the backbone may hold."""
-        return str(self.raw.get("model_class") or "").endswith(("ForCausalLM", "LMHeadModel"))
+        return str(self.raw.get("model_class") or "").endswith(_GENERATING)
 
     @property
     def setup(self) -> Path | None:
@@ -128,6 +136,7 @@ class Case:
                     references(tensors, arranged, words, of_rows=bool(raw.get("rows")) and not self.own_head)
                 ),
                 pixels=None if pixels is None else pixels[i],
+                decoder_ids=tuple(raw["decoder_inputs"][i]) if raw.get("decoder_inputs") else None,
             )
 
 

@@ -9,11 +9,14 @@ from torch import Tensor
 from adapters.backbone import Want
 from tests.conformance.arrangement import Arranged
 
-Output = Literal["logits", "hidden_state", "start_logits", "end_logits", "arc_preds", "rel_preds"]
+Output = Literal[
+    "logits", "hidden_state", "encoder_hidden_state", "start_logits", "end_logits", "arc_preds", "rel_preds"
+]
 # What a row is asked for to get each of the format's outputs.
 WANTS: Mapping[Output, Want] = {
     "logits": "logits",
     "hidden_state": "hidden_state",
+    "encoder_hidden_state": "encoder_hidden_state",
     "start_logits": "logits",
     "end_logits": "logits",
     "arc_preds": "logits",

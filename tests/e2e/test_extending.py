@@ -11,8 +11,9 @@ from transformers import CamembertConfig, CamembertModel
 from adapters.architectures.families import architecture_of
 from adapters.errors import UnknownArchitecture
 from adapters.formats import native
-from adapters.manifest import Manifest, PartSpec, Requires
+from adapters.manifest import Manifest, PartSpec
 from adapters.methods.table import METHODS
+from adapters.requires import Requires
 from adapters.weights import Package
 from tests.e2e.service import ROOT, Service, free_port
 from tests.serving.samples import tokenizer_json

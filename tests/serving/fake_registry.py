@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from adapters.errors import InvalidName
-from adapters.manifest import EmbeddingSpec, Manifest, Requires
+from adapters.manifest import EmbeddingSpec, Manifest
 from adapters.refs import AdapterRef, Reference, parse_alias, parse_name
+from adapters.requires import Requires
 from serving.config import Limits
 from serving.errors import Conflict, NotFound, PreconditionFailed, TooLarge, Unprocessable, from_library
 from serving.registry.absence import refuse_quarantined

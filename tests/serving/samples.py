@@ -9,8 +9,9 @@ from adapters import manifest as manifests
 from adapters.architectures.profile import BackboneProfile, Geometry
 from adapters.composition import Composition, Leaf, Stack
 from adapters.errors import InvalidPackage
-from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires, TargetSpec
+from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, TargetSpec
 from adapters.refs import AdapterRef, Reference
+from adapters.requires import Requires
 from serving.errors import Unprocessable, from_library
 
 PROFILE = BackboneProfile(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from adapters.architectures.record import Junction
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
 from adapters.formats.adapterhub.host import Host, grid
@@ -20,12 +21,16 @@ _PHM_TRAINING = ("phm_c_init", "phm_init_range", "learn_phm", "hypercomplex_nonl
 def read(settings: Settings, host: Host) -> Iterator[PartSpec]:
     """The parts; AdapterHub itself can not do all of it where it hangs adapters behind a module of another's code."""
     for part in parts.bottleneck(settings, host):
-        junctions = [host.family.junctions[Address.parse(text).site] for text in part.config.get("sites", ())]
+        junctions = [_junction(Address.parse(text), host) for text in part.config.get("sites", ())]
         if not part.config.get("original_ln_after", True) and not all(
             junction.adds or junction.removable for junction in junctions
         ):
             settings.wrong("original_ln_after=false can not run in AdapterHub for this family either")
         yield part
+
+
+def _junction(address: Address, host: Host) -> Junction:
+    return host.family.stack(address.layer).junctions[address.site]
 
 
 def keys(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
@@ -41,7 +46,8 @@ def modules(config: Mapping[str, Any], name: str, host: Host) -> Iterator[tuple[
     for text in config["sites"]:
         address = Address.parse(text)
         assert address.layer is not None
-        module = f"{host.family.layer_path(address.layer)}.{host.family.hub_bottlenecks[address.site]}"
+        held = host.family.stack(address.layer).hub_bottlenecks[address.site]
+        module = f"{host.family.layer_path(address.layer)}.{held}"
         stem = f"{module}.adapters.{name}"
         yield text, stem, f"{stem}.adapter_down.{1 if config['ln_before'] else 0}"
 
@@ -71,7 +77,7 @@ def write(config: Mapping[str, Any], host: Host) -> dict[str, Any]:
     same = len(set(factors.values())) == 1
     return {
         **{key: config[key] for key in MEMBERS if key != "sites"},
-        **{member: site in by_site for member, site in parts.JUNCTIONS.items()},
+        **{m: site in by_site for m, site in parts.JUNCTIONS.items() if host.crossing or m != "cross_adapter"},
         "reduction_factor": next(iter(factors.values())) if same else factors,
         "leave_out": left_out,
         "phm_layer": False,
@@ -91,7 +97,7 @@ WORDING = Wording(
     "bottleneck",
     ("mh_adapter", "output_adapter", "reduction_factor", "non_linearity"),
     BN_CONFIG,
-    ("cross_adapter", "dropout", "init_weights", "init_weights_seed", "stochastic_depth", *_PHM_TRAINING),
+    ("dropout", "init_weights", "init_weights_seed", "stochastic_depth", *_PHM_TRAINING),
     read,
 )
 LAYOUT = Layout(keys, write)

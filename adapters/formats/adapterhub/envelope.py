@@ -6,7 +6,8 @@ from typing import Any
 from adapters.architectures.families import ARCHITECTURES, architecture_of
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import Misfit
-from adapters.manifest import Manifest, Provenance, Requires
+from adapters.manifest import Manifest, Provenance
+from adapters.requires import Requires
 
 LIBRARY = "adapterhub"
 WRITTEN_VERSION = "adapters.1.3.0"  # whose layout is written
@@ -30,8 +31,7 @@ def requires(saved: Mapping[str, Any], profile: BackboneProfile) -> Requires:
 
 def made_for(profile: BackboneProfile) -> Requires:
     """The backbone itself, as a package says it."""
-    geometry = profile.geometry
-    return Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads)
+    return Requires.of(profile.geometry)
 
 
 def origin(saved: Mapping[str, Any]) -> Provenance:

@@ -76,7 +76,8 @@ def write(config: Mapping[str, Any], _: Host) -> dict[str, Any]:
 
 def _sites(stored: Mapping[str, Tensor], name: str, host: Host) -> dict[str, dict[str, Any]]:
     present = [modern(key.removeprefix(f"{host.family.prefix}.")) for key in stored]
-    addresses = [Address(layer, site) for layer in range(host.layers) for site in host.family.hub_bottlenecks]
+    layers = [(layer, host.family.stack(layer)) for layer in range(host.layers)]
+    addresses = [Address(layer, site) for layer, stack in layers for site in stack.hub_bottlenecks]
     return {
         str(address): {}
         for address in addresses
@@ -86,7 +87,8 @@ def _sites(stored: Mapping[str, Tensor], name: str, host: Host) -> dict[str, dic
 
 def _module(address: Address, host: Host) -> str:
     assert address.layer is not None
-    return f"{host.family.layer_path(address.layer)}.{host.family.hub_bottlenecks[address.site]}.{_LAYER}"
+    held = host.family.stack(address.layer).hub_bottlenecks[address.site]
+    return f"{host.family.layer_path(address.layer)}.{held}.{_LAYER}"
 
 
 LAYOUT = Layout(keys, write)

@@ -56,6 +56,14 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "layer_norm": False,
         "bias": False,
     },
+    "seq2seq_lm": {
+        "vocab_size": None,
+        "embedding_size": None,
+        "layers": 1,
+        "activation_function": None,
+        "layer_norm": False,
+        "bias": False,
+    },
     "dependency_parsing": {"num_labels": 2, "layers": 1, "activation_function": None, "bias": True},
 }
 _MOST: Mapping[str, int] = {
@@ -69,6 +77,7 @@ _FLAGS = ("bias", "layer_norm", "use_pooler", "multilabel")
 # Members that say nothing about what a trained head computes.
 _SILENT = frozenset(["head_type", "label2id", "id2label", "dropout_prob", "shift_labels"])
 _OF_IMAGES = ("classification", "multilabel_classification")
+_SCALED = ("seq2seq_lm", "question_answering")  # heads that read T5's states as its head over the vocabulary does
 # Classes whose constructors take no `bias`: their last map always has one.
 _ALWAYS_BIASED = ("tagging", "question_answering", "multiple_choice")
 
@@ -115,14 +124,18 @@ def config_of(spec: HeadSpec, family: Architecture) -> dict[str, Any]:
     if not spec.inverse:
         raise Misfit(["AdapterHub's flexible heads undo an invertible adapter before they read the vocabulary"])
     if spec.type in VOCABULARIES:
-        return common | {
-            "vocab_size": spec.vocabulary,
-            "embedding_size": spec.width,
-            "layer_norm": spec.norm_eps is not None,
-            "bias": spec.bias,
-            "shift_labels": spec.type == "causal_lm",
-            "label2id": None,
-        }
+        width = {} if spec.type == "seq2seq_lm" else {"embedding_size": spec.width}
+        return (
+            common
+            | width
+            | {
+                "vocab_size": spec.vocabulary,
+                "layer_norm": spec.norm_eps is not None,
+                "bias": spec.bias,
+                "shift_labels": spec.type == "causal_lm",
+                "label2id": None,
+            }
+        )
     common |= {"dropout_prob": None, "label2id": label2id}
     if family.images and spec.type in _OF_IMAGES:
         common |= {"head_type": _IMAGE, "multilabel": spec.type == _OF_IMAGES[1]}
@@ -192,6 +205,7 @@ def _spec(head_type: str, saved: Mapping[str, Any], held: Mapping[str, Any], own
         vocabulary=held.get("vocab_size"),
         width=held.get("embedding_size"),
         norm_eps=own.norm_eps if language and held["layer_norm"] and layers > 1 else None,
+        scale=own.scale if head_type in _SCALED else None,
     )
 
 

@@ -59,7 +59,12 @@ def write_like(saved: Mapping[str, Any], spec: HeadSpec, tensors: Mapping[str, T
     if family is None:
         return None
     own = OwnSettings(
-        spec.norm_eps or 0.0, spec.activation, spec.vocabulary or 0, spec.width or 0, pooling=family.hub_pooling
+        spec.norm_eps or 0.0,
+        spec.activation,
+        spec.vocabulary or 0,
+        spec.width or 0,
+        pooling=family.hub_pooling,
+        scale=spec.scale,
     )
     config = saved.get("config")
     copies: Mapping[str, tuple[str, ...]] = {}

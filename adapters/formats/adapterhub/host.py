@@ -9,7 +9,7 @@ from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.manifest import Requires
+from adapters.requires import Requires
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,11 @@ class Host:
     hidden_size: int
     embedding_size: int
     layers: int
+
+    @property
+    def crossing(self) -> range:
+        """The layers that attend to an encoder's states."""
+        return self.family.crossing(self.layers)
 
     @property
     def feed_forward(self) -> Mapping[str, str]:
@@ -37,7 +42,8 @@ def host_for(requires: Requires, embedding: int, inner: int = 1) -> Host:
     family = ARCHITECTURES.get(requires.model_type)
     if family is None:
         raise Misfit([f"AdapterHub's layout for {requires.model_type!r} is not known"])
-    return Host(family.grouped(inner).formerly, requires.hidden_size, embedding, requires.layers)
+    family = family.split(requires.encoder_layers, gated=requires.gated) if family.decoder else family.grouped(inner)
+    return Host(family.formerly, requires.hidden_size, embedding, requires.layers)
 
 
 def left_out(layers: set[int], host: Host) -> list[int]:
@@ -46,12 +52,16 @@ def left_out(layers: set[int], host: Host) -> list[int]:
 
 
 def grid(sites: Mapping[str, Any], host: Host) -> tuple[set[str], list[int]]:
-    """(sites of every adapted layer, `leave_out`); raises `Misfit` where layers differ in their sites."""
+    """(sites of every adapted layer, `leave_out`); raises `Misfit` where layers differ in their sites.
+
+    Cross sites are those of the layers alone that attend to an encoder's states.
+    """
     layers: dict[int | None, set[str]] = {}
     for text in sites:
         address = Address.parse(text)
         layers.setdefault(address.layer, set()).add(address.site)
-    kinds = list(layers.values())
-    if None in layers or not kinds or any(kind != kinds[0] for kind in kinds):
+    crossed = [{site for site in layers[i] if site.startswith("cross_")} for i in layers if i in host.crossing]
+    kinds = [{site for site in held if not site.startswith("cross_")} for held in layers.values()]
+    if None in layers or not kinds or any(k != kinds[0] for k in kinds) or any(k != crossed[0] for k in crossed):
         raise Misfit(["AdapterHub adapts the same modules in every layer that it does not leave out"])
-    return kinds[0], left_out({layer for layer in layers if layer is not None}, host)
+    return kinds[0].union(*crossed[:1]), left_out({layer for layer in layers if layer is not None}, host)

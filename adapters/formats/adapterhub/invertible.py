@@ -19,10 +19,11 @@ def respelled(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**kept, "inv_adapter": kind, "inv_adapter_reduction_factor": reduction}
 
 
-def keys(_: Mapping[str, Any], name: str, __: Host) -> Iterator[Key]:
-    """Both nets, each two linear maps."""
+def keys(_: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
+    """Both nets, each two linear maps; an encoder-decoder's encoder holds them."""
+    holder = "encoder." if host.crossing else ""
     for net in (f"{letter}.{i}" for letter in "FG" for i in (0, 2)):
-        yield from pair(f"model/embed_out/{net}", f"invertible_adapters.{name}.{net}")
+        yield from pair(f"model/embed_out/{net}", f"{holder}invertible_adapters.{name}.{net}")
 
 
 def add(config: Mapping[str, Any], bottleneck: dict[str, Any] | None, host: Host) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from adapters.formats.adapterhub.keys import Key
 from adapters.formats.adapterhub.wording import Layout, Wording, integral
 from adapters.manifest import PartSpec
 from adapters.methods import parts
-from adapters.methods.parts import MATRICES
+from adapters.methods.parts import CROSSED, MATRICES
 from adapters.methods.presets import LORA_CONFIG, MTL_CONFIG
 from adapters.methods.settings import Settings, is_number
 from adapters.methods.vera import SHARED
@@ -169,7 +169,11 @@ def _same(sites: Mapping[str, Mapping[str, Any]], what: str) -> Mapping[str, Any
 
 def _low_rank(sites: Mapping[str, Any], host: Host, rank: int, scaling: float) -> dict[str, Any]:
     by_site, left_out = grid(sites, host)
-    strange = by_site - {*MATRICES.values(), *host.feed_forward.values()}
+    crossed = {site for site in by_site if site.startswith("cross_")}
+    strange = by_site - crossed - {*MATRICES.values(), *host.feed_forward.values()}
+    decodes = any(Address.parse(text).layer in host.crossing for text in sites)
+    if decodes and crossed != {CROSSED[site] for site in by_site if site in CROSSED}:
+        strange |= crossed or {CROSSED[site] for site in by_site if site in CROSSED}
     if strange:
         raise Misfit([f"AdapterHub has no LoRA at {', '.join(sorted(strange))}"])
     return {

@@ -91,8 +91,10 @@ def keys(parts: Iterable[PartSpec], name: str, host: Host) -> Iterator[Key]:
 def write_config(parts: Sequence[PartSpec], host: Host) -> dict[str, Any]:
     """The configuration that AdapterHub reads as the same parts; raises `Misfit` where it has none."""
     inverses = [part.config for part in parts if part.method == "invertible"]
-    rest = [part for part in parts if part.method != "invertible"]
-    configs = [_layout(part).write(part.config, host) for part in rest]
+    prefixes = [part.config for part in parts if part.method == "prefix_tuning"] if host.crossing else []
+    rest = [p for p in parts if p.method != "invertible" and not (prefixes and p.method == "prefix_tuning")]
+    configs = [prefix_tuning.write_together(prefixes, host)] if prefixes else []
+    configs += [_layout(part).write(part.config, host) for part in rest]
     if inverses:
         carrier = next((i for i, config in enumerate(configs) if config.get("architecture") is None), None)
         carried = invertible.add(inverses[0], None if carrier is None else configs.pop(carrier), host)
@@ -147,12 +149,22 @@ def _clashes(parts: Iterable[PartSpec]) -> Iterator[str]:
     for part in parts:
         places = [f"{layer}/layer_out" for layer in part.config["layers"]] if part.method == "reft" else []
         places += part.config.get("sites", ())
-        places += [f"the whole model, as {part.method}"] if part.method in _WHOLE else []
+        places += [f"{_whole(part)}, as {part.method}"] if part.method in _WHOLE else []
         places += [f"what modules share, as {part.method}"] if part.method in _SHARING else []
         taken = next((place for place in places if place in owner), None)
         if taken is not None:
             yield f"two parts ({owner[taken]}, {part.method}) act at {taken}, which can not run in AdapterHub either"
         owner |= dict.fromkeys(places, part.method)
+
+
+def _whole(part: PartSpec) -> str:
+    """What a part is the only one of its kind in; an encoder-decoder has a prefix for each of its attentions."""
+    site, layers = part.config.get("site", "attn_kv"), part.config.get("layers")
+    return (
+        "the whole model"
+        if part.method != "prefix_tuning"
+        else f"{site} of layers from {layers[0] if layers else 0} on"
+    )
 
 
 def _has_old_lora_scaling(saved: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

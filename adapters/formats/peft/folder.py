@@ -22,7 +22,8 @@ from adapters.formats.peft.host import Host, host_of
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tuner import Saved
-from adapters.manifest import Manifest, PartSpec, Provenance, Requires
+from adapters.manifest import Manifest, PartSpec, Provenance
+from adapters.requires import Requires
 from adapters.weights import Package
 
 LIBRARY = "peft"
@@ -65,7 +66,7 @@ def read(
         raise Misfit(["the head needs the backbone's pooler, which its checkpoint does not hold"])
     manifest = Manifest(
         kind="adapter",
-        requires=Requires(geometry.model_type, geometry.hidden_size, geometry.layers, geometry.heads),
+        requires=Requires.of(geometry),
         parts=content.parts,
         head=None if head is None else head.spec,
         provenance=Provenance(
@@ -88,6 +89,7 @@ def write(package: Package, folder: Path) -> None:
     family = ARCHITECTURES.get(manifest.requires.model_type)
     if family is None or manifest.kind != "adapter" or not manifest.parts:
         raise Misfit(["PEFT's folders hold an adapter of a known backbone family, with or without its head"])
+    family = family.split(manifest.requires.encoder_layers, gated=manifest.requires.gated)
     tuner = tuner_of(manifest.parts[0].method)
     if tuner is None:
         raise Misfit([f"PEFT has no {manifest.parts[0].method}"])

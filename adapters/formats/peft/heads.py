@@ -21,6 +21,7 @@ TASKS: Mapping[str | None, str | None] = {
     "SEQ_CLS": static_heads.SEQUENCE,
     "TOKEN_CLS": static_heads.TOKEN,
     "CAUSAL_LM": static_heads.CAUSAL,
+    "SEQ_2_SEQ_LM": static_heads.SEQ2SEQ,
     "QUESTION_ANS": static_heads.QUESTION,
     "FEATURE_EXTRACTION": None,
     None: None,
@@ -35,7 +36,7 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str,
         if task is None and rest and config.get("task_type") is None:
             mapping = config.get("auto_mapping") or {}
             task = static_heads.task_of(str(mapping.get("base_model_class") or ""))
-        if task == static_heads.CAUSAL and not rest:
+        if task in (static_heads.CAUSAL, static_heads.SEQ2SEQ) and not rest:
             return None
         if task is not None:
             head = static_heads.read(rest, model_type, task)

@@ -15,7 +15,7 @@ from adapters.errors import Misfit
 from adapters.formats.peft.host import Host
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.manifest import PartSpec
-from adapters.methods.prefix_tuning import SHARED
+from adapters.methods.prefix_tuning import DECODER, SHARED
 from adapters.methods.prompt_tuning import BEFORE
 from adapters.weights import Package
 
@@ -55,14 +55,15 @@ class Prompts:
         reasons = []
         if config.get("task_type") is None:
             reasons.append(f"{self.name} without a task_type: PEFT runs such a model without its vectors")
-        if config.get("num_transformer_submodules") not in (None, 1):
-            reasons.append("num_transformer_submodules must be 1: an encoder alone has one")
         return reasons
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
         rest = {key: tensor for key, tensor in saved.tensors.items() if key != VECTORS}
         reasons += [f"{key} is no key of PEFT" for key in rest if not key.startswith(ROOT)]
+        stacks = _stacks(saved.host)
+        if saved.config.get("num_transformer_submodules") not in (None, stacks):
+            reasons.append(f"num_transformer_submodules must be {stacks}, as the backbone has so many stacks")
         vectors = saved.tensors.get(VECTORS)
         count = saved.config.get("num_virtual_tokens")
         if vectors is None or vectors.dim() != 2:
@@ -70,7 +71,7 @@ class Prompts:
         elif vectors.shape[0] != count:
             reasons.append(f"num_virtual_tokens is {count}, but {VECTORS} holds {vectors.shape[0]}")
         settings = {"length": count, "segments": saved.config.get("task_type") in _SEGMENTED}
-        tensors = {} if vectors is None else {self.tensor: self._native(vectors)}
+        tensors = {} if vectors is None else {self._tensor(saved.host): self._native(vectors)}
         return Found(
             (PartSpec(self.method, settings),), tensors, {key.removeprefix(ROOT): t for key, t in rest.items()}
         )
@@ -82,20 +83,29 @@ class Prompts:
         heeded = manifest.head is not None and manifest.head.type != "question_answering"
         if host.family.segment_ids and settings["segments"] != heeded:
             raise Misfit(["PEFT heeds segment ids beside prompts for classification and tagging, and nowhere else"])
-        vectors = package.tensors[self.tensor].reshape(settings["length"], -1)
+        vectors = package.tensors[self._tensor(host)].reshape(settings["length"], -1)
         width = manifest.requires.hidden_size if self.method == "past_prefix" else vectors.shape[1]
         config = {
             "peft_type": self.name,
             "num_virtual_tokens": settings["length"],
             "token_dim": width,
-            "num_transformer_submodules": 1,
+            "num_transformer_submodules": _stacks(host),
             "num_attention_heads": manifest.requires.heads,
-            "num_layers": manifest.requires.layers,
+            "num_layers": manifest.requires.layers - manifest.requires.encoder_layers,
         }
         return Written({VECTORS: vectors}, config, ROOT)
 
+    def _tensor(self, host: Host) -> str:
+        """The native name of the vectors; a past is a decoder's."""
+        past = self.method == "past_prefix" and host.family.decoder is not None
+        return f"{DECODER}/control_trans" if past else self.tensor
+
     def _native(self, vectors: Tensor) -> Tensor:
         return vectors.reshape(-1) if self.method == "past_prefix" else vectors
+
+
+def _stacks(host: Host) -> int:
+    return 1 if host.family.decoder is None else 2
 
 
 _TRAINING = ("prompt_tuning_init", "prompt_tuning_init_text", "prompt_tuning_init_token_ids", "tokenizer_name_or_path", "tokenizer_kwargs")  # fmt: skip

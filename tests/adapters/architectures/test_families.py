@@ -11,7 +11,7 @@ def test_records_are_found_by_their_own_model_type():
 def test_an_unknown_family_is_refused_naming_those_that_exist():
     with pytest.raises(
         UnknownArchitecture,
-        match="albert, bert, deberta-v2, distilbert, electra, gpt2, llama, mistral, modernbert, qwen2",
+        match="albert, bart, bert, deberta-v2, distilbert, electra, gpt2, llama, mbart, mistral, modernbert, mt5, qwen2",
     ):
         architecture_of("gptj")
 
@@ -32,8 +32,12 @@ def test_heads_are_written_for_the_class_that_adapterhub_loads_them_into():
         "qwen2": "Qwen2Model",
         "qwen3": "Qwen3Model",
         "vit": "ViTAdapterModel",
+        "t5": "T5AdapterModel",
+        "mt5": "MT5AdapterModel",
+        "bart": "BartAdapterModel",
+        "mbart": "MBartAdapterModel",
     }
 
 
 def test_no_two_records_are_for_one_model_type():
-    assert len(FAMILIES) == len(ARCHITECTURES) == 14
+    assert len(FAMILIES) == len(ARCHITECTURES) == 18

@@ -3,7 +3,6 @@ import pytest
 from adapters.architectures.encoders import BERT, DISTILBERT
 from adapters.architectures.families import FAMILIES
 from adapters.architectures.modernbert import MODERNBERT
-from adapters.architectures.record import Demand
 from adapters.architectures.sites import SITES, Address, SiteKind
 
 
@@ -50,15 +49,11 @@ def test_a_family_without_prefixes_has_no_place_for_them():
 def test_every_record_places_all_that_adapterhub_stores(record):
     assert set(record.hub_bottlenecks) == set(record.junctions) == {"attn_junction", "ffn_junction"}
     linear = {site for site, kind in SITES.items() if kind is SiteKind.LINEAR} - {"pooler", "words"}
+    crossing = {site for site in linear if site.startswith("cross_")}
+    if record.decoder is not None:
+        assert set(record.decoder.hub_bottlenecks) == set(record.decoder.junctions)
+        assert set(record.decoder.linear) == linear - {"ffn_gate"}
+    linear -= crossing
     assert set(record.linear) in (linear, linear - {"ffn_gate"})
     assert set(record.hub_feed_forward.values()) == {"ffn_in", "ffn_out"}
     assert (record.hub_prefix is None) == ("prefix_tuning" in record.refuses)
-
-
-def test_a_demand_reads_nested_members_and_accepts_what_is_absent():
-    demand = Demand("rope.kind", ("plain",), "because")
-    assert demand.unmet({}) is demand.unmet({"rope": None}) is demand.unmet({"rope": {"kind": "plain"}}) is None
-    assert demand.unmet({"rope": {"kind": "odd"}}) == "rope.kind is 'odd': because"
-    alike = Demand("narrow", (), "because", like="wide")
-    assert alike.unmet({"narrow": 4, "wide": 4}) is None
-    assert alike.unmet({"narrow": 4, "wide": 8}) == "narrow is 4: because"

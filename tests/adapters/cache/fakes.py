@@ -12,8 +12,9 @@ from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier
 from adapters.cache.host import HostTier
 from adapters.cache.tiered import TieredCache
-from adapters.manifest import Manifest, PartSpec, Requires
+from adapters.manifest import Manifest, PartSpec
 from adapters.refs import AdapterRef
+from adapters.requires import Requires
 from adapters.weights import ALIGN, Adapter
 
 UNIT = ALIGN * 4  # bytes of one slot unit in float32

@@ -7,7 +7,8 @@ from adapters.errors import Misfit
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.adapterhub import fusion
 from adapters.formats.check import check
-from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, Requires
+from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec
+from adapters.requires import Requires
 from adapters.weights import Package
 from tests.adapters.formats import folders
 from tests.adapters.formats.adapterhub import by_hand

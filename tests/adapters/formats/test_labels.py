@@ -3,7 +3,8 @@ import torch
 
 from adapters.errors import Misfit
 from adapters.formats.labels import OTHERS, UNNAMED, of_head, ordered, problem_of, relabel, unnamed
-from adapters.manifest import HeadSpec, Manifest, Requires
+from adapters.manifest import HeadSpec, Manifest
+from adapters.requires import Requires
 from adapters.weights import Package
 
 REQUIRES = Requires("bert", 8, 2, 2)

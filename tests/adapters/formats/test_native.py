@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from adapters import manifest as manifests
 from adapters.errors import InvalidPackage, UnsafeFile
 from adapters.formats import native
-from adapters.manifest import EmbeddingSpec, Manifest, PartSpec, Provenance, Requires
+from adapters.manifest import EmbeddingSpec, Manifest, PartSpec, Provenance
+from adapters.requires import Requires
 from adapters.weights import Package
 
 REQUIRES = Requires("bert", 8, 2, 2)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.architectures.profile import BackboneProfile, Geometry
-from adapters.manifest import EmbeddingSpec, Manifest, PartSpec, Requires
+from adapters.manifest import EmbeddingSpec, Manifest, PartSpec
+from adapters.requires import Requires
 from serving.config import Limits
 from serving.errors import Unprocessable
 from serving.registry.blobs.local import LocalBlobs

@@ -230,7 +230,7 @@ def test_a_family_without_a_table_is_refused(tmp_path):
 
 def test_faults_of_adapter_and_head_come_together(tmp_path):
     keys = folders.seq_bn_keys(width=2)
-    folder = adapterhub_folder(tmp_path, seq_bn(), keys, head=folders.head_config(head_type="seq2seq_lm"))
+    folder = adapterhub_folder(tmp_path, seq_bn(), keys, head=folders.head_config(head_type="speech"))
     with pytest.raises(Misfit) as caught:
         adapterhub.read(folder, profile())
     said = caught.value.reasons

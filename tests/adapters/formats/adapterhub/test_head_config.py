@@ -93,7 +93,7 @@ def test_an_old_head_s_gelu_is_the_new_one_and_leaky_relu_has_transformers_name(
     assert changed(activation_function="leakyrelu").activation == "leaky_relu"
 
 
-@pytest.mark.parametrize("head_type", ["seq2seq_lm", None, 3])
+@pytest.mark.parametrize("head_type", ["speech", None, 3])
 def test_other_heads_are_refused_by_their_type(head_type):
     with pytest.raises(Misfit, match="not served; served are classification"):
         changed(head_type=head_type)

@@ -2,7 +2,7 @@ import pytest
 
 from adapters.errors import Misfit
 from adapters.formats.adapterhub.host import grid, host_for, host_of, left_out
-from adapters.manifest import Requires
+from adapters.requires import Requires
 from tests.adapters.formats.adapterhub.reading import host
 from tests.adapters.formats.folders import profile
 

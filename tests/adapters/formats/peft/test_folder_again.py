@@ -6,7 +6,8 @@ import torch
 from adapters.errors import Misfit
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.peft import folder as peft
-from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance, Requires
+from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance
+from adapters.requires import Requires
 from adapters.weights import Package
 from tests.adapters.formats import folders
 from tests.adapters.formats.folders import H, profile

@@ -6,7 +6,8 @@ from adapters.errors import Misfit
 from adapters.formats.peft import folder as peft
 from adapters.formats.peft.host import Host
 from adapters.formats.peft.whole import modules
-from adapters.manifest import Manifest, PartSpec, Requires
+from adapters.manifest import Manifest, PartSpec
+from adapters.requires import Requires
 from adapters.weights import Package
 from tests.adapters.formats.folders import H, peft_config, peft_folder, profile, tensors
 from tests.adapters.formats.peft.reading import assert_same, sites

@@ -1,0 +1,144 @@
+"""The heads of a pass: which of them run together, and which states they read."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from adapters.architectures.profile import Geometry
+from adapters.batch.program import Act, Entry, operand_of, stacked
+from adapters.batch.rows import EMBED_OUT, Ids, Row, own_tokens, pooled_token
+from adapters.batch.segments import RowLayout, layout_of, segments_of
+from adapters.batch.targets import eos_place, is_whole
+from adapters.batch.workspace import Ranges, Workspace
+from adapters.kernels.arena import Stacked
+from adapters.kernels.runs import Runs
+from adapters.manifest import HeadSpec
+from adapters.methods.base import Operand
+from adapters.methods.table import INVERSE
+from adapters.weights import Resident
+
+Space = Callable[[int], Workspace]  # of so many tokens
+
+
+@dataclass(frozen=True, eq=False)
+class HeadStep:
+    """Rows whose heads have one shape. `places` [n] tells which states the heads read: tokens, or first tokens.
+
+    `runs` are over these n states; `ranges` are each row's among them. `undo` is the inverse of the rows' invertible
+    adapters, for heads over the vocabulary.
+    """
+
+    spec: HeadSpec
+    rows: tuple[int, ...]  # in plan order
+    places: Tensor
+    ranges: Ranges
+    runs: Runs
+    params: Mapping[str, Stacked]
+    undo: Callable[[Tensor], Tensor] | None
+    whole: bool = False  # a head for rows that reads all of their states, see `targets.is_whole`
+
+
+def head_steps(
+    rows: Sequence[Row],
+    wanted: tuple[int, ...],
+    layout: RowLayout,
+    pooled: tuple[int, ...],
+    geometry: Geometry,
+    space: Space,
+    targets: Sequence[Ids],
+) -> tuple[HeadStep, ...]:
+    """Heads of one shape together."""
+    groups: dict[tuple[Hashable, Hashable, bool], list[int]] = {}
+    for i in wanted:
+        inverse = _inverse(rows[i])
+        whole = bool(targets) and is_whole(rows[i], targets[i], spec_of(rows[i]).pooling)
+        kin = (_head(rows[i]).adapter.head_kin, None if inverse is None else inverse.block.kin, whole)
+        groups.setdefault(kin, []).append(i)
+    place = {row: at for at, row in enumerate(pooled)}
+    for i in wanted:
+        pooling = spec_of(rows[i]).pooling
+        if pooling == "last_eos":
+            place[i] = layout.starts[i] + (
+                0 if is_whole(rows[i], targets[i], pooling) else eos_place(rows[i], geometry)
+            )
+        elif pooling not in ("pooler", "tokens"):
+            place[i] = layout.starts[i] + pooled_token(rows[i], geometry, pooling)
+    return tuple(_head_step(rows, members, layout, place, space, whole=kin[2]) for kin, members in groups.items())
+
+
+def _head_step(
+    rows: Sequence[Row],
+    members: list[int],
+    layout: RowLayout,
+    state_of: Mapping[int, int],
+    space: Space,
+    *,
+    whole: bool,
+) -> HeadStep:
+    members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
+    spec = spec_of(rows[members[0]])
+    if spec.pooling == "tokens" or whole:
+        parts = [_places(rows[i], *layout.bounds(i)) for i in members]
+        places, starts = torch.cat(parts), layout_of(map(len, parts)).starts
+    else:  # one state per row
+        places, starts = torch.tensor([state_of[i] for i in members]), tuple(range(len(members) + 1))
+    ranges = tuple(pairwise(starts))
+    states = space(starts[-1])
+    segments = segments_of([id(_head(rows[i])) for i in members])
+    owners = [_head(rows[members[segment.first]]) for segment in segments]
+    bounds = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
+    params = stacked(owners, [owner.adapter.head_spans for owner in owners])
+    undo = _undo([rows[i] for i in members], ranges, states)
+    return HeadStep(
+        spec, tuple(members), places.to(states.device), ranges, states.runs(bounds, ranges), params, undo, whole
+    )
+
+
+def _places(row: Row, start: int, end: int) -> Tensor:
+    """The states that a per-token head reads: all of the row, or those of the own tokens that were asked for.
+
+    Words are made of own tokens. Nothing is put into a decoder's row.
+    """
+    if row.positions is not None and end - start != row.length:
+        return torch.tensor(row.positions) + start
+    if row.positions is not None:
+        return torch.from_numpy(own_tokens(row)[list(row.positions)] + start)
+    if row.word_starts is not None:
+        return torch.from_numpy(own_tokens(row) + start)
+    return torch.arange(start, end)
+
+
+def _inverse(row: Row) -> Act | None:
+    """The first adapter's invertible block, where the row's head reads the vocabulary."""
+    if row.first is None or spec_of(row).vocabulary is None or not spec_of(row).inverse:
+        return None
+    blocks = row.first.adapter.blocks.get(EMBED_OUT, ())
+    return next((Act((row.first,), block) for block in blocks if block.method in INVERSE), None)
+
+
+def _undo(rows: Sequence[Row], ranges: Ranges, space: Workspace) -> Callable[[Tensor], Tensor] | None:
+    acts = [_inverse(row) for row in rows]
+    found = [(Entry(((held,),), (act,)), act) for act, held in zip(acts, ranges, strict=True) if act is not None]
+    if not found:
+        return None
+    return partial(_invert, found[0][1].block.method, operand_of(found, space))
+
+
+def _invert(method: str, operand: Operand, x: Tensor) -> Tensor:
+    return INVERSE[method].invert(x, operand)
+
+
+def _head(row: Row) -> Resident:
+    assert row.head is not None
+    return row.head
+
+
+def spec_of(row: Row) -> HeadSpec:
+    """The specification of the head that a row has."""
+    spec = None if row.head is None else row.head.adapter.head
+    assert spec is not None
+    return spec

@@ -1,0 +1,100 @@
+"""The bias of distances that T5 adds to the scores of its own attention (Raffel et al. 2020, arXiv:1910.10683, section 2.1).
+
+score(i, j) = q_i k_j + B[d(j - i)]        B [buckets, heads], one table for all layers of a stack
+
+A prefix of AdapterHub's stands in the places from 0 on, and the row's keys behind it, while its queries stay where they
+were; a prefix of PEFT's is a past, behind which queries stand as well. Where AdapterHub finds another number of keys in a
+layer than in the first one, it goes on without a bias, in that layer and in all behind it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.batch.attention import Bias, LengthGroup
+from adapters.batch.plan import BatchPlan
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Which bucket a distance has: half of those of a direction have one distance each, the others grow up to `farthest`."""
+
+    count: int
+    farthest: int
+    both_ways: bool
+
+    def of(self, distance: Tensor) -> Tensor:
+        """Buckets of distances (key less query), in float32 throughout, as models were trained with."""
+        count = self.count // 2 if self.both_ways else self.count
+        ahead = (distance > 0).long() * count if self.both_ways else torch.zeros_like(distance)
+        size = distance.abs() if self.both_ways else (-distance).clamp(min=0)
+        exact = count // 2
+        far = torch.log(size.float() / exact) / math.log(self.farthest / exact) * (count - exact)
+        grown = (exact + far.clamp(min=0).long()).clamp(max=count - 1)
+        return ahead + torch.where(size < exact, size, grown)
+
+
+class Distances:
+    """One stack's table, whose module it is taken from."""
+
+    def __init__(self, module: Any, *, causal: bool) -> None:
+        self._table = module.relative_attention_bias
+        self._causal = causal
+        self._buckets = Buckets(
+            module.relative_attention_num_buckets, module.relative_attention_max_distance, both_ways=not causal
+        )
+
+    def scores(self, length: int, more: int, *, past: bool, biased: bool) -> Tensor:
+        """[heads, length, more + length]; a causal stack's hides what comes later."""
+        weight: Tensor = self._table.weight.detach()
+        keys = torch.arange(more + length, device=weight.device)
+        own = torch.arange(length, device=weight.device)[:, None]
+        scores = weight.new_zeros(weight.shape[1], length, more + length)
+        if biased:
+            scores = weight[self._buckets.of(keys - (own + more if past else own))].permute(2, 0, 1)
+        return scores.masked_fill(keys > own + more, float("-inf")) if self._causal else scores
+
+
+@dataclass(eq=False)
+class RunningBias:
+    """The biases of one stack in one pass: made once for all layers; rows lose theirs as AdapterHub's do."""
+
+    distances: Distances
+    plan: BatchPlan
+    _counts: dict[int, int] | None = None
+    _lost: set[int] = field(default_factory=set)
+    _made: dict[tuple[int, int, bool, bool], Tensor] = field(default_factory=dict)
+
+    def at_layer(self, prefixes: Mapping[int, Tensor]) -> Bias:
+        """The bias of the next layer, whose rows see these prefixes."""
+        counts = {row: prefix.shape[1] for row, prefix in prefixes.items()}
+        if self._counts is None:
+            self._counts = counts
+        for row in {*counts, *self._counts}:
+            if counts.get(row, 0) != self._counts.get(row, 0):
+                self._lost.add(row)
+
+        lost = frozenset(self._lost)
+
+        def bias(q: Tensor, k: Tensor, group: LengthGroup) -> Tensor:
+            kinds = [(self._past(row) and group.more > 0, row not in lost) for row in group.rows]
+            made = {kind: self._of(group, *kind).to(q.dtype) for kind in dict.fromkeys(kinds)}
+            if len(made) == 1:
+                return made[kinds[0]][None]
+            return torch.stack([made[kind] for kind in kinds])
+
+        return bias
+
+    def _past(self, row: int) -> bool:
+        insertion = self.plan.rows[row].insertion
+        return insertion is not None and insertion.shift > 0
+
+    def _of(self, group: LengthGroup, past: bool, biased: bool) -> Tensor:
+        key = (group.length, group.more, past, biased)
+        if key not in self._made:
+            self._made[key] = self.distances.scores(group.length, group.more, past=past, biased=biased)
+        return self._made[key]

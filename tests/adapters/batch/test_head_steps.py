@@ -1,0 +1,47 @@
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+
+from adapters.batch.head_steps import spec_of
+from adapters.batch.rows import Row
+from adapters.manifest import HeadSpec
+from adapters.weights import ALIGN
+from tests.adapters import builders
+
+EOS = HeadSpec("classification", 1, None, True, "last_eos", ("a", "b"), "single_label")
+WORDS = HeadSpec(
+    "seq2seq_lm", 1, None, False, "tokens", (), "vocabulary", vocabulary=9, width=builders.HIDDEN, scale=0.25
+)
+
+
+def head(spec: HeadSpec):
+    return builders.in_one_arena([builders.adapter("t5", [], spec)])[0]
+
+
+def test_a_row_is_classified_by_the_decoders_state_at_its_last_end_of_a_text():
+    backbone, own, ids = builders.backbone("t5"), head(EOS), np.array([7, 1, 8, 1, 9])
+    rows = [Row((), own, None, ids), Row((), own, None, ids, decoder_ids=np.array([3, 4]))]
+    states, answers = backbone.run(rows, ["hidden_state"] * 2), backbone.run(rows, ["logits"] * 2)
+    weight, bias = held(own, "0.weight"), held(own, "0.bias")
+    assert torch.allclose(answers[0], states[0][3] @ weight.T + bias, atol=1e-5)
+    assert torch.allclose(answers[1], states[1] @ weight.T + bias, atol=1e-5)  # every state, where lengths differ
+
+
+def test_states_are_scaled_for_the_heads_that_say_so():
+    backbone, own = builders.backbone("t5"), head(WORDS)
+    row = Row((), own, None, np.array([7, 8]), positions=(1,), decoder_ids=np.array([3, 4, 5]))
+    (states,), (answer,) = backbone.run([row], ["hidden_state"]), backbone.run([row], ["logits"])
+    assert torch.allclose(answer, states[1:2] * 0.25 @ held(own, "0.weight").T, atol=1e-5)
+
+
+def held(own, name):
+    span = own.adapter.head_spans[name]
+    start = span.offset * ALIGN
+    return own.adapter.flat[start : start + prod(span.shape)].view(span.shape)
+
+
+def test_a_row_without_a_head_has_no_specification():
+    with pytest.raises(AssertionError):
+        spec_of(Row((), None, None, np.array([7])))

@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.mbart.modeling_mbart import shift_tokens_right
+
+from adapters.batch.rows import Row
+from adapters.batch.targets import check_target, eos_place, is_whole, moved, target_ids, target_positions
+from adapters.errors import InvalidRow
+from tests.adapters import builders
+
+T5, BART, MBART = (builders.profile(family).geometry for family in ("t5", "bart", "mbart"))
+
+
+def row(*ids: int, **more: object) -> Row:
+    return Row((), None, None, np.array(ids), **more)
+
+
+def test_a_decoder_that_is_given_nothing_begins_with_the_rows_own_tokens_moved():
+    assert target_ids(row(7, 8, 1), T5).tolist() == [0, 7, 8]
+    assert target_ids(row(7, 8, 2), BART).tolist() == [2, 7, 8]
+    assert target_ids(row(7, 8, decoder_ids=np.array([5])), T5).tolist() == [5]
+
+
+def test_mbart_begins_with_the_last_token_that_is_no_padding():
+    for ids in ([7, 8, 2, 40], [7, 40, 1, 1]):
+        expected = shift_tokens_right(torch.tensor([ids]), MBART.pad_token_id)[0]
+        assert moved(np.array(ids), MBART).tolist() == expected.tolist()
+
+
+def test_a_head_reads_the_last_end_of_a_text_or_every_state():
+    assert eos_place(row(7, 1, 8, 1, 9), T5) == 3
+    assert not is_whole(row(7, 1), np.array([3, 4]), "last_eos")
+    assert is_whole(row(7, 1), np.array([3]), "last_eos")
+    assert not is_whole(row(7, 1), np.array([3]), "tokens")
+    with pytest.raises(InvalidRow, match="token 1"):
+        eos_place(row(7, 8), T5)
+
+
+def test_positions_begin_at_zero():
+    assert target_positions(row(7, 8), np.array([3, 4, 5])).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "geometry", "reason"),
+    [
+        (row(7, decoder_ids=np.array([], np.int64)), T5, "without tokens"),
+        (row(7, decoder_ids=np.array([3])), builders.profile("bert").geometry, "has none"),
+        (row(7, decoder_ids=np.arange(41)), BART, "takes 40"),
+        (row(7, encoded=torch.zeros(2, builders.HIDDEN)), T5, "encoder's states"),
+    ],
+)
+def test_what_can_not_run_is_refused(given, geometry, reason):
+    with pytest.raises(InvalidRow, match=reason):
+        check_target(given, geometry)
+
+
+def test_a_reft_in_the_decoder_needs_rows_of_one_length():
+    (resident,) = builders.in_one_arena([builders.adapter("t5", [builders.reft(layers=[1])])])
+    check_target(replace(row(7, 8, decoder_ids=np.array([3, 4])), members=(resident,)), T5)
+    with pytest.raises(InvalidRow, match="equally long"):
+        check_target(replace(row(7, 8, decoder_ids=np.array([3])), members=(resident,)), T5)
