@@ -12,6 +12,7 @@ The house, from the ground up (a module imports only from the floors below its o
     cache/                             where they live: disk, host, device; leases
     batch/                             how many run at once: rows, chains, programs, plan, hooks
     backbone                           the frozen model: load once, forward(plan)
+    second_rows generation             what decoders say, and encoder-decoders
     held losses passes                 packages that train, what they are trained on, one pass over them
     training  door/                    train an adapter from lines of text; the parts of AdapterHub's verbs
     model                              one user's Python door, with AdapterHub's verbs

@@ -21,6 +21,7 @@ from adapters.batch.continuation import Continuation
 from adapters.batch.past import Past
 from adapters.batch.rows import Row
 from adapters.errors import InvalidRow
+from adapters.second_rows import generate_second
 
 _Sequence = tuple[int, tuple[int, ...]]  # which of the rows it goes on from, and its tokens
 
@@ -32,7 +33,9 @@ def generate(backbone: Backbone, rows: Sequence[Row], settings: GenerationConfig
     padded on the left. `settings` and `more` are those of `generate`, where the backbone's `config.json` does not say
     them; `use_cache=False` runs all rows whole at every step. Raises `InvalidRow` for rows that can not generate.
     """
-    _check(rows)
+    _check(rows, backbone)
+    if backbone.profile.geometry.encoder_layers:
+        return generate_second(backbone, rows, settings, **more)
     pad = backbone.profile.geometry.pad_token_id
     longest = max(len(row.input_ids) for row in rows)
     ids = np.full((len(rows), longest), max(pad, 0), np.int64)
@@ -90,11 +93,12 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
         return row if past is None else self._continuation.behind(row, past)
 
 
-def _check(rows: Sequence[Row]) -> None:
+def _check(rows: Sequence[Row], backbone: Backbone) -> None:
     if not rows:
         raise InvalidRow("there is no row to generate from")
     specs = [None if row.head is None else row.head.adapter.head for row in rows]
-    if any(spec is None or spec.type != "causal_lm" for spec in specs):
-        raise InvalidRow("every row needs a causal_lm head to generate with: name one, or the backbone's own")
+    wanted = "seq2seq_lm" if backbone.profile.geometry.encoder_layers else "causal_lm"
+    if any(spec is None or spec.type != wanted for spec in specs):
+        raise InvalidRow(f"every row needs a {wanted} head to generate with: name one, or the backbone's own")
     if len({spec.vocabulary for spec in specs if spec is not None}) > 1:
         raise InvalidRow("rows that generate together need heads over one vocabulary: generate them apart")

@@ -66,6 +66,8 @@ class AdapterModel(Setups, Vocabularies):
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
         pixel_values: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
         **more: Any,
     ) -> Any:
         """Run a batch [rows, length] (or [questions, choices, length], or images `pixel_values` [rows, channels, height, width]) under a composition, and answer by its head.
@@ -79,6 +81,9 @@ class AdapterModel(Setups, Vocabularies):
         that prompt tuning inserts. Dependency parsing takes `word_starts`, and `labels_arcs` and `labels_rels`
         [rows, words], negative where none counts; to evaluate with those, or with QA's positions, tell `Trainer` so
         (`TrainingArguments(label_names=[...])`). The losses are in `adapters.losses`. Raises `InvalidRow`.
+
+        An encoder-decoder answers for `decoder_input_ids` [rows, length]; where they are absent for the `labels` of a
+        seq2seq_lm head, or the row itself, moved by one place behind the token that its decoders begin with.
         """
         known = {field.name for field in fields(Goals)}
         if unknown := sorted(name for name in set(more) - known if more[name] is not None and more[name] is not False):
@@ -90,11 +95,14 @@ class AdapterModel(Setups, Vocabularies):
         setup = composition.BARE.block if setup is None else setup
         branches = self._branches(given, setup, self.skipped(adapter_names) or self._skip_layers, task_ids)
         heads = self._heads_of(branches, head, active=adapter_names is None and blocks.has_one_head(setup))
-        rows = self._rows(given, branches, heads, word_starts)
         groups = self._groups(heads, blocks.shares(setup, given.questions), given.choices or 1)
         outputs.check(groups, goals)
+        words = labels if any(group.spec is not None and group.spec.type == "seq2seq_lm" for group in groups) else None
+        sides = (decoder_input_ids, decoder_attention_mask, words)
+        targets = inputs.targets(given, *sides, self.backbone.profile.geometry)
+        rows = self._rows(given, branches, heads, word_starts, None if targets is given else targets)
         answers = answer(self.backbone, rows, layers=bool(output_hidden_states))
-        made = [outputs.output(group, answers, given, goals, states=bool(output_hidden_states)) for group in groups]
+        made = [outputs.output(group, answers, targets, goals, states=bool(output_hidden_states)) for group in groups]
         whole = outputs.together(made)
         return whole.to_tuple() if return_dict is False else whole
 
@@ -110,7 +118,7 @@ class AdapterModel(Setups, Vocabularies):
         """What transformers' `generate` returns for prompts [rows, length] under a composition, greedy, sampled or in beams.
 
         `adapter_names` and `head` as in `forward`; every row generates under its own adapters. The head is a causal_lm
-        head; `load_lm_head` gives the backbone's own. Padding may lie on either side; what is returned is padded on the
+        head, an encoder-decoder's a seq2seq_lm head; `load_lm_head` gives the backbone's own. Padding may lie on either side; what is returned is padded on the
         left. `settings` are those of transformers' `generate`. Raises `InvalidRow`.
         """
         given = inputs.read(input_ids, attention_mask, None)
@@ -168,6 +176,7 @@ class AdapterModel(Setups, Vocabularies):
         branches: Sequence[Sequence[Composition]],
         heads: Sequence[Sequence[str | None]],
         word_starts: Tensor | Sequence[Sequence[int]] | None,
+        targets: Given | None = None,
     ) -> list[Row]:
         """The rows of the pass, branch after branch; equal compositions share their members."""
         residents = self._residents(branches, heads)
@@ -178,6 +187,7 @@ class AdapterModel(Setups, Vocabularies):
 
         active = self._active_embedding
         vocabulary = None if active == DEFAULT else self.embeddings[active].vocabulary()
+        few = not self.backbone.profile.geometry.encoder_layers  # nothing is put into a decoder's row
         members: dict[Composition, tuple[Member, ...]] = {}
         rows = []
         for branch in range(len(branches[0])):
@@ -196,8 +206,9 @@ class AdapterModel(Setups, Vocabularies):
                         type_ids=None if given.types is None else given.types[i],
                         skip_layers=one.skip_layers,
                         word_starts=starts,
-                        positions=tuple(range(len(ids))) if spec and spec.type in _FEW_POSITIONS else None,
+                        positions=tuple(range(len(ids))) if few and spec and spec.type in _FEW_POSITIONS else None,
                         pixels=None if given.pixels is None else given.pixels[i],
+                        decoder_ids=None if targets is None else targets.ids[i],
                     )
                 )
         return rows

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row, own_tokens
+from adapters.errors import InvalidRow
 from adapters.weights import ALIGN, Adapter, Resident
 
 
@@ -53,9 +54,16 @@ def answer(backbone: Backbone, rows: Sequence[Row], *, layers: bool = False) -> 
     place = {given: at for at, given in enumerate(plan.order)}
     none = result.hidden.new_zeros(0)
     logits = tuple(result.logits.get(place[i], none) for i in range(len(rows)))
-    own = [torch.from_numpy(own_tokens(row)) + plan.layout.starts[place[i]] for i, row in enumerate(rows)]
+    if plan.target is not None:
+        if layers:
+            raise InvalidRow(
+                "the states of all layers of an encoder-decoder, which has two rows for each, are not given"
+            )
+        own = [torch.arange(*plan.target.bounds(place[i])) for i in range(len(rows))]
+    else:
+        own = [torch.from_numpy(own_tokens(row)) + plan.layout.starts[place[i]] for i, row in enumerate(rows)]
     places = torch.cat(own).to(result.hidden.device)
-    lengths = [len(row.input_ids) for row in rows]
+    lengths = [len(held) for held in own]
     states = tuple(torch.split(state.index_select(0, places), lengths) for state in (*seen, result.hidden))
     return Answers(logits, states)
 

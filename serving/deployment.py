@@ -31,7 +31,7 @@ from serving.errors import NotReady, ServiceError, Unprocessable, from_library, 
 from serving.guard import guarded
 from serving.leaving import leave
 from serving.logs import configure, log
-from serving.premises import Premises, apart, environment, refuse_scattered, refuse_taken
+from serving.premises import Premises, apart, environment, refuse_scattered, refuse_taken, unserved
 from serving.registry.blobs.opening import open_blobs
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
@@ -118,8 +118,8 @@ def examined(settings: ServiceSettings) -> BackboneProfile:
         raise from_library(error) from error
     if settings.trace_endpoint:
         traces_url(settings.trace_endpoint)  # else every process would find out, many seconds later
-    if profile.geometry.image or not (settings.backbone / "tokenizer.json").is_file():
-        raise Unprocessable(f"{settings.backbone} holds no tokenizer.json: the service answers texts, not images")
+    if reason := unserved(settings.backbone, profile):
+        raise Unprocessable(f"{settings.backbone} {reason}")
     refuse_scattered(settings, os.environ)
     return profile
 

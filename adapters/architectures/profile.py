@@ -175,9 +175,9 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
     pad = pick("pad_token_id", default=0)
     image = _image(config, family)
     positions = image.tokens if image else family.max_tokens or pick("max_position_embeddings", "n_positions")
-    offset = pad + 1 if family.positions_after_pad else 0
     inner = pick("inner_group_num", default=1)
     encoder = pick("encoder_layers", "num_layers") if family.decoder is not None else 0
+    decoder = pick("num_decoder_layers", "decoder_layers", default=encoder) if encoder else 0
     return Geometry(
         model_type=family.model_type,
         hidden_size=hidden,
@@ -190,12 +190,10 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
             "encoder_ffn_dim",
             default=family.ffn_ratio and family.ffn_ratio * hidden,
         ),
-        layers=encoder + pick("num_decoder_layers", "decoder_layers", default=encoder)
-        if encoder
-        else pick("num_hidden_groups", "num_hidden_layers", "n_layers", "n_layer") * inner,
+        layers=encoder + (decoder or pick("num_hidden_groups", "num_hidden_layers", "n_layers", "n_layer") * inner),
         heads=pick("num_attention_heads", "n_heads", "n_head", "num_heads", "encoder_attention_heads"),
         vocabulary=0 if image else pick("vocab_size"),
-        max_tokens=positions - offset,
+        max_tokens=positions - (pad + 1 if family.positions_after_pad else 0),
         type_vocabulary=pick("type_vocab_size", default=0) if family.segment_ids else 0,
         pad_token_id=pad,
         inner_layers=inner,

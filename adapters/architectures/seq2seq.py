@@ -87,6 +87,7 @@ MT5 = replace(
     model_type="mt5",
     hub_class="MT5AdapterModel",
     gated=True,
+    scales_tied=False,  # no published model is tied, and transformers 5 scales none, whatever it writes down
     defaults={**T5.defaults, "tie_word_embeddings": False},
 )
 

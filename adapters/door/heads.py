@@ -14,6 +14,7 @@ from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.formats import language_head, recognise
 from adapters.formats.adapterhub import folder as adapterhub
+from adapters.formats.adapterhub.head_config import SCALED
 from adapters.formats.labels import problem_of, unnamed
 from adapters.heads.question_answering import LABELS
 from adapters.heads.table import initialise_head
@@ -130,6 +131,21 @@ class Heads(Owner):
             "causal_lm", head_name, activation_function, layers, overwrite_ok, layer_norm=layer_norm, bias=bias
         )
 
+    def add_seq2seq_lm_head(
+        self,
+        head_name: str,
+        activation_function: str | None = None,
+        layers: int = 1,
+        overwrite_ok: bool = False,
+        *,
+        layer_norm: bool = False,
+        bias: bool = False,
+    ) -> None:
+        """Say each word of an encoder-decoder's second row from those before it, in the active vocabulary."""
+        self._add_words(
+            "seq2seq_lm", head_name, activation_function, layers, overwrite_ok, layer_norm=layer_norm, bias=bias
+        )
+
     def add_dependency_parsing_head(
         self, head_name: str, num_labels: int = 2, overwrite_ok: bool = False, id2label: Names = None
     ) -> None:
@@ -164,7 +180,7 @@ class Heads(Owner):
         return name
 
     def load_lm_head(self, model_folder: str | Path, head_name: str = "lm_head") -> None:
-        """The head over the vocabulary of a causal model's own folder, frozen, and active; raises `Misfit` without one."""
+        """The head over the vocabulary of a generating model's own folder, frozen, and active; raises `Misfit` without one."""
         package = language_head.read(Path(model_folder), self.backbone.profile)
         self.keep(self.heads, head_name, package, replace=True, frozen=True)
         self.active_head = head_name
@@ -246,7 +262,8 @@ class Heads(Owner):
         self._add(head_name, spec, overwrite_ok, {f"head/{layers - 1}/weight": matrix})
 
     def _add(self, name: str, spec: HeadSpec, overwrite_ok: bool, given: Mapping[str, Tensor] | None = None) -> None:
-        spec = replace(spec, name=name)
+        scaled = spec.type in SCALED
+        spec = replace(spec, name=name, scale=self.backbone.profile.geometry.head_scale if scaled else None)
         fresh = initialise_head(spec, self.backbone.profile.geometry.hidden_size, self.generator())
         package = Package(self.manifest("head", head=spec), {**fresh, **(given or {})})
         self.keep(self.heads, name, package, replace=overwrite_ok)

@@ -1,7 +1,7 @@
 """A batch of padded tensors as rows: what is a row's own, and back again to where it lay."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from adapters.architectures.profile import Geometry
 from adapters.batch.rows import Pixels, image_ids
+from adapters.batch.targets import moved
 from adapters.errors import InvalidRow
+from adapters.losses import IGNORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,29 @@ def read(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tenso
         raise InvalidRow("attention_mask has holes: what a row is must lie in one piece")
     types = None if token_type_ids is None else _rows(_flat(token_type_ids), own)
     return Given(_rows(ids, own), types, torch.from_numpy(own), choices)
+
+
+def targets(given: Given, ids: Tensor | None, mask: Tensor | None, labels: Tensor | None, geometry: Geometry) -> Given:
+    """The decoder's rows of a batch: as they are given, else the labels, else the rows themselves, moved by one place.
+
+    `labels` [rows, length] are those of a head over the vocabulary, None for another one. Raises `InvalidRow`.
+    """
+    if not geometry.encoder_layers:
+        if ids is not None or mask is not None:
+            raise InvalidRow(f"this backbone ({geometry.model_type}) has no decoder: give no decoder_input_ids")
+        return given
+    if given.choices is not None:
+        raise InvalidRow("an encoder-decoder takes input_ids [rows, length]")
+    if ids is not None:
+        found = read(ids, mask, None)
+        if len(found.ids) != len(given.ids):
+            raise InvalidRow(f"there are {len(given.ids)} rows, and {len(found.ids)} of decoder_input_ids")
+        return found
+    if labels is None:
+        return replace(given, ids=tuple(moved(row, geometry) for row in given.ids))
+    words = torch.where(labels == IGNORED, max(geometry.pad_token_id, 0), labels)
+    own = read(words, mask, None)
+    return replace(own, ids=tuple(moved(row, geometry) for row in own.ids))
 
 
 def word_starts(values: Tensor | Sequence[Sequence[int]], row: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import (
     MaskedLMOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
+    Seq2SeqLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
@@ -110,6 +111,10 @@ def _goals(group: Group, given: Given, goals: Goals, logits: Sequence[Tensor]) -
         return _places(group, given, sides) if problem == "span" else _arcs(group, sides, logits)
     if goals.labels is None:
         return None
+    if group.spec.pooling == "last_eos" and logits[0].dim() == 2:
+        raise InvalidRow(
+            "labels need decoder_input_ids as long as input_ids: the head answers for every state of theirs"
+        )
     labels = goals.labels.to(device)
     if problem in ("token", "vocabulary", "next_token"):
         _whole("labels", labels)
@@ -195,6 +200,8 @@ def _count(group: Group, given: Given) -> int:
 
 
 def _pooled(group: Group, logits: Sequence[Tensor], given: Given, extra: Mapping[str, Any]) -> Any:
+    if logits[0].dim() == 2:  # of every state, see `HeadSpec.pooling`
+        return SequenceClassifierOutput(logits=given.padded(logits, group.rows), **extra)
     return SequenceClassifierOutput(logits=torch.stack(list(logits)), **extra)
 
 
@@ -203,6 +210,8 @@ def _tokens(group: Group, logits: Sequence[Tensor], given: Given, extra: Mapping
 
 
 def _words(group: Group, logits: Sequence[Tensor], given: Given, extra: Mapping[str, Any]) -> Any:
+    if group.spec is not None and group.spec.type == "seq2seq_lm":
+        return Seq2SeqLMOutput(logits=given.padded(logits, group.rows), **extra)
     return MaskedLMOutput(logits=given.padded(logits, group.rows), **extra)
 
 

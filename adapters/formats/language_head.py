@@ -25,7 +25,9 @@ def read(folder: Path, profile: BackboneProfile) -> Package:
     tied = config.get("tie_word_embeddings", family.defaults.get("tie_word_embeddings", False))
     task = static_heads.SEQ2SEQ if family.decoder else static_heads.CAUSAL
     words = f"{family.words}.weight"
-    weight = _tensor(folder, (words, f"{family.prefix}.{words}") if tied else (KEY,))
+    own = (words, f"{family.prefix}.{words}") if tied else (KEY,)
+    # transformers 5 calls every T5 tied; one that is not has a head of its own in its checkpoint.
+    weight = _tensor(folder, own if family.decoder is None or not tied else (KEY, *own))
     head = static_heads.read({KEY: weight}, geometry.model_type, task, static_heads.own_settings(geometry))
     requires = Requires.of(geometry)
     return Package(

@@ -62,6 +62,12 @@ def test_a_backbone_of_images_is_refused_whatever_else_its_folder_holds(settings
         examined(settings)
 
 
+def test_an_encoder_decoder_is_refused(settings, monkeypatch):
+    monkeypatch.setattr(deployment, "read_profile", lambda folder: builders.profile("t5"))
+    with pytest.raises(Unprocessable, match="encoder-decoder"):
+        examined(settings)
+
+
 def test_a_trace_endpoint_that_is_no_url_is_refused_before_anything_starts(settings):
     with pytest.raises(BadRequest, match="trace_endpoint 'foo' is not http"):
         examined(replace(settings, trace_endpoint="foo"))

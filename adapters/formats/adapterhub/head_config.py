@@ -77,7 +77,7 @@ _FLAGS = ("bias", "layer_norm", "use_pooler", "multilabel")
 # Members that say nothing about what a trained head computes.
 _SILENT = frozenset(["head_type", "label2id", "id2label", "dropout_prob", "shift_labels"])
 _OF_IMAGES = ("classification", "multilabel_classification")
-_SCALED = ("seq2seq_lm", "question_answering")  # heads that read T5's states as its head over the vocabulary does
+SCALED = ("seq2seq_lm", "question_answering")  # heads that read T5's states as its head over the vocabulary does
 # Classes whose constructors take no `bias`: their last map always has one.
 _ALWAYS_BIASED = ("tagging", "question_answering", "multiple_choice")
 
@@ -205,7 +205,7 @@ def _spec(head_type: str, saved: Mapping[str, Any], held: Mapping[str, Any], own
         vocabulary=held.get("vocab_size"),
         width=held.get("embedding_size"),
         norm_eps=own.norm_eps if language and held["layer_norm"] and layers > 1 else None,
-        scale=own.scale if head_type in _SCALED else None,
+        scale=own.scale if head_type in SCALED else None,
     )
 
 

@@ -3,6 +3,7 @@ import torch
 
 from adapters.door import inputs
 from adapters.errors import InvalidRow
+from tests.adapters import builders
 
 IDS = torch.tensor([[5, 6, 7, 0], [0, 0, 8, 9]])
 MASK = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1]])
@@ -76,3 +77,22 @@ def test_word_starts_end_where_their_padding_begins():
 def test_word_starts_that_do_not_rise_name_the_padding_that_is_meant(starts):
     with pytest.raises(InvalidRow, match=r"word_starts of row 1 do not rise: .*; pad them with 0, or with -1"):
         inputs.word_starts([[1, 2], starts], 1)
+
+
+def test_the_decoders_rows_are_given_or_the_labels_or_the_rows_moved():
+    geometry = builders.profile("t5").geometry
+    given = inputs.read(IDS, MASK, None)
+    own = inputs.targets(given, None, None, None, geometry)
+    assert [row.tolist() for row in own.ids] == [[0, 5, 6], [0, 8]]
+    assert torch.equal(own.own, given.own)
+    labels = inputs.targets(given, None, None, torch.tensor([[7, -100], [8, 9]]), geometry)
+    assert [row.tolist() for row in labels.ids] == [[0, 7], [0, 8]]
+    said = inputs.targets(given, IDS + 1, MASK, torch.tensor([[7, -100], [8, 9]]), geometry)
+    assert [row.tolist() for row in said.ids] == [[6, 7, 8], [9, 10]]
+
+
+def test_a_backbone_of_one_stack_is_given_nothing_for_a_decoder():
+    given, geometry = inputs.read(IDS, MASK, None), builders.profile("bert").geometry
+    assert inputs.targets(given, None, None, IDS, geometry) is given
+    with pytest.raises(InvalidRow, match="no decoder"):
+        inputs.targets(given, IDS, None, None, geometry)

@@ -1,0 +1,117 @@
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM
+
+from adapters.door.blocks import BatchSplit, Stack
+from adapters.errors import InvalidRow
+from adapters.model import AdapterModel
+from tests.adapters import builders
+
+IDS = torch.tensor([[5, 6, 7, 8, 2], [9, 10, 11, 12, 13], [40, 41, 42, 2, 0]])
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+WAYS = [{}, {"num_beams": 3}, {"num_beams": 2, "num_return_sequences": 2}]
+
+
+@pytest.fixture(params=["t5", "mt5", "bart", "mbart"])
+def model(request):
+    path = builders.folder(request.param)
+    made = AdapterModel.from_pretrained(path)
+    made.load_lm_head(path)
+    made.plain = AutoModelForSeq2SeqLM.from_pretrained(path).eval()
+    return made
+
+
+@pytest.mark.parametrize("settings", WAYS)
+def test_the_bare_backbone_generates_what_transformers_own_model_does(model, settings):
+    expected = model.plain.generate(IDS, attention_mask=MASK, max_new_tokens=7, **settings)
+    found = model.generate(IDS, MASK, adapter_names=[], max_new_tokens=7, **settings)
+    assert torch.equal(found, expected)
+
+
+def test_samples_are_drawn_as_transformers_draws_them(model):
+    torch.manual_seed(3)
+    expected = model.plain.generate(IDS[:2], max_new_tokens=6, do_sample=True)
+    torch.manual_seed(3)
+    assert torch.equal(model.generate(IDS[:2], adapter_names=[], max_new_tokens=6, do_sample=True), expected)
+
+
+def test_the_encoder_runs_once(model):
+    seen = []
+    hook = model.backbone.model.encoder.register_forward_hook(lambda *_: seen.append(1))
+    model.generate(IDS, MASK, adapter_names=[], max_new_tokens=5, num_beams=2)
+    hook.remove()
+    assert len(seen) == 1
+
+
+def test_rows_generate_under_adapters_of_their_own(model):
+    torch.manual_seed(1)
+    for name, kind in (("a", "lora"), ("b", "seq_bn"), ("c", "prefix_tuning_flat")):
+        model.add_adapter(name, kind)
+        for parameter in model.adapters[name].parameters():
+            parameter.data.normal_(0, 0.4)
+    wide = BatchSplit("a", Stack("a", "b"), "c", batch_sizes=[1, 1, 1])
+    together = model.generate(IDS, MASK, adapter_names=wide, head="lm_head", max_new_tokens=6, min_new_tokens=6)
+    for row, own in enumerate(("a", Stack("a", "b"), "c")):
+        ids = IDS[row : row + 1, : int(MASK[row].sum())]
+        alone = model.generate(ids, adapter_names=own, head="lm_head", max_new_tokens=6, min_new_tokens=6)
+        assert torch.equal(together[row : row + 1], alone)
+
+
+def test_labels_are_the_decoders_tokens_moved(model):
+    labels = torch.tensor([[5, 9, 2, -100], [7, 2, -100, -100], [8, 8, 8, 2]])
+    expected = model.plain(input_ids=IDS, attention_mask=MASK, labels=labels)
+    found = model(input_ids=IDS, attention_mask=MASK, labels=labels, adapter_names=[])
+    assert torch.allclose(found.logits, expected.logits, atol=2e-5)
+    assert float(found.loss.detach()) == pytest.approx(float(expected.loss), abs=1e-4)
+
+
+def test_what_is_given_for_the_decoder_goes_before_what_would_be_made(model):
+    second = torch.tensor([[2, 9], [2, 7], [2, 8]])
+    expected = model.plain(input_ids=IDS, attention_mask=MASK, decoder_input_ids=second)
+    found = model(input_ids=IDS, attention_mask=MASK, decoder_input_ids=second, adapter_names=[])
+    assert torch.allclose(found.logits, expected.logits, atol=2e-5)
+    with pytest.raises(InvalidRow, match="3 rows, and 2"):
+        model(input_ids=IDS, attention_mask=MASK, decoder_input_ids=second[:2], adapter_names=[])
+
+
+def test_an_adapter_and_a_fresh_head_train_on_the_frozen_backbone(model):
+    before = {name: value.clone() for name, value in model.backbone.model.state_dict().items()}
+    model.add_adapter("a", "lora")
+    model.add_seq2seq_lm_head("a")
+    model.train_adapter("a")
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    losses = []
+    for _ in range(4):
+        optimiser.zero_grad()
+        loss = model(input_ids=IDS, attention_mask=MASK, labels=IDS, adapter_names=["a"]).loss
+        loss.backward()
+        losses.append(float(loss.detach()))
+        optimiser.step()
+    assert losses[-1] < losses[0]
+    assert any(bool(p.grad.any()) for p in model.adapters["a"].parameters() if p.grad is not None)
+    assert all(torch.equal(before[name], value) for name, value in model.backbone.model.state_dict().items())
+
+
+def test_a_row_is_classified_by_its_last_end_of_a_text(model):
+    eos = model.backbone.profile.geometry.eos_token_id
+    ids = IDS.clone()
+    ids[:, -1], ids[:, 1] = eos, eos
+    model.add_classification_head("c", num_labels=3)
+    found = model(input_ids=ids, adapter_names=[], head="c", labels=torch.tensor([0, 1, 2]))
+    assert found.logits.shape == (3, 3)
+    second = ids[:, :2]
+    assert model(input_ids=ids, decoder_input_ids=second, adapter_names=[], head="c").logits.shape == (3, 2, 3)
+    with pytest.raises(InvalidRow, match="as long as input_ids"):
+        model(input_ids=ids, decoder_input_ids=second, adapter_names=[], head="c", labels=torch.tensor([0, 1, 2]))
+
+
+def test_a_backbone_of_one_stack_has_no_second_rows():
+    bert = AdapterModel(builders.backbone("bert"))
+    with pytest.raises(InvalidRow, match="no decoder"):
+        bert(input_ids=IDS, decoder_input_ids=IDS)
+
+
+def test_other_heads_do_not_generate(model):
+    model.add_classification_head("c")
+    with pytest.raises(InvalidRow, match="seq2seq_lm"):
+        model.generate(IDS, head="c", adapter_names=[])
