@@ -24,9 +24,10 @@ from adapters.architectures.sites import Address
 from adapters.batch.attention import PACKED
 from adapters.batch.chains import WORDS
 from adapters.batch.inject import Injection, register_attention
+from adapters.batch.lanes import plan_lanes
 from adapters.batch.linears import run_linear
 from adapters.batch.past import Past, Recorder
-from adapters.batch.plan import BatchPlan, plan_batch
+from adapters.batch.plan import BatchPlan
 from adapters.batch.program import flat_steps
 from adapters.batch.rows import Pixels, Row, own_tokens, positions, segment_ids
 from adapters.embeddings import look_up
@@ -166,7 +167,7 @@ class Backbone:
     def plan(self, rows: Sequence[Row], wants_head: Sequence[bool]) -> BatchPlan:
         """The work order of one pass on this backbone; raises `InvalidRow`."""
         geometry = self.profile.geometry
-        return plan_batch(rows, geometry, self.device, wants_head, geometry.relative_positions, self.kernels)
+        return plan_lanes(rows, geometry, self.device, wants_head, geometry.relative_positions, self.kernels)
 
     def base_maps(self, address: Address) -> BaseMap:
         """The frozen map at a linear site, float32 on the host: what some adapters are folded with."""

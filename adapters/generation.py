@@ -58,7 +58,8 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
 
     def __init__(self, backbone: Backbone, rows: Sequence[Row], *, cached: bool) -> None:
         super().__init__(backbone.model.config)
-        self._backbone, self._rows, self._cached = backbone, rows, cached
+        self._backbone, self._rows = backbone, rows
+        self._cached = cached and all(row.route is None for row in rows)  # lanes have no pasts
         self._continuation = Continuation()
         self._pasts: dict[_Sequence, Past] = {}  # what the last step left
 

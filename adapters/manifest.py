@@ -18,6 +18,7 @@ from adapters.members import (
     as_list,
     as_mapping,
     as_optional_count,
+    as_route,
     as_text,
     members,
     one_of,
@@ -46,7 +47,7 @@ PROBLEM_TYPES = (*_ROW_PROBLEMS, "token", "span", "vocabulary", "next_token")
 MAX_LABELS = 10_000
 # Members that packages written before they existed lack: left out where they say nothing, so that bytes stay equal.
 _LATER: Mapping[str, Mapping[str, Any]] = {
-    "": {"target": None},
+    "": {"target": None, "route": None},
     "requires": {"encoder_layers": 0, "gated": False},
     "head": {
         "scale": None,
@@ -136,7 +137,8 @@ class Provenance:
 class Manifest:
     """All that a package says of itself. `source` is the source library's configuration, kept whole.
 
-    `children` are the names of what a fusion attends to, in order.
+    `children` are the names of what a fusion attends to, in order. `route`: the backbone's layers in the order in which
+    the adapter has them run, whose places are its own layers; None: each once.
     """
 
     kind: str
@@ -148,6 +150,7 @@ class Manifest:
     provenance: Provenance = field(default_factory=lambda: Provenance("chorus", "1"))
     source: Mapping[str, Any] = field(default_factory=dict)
     target: TargetSpec | None = None
+    route: tuple[int, ...] | None = None
 
     @property
     def method(self) -> str:
@@ -182,6 +185,7 @@ def from_json(text: str) -> Manifest:
         provenance=_provenance(raw.get("provenance", {"library": "unknown", "version": ""})),
         source=as_mapping(raw.get("source", {}), "manifest.source"),
         target=None if target is None else _target(target),
+        route=as_route(raw.get("route"), "manifest.route"),
     )
     _consistent(manifest)
     return manifest

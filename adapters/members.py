@@ -69,6 +69,16 @@ def as_optional_count(value: object, where: str) -> int | None:
     return None if value is None else as_count(value, where)
 
 
+def as_route(value: object, where: str) -> tuple[int, ...] | None:
+    """Numbers from 0 to `MAX_COUNT`, one at least, or nothing."""
+    if value is None:
+        return None
+    numbers = as_list(value, where)
+    if not numbers or any(type(number) is not int or not 0 <= number <= MAX_COUNT for number in numbers):
+        raise InvalidPackage(f"{where} must be a list of layers")
+    return tuple(numbers)
+
+
 def one_of(value: object, allowed: tuple[str, ...], where: str) -> str:
     """One of a few words."""
     if value not in allowed or not isinstance(value, str):

@@ -49,6 +49,8 @@ def answer(backbone: Backbone, rows: Sequence[Row], *, layers: bool = False) -> 
     returned; logits have them unless `Row.positions` says otherwise.
     """
     plan = backbone.plan(rows, [row.head is not None for row in rows])
+    if layers and len(plan.lanes) > 1:
+        raise InvalidRow("rows of different layer_replication have no layers in common: ask for their states apart")
     with _inputs_of_layers(backbone, on=layers) as seen:
         result = backbone.forward(plan)
     place = {given: at for at, given in enumerate(plan.order)}

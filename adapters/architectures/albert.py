@@ -9,6 +9,7 @@ from adapters.architectures.record import Architecture, Junction
 ALBERT = Architecture(
     model_type="albert",
     prefix="albert",
+    replicable=False,
     layer="encoder.albert_layer_groups.{group}.albert_layers.{inner}",
     embeddings="embeddings",
     linear={

@@ -15,6 +15,7 @@ MODERNBERT = Architecture(
     model_type="modernbert",
     prefix="model",
     layer="layers.{layer}",
+    replicable=False,  # the model hands each layer the positions of its kind
     embeddings="embeddings",
     linear={
         "attn_q": Fused("attn.Wqkv", 0, 3),

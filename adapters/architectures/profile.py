@@ -7,7 +7,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,10 @@ class Geometry:
         if family.decoder is not None:
             return family.split(self.encoder_layers, gated=self.gated)
         return family.grouped(self.inner_layers)
+
+    def along(self, route: tuple[int, ...] | None) -> "Geometry":
+        """What an adapter fits that has so many layers as its route has places (see `Manifest.route`)."""
+        return self if route is None else replace(self, layers=len(route))
 
     @property
     def image(self) -> tuple[int, int, int] | None:

@@ -121,6 +121,7 @@ class Architecture:
     positions: tuple[str, ...] = ()  # modules that look positions up, and must be told them (the decoder's last)
     relative_bias: tuple[str, ...] = ()  # modules that make a bias of distances for all layers of a stack (T5)
     max_tokens: int | None = None  # of a row, in families whose positions set no limit
+    replicable: bool = True  # a layer is all that the model knows of it, so that it can run at another place as well
     ffn_parts: int = 1  # `ffn_in` computes so many times the intermediate width (2: a gated feed-forward)
     ffn_ratio: int | None = None  # intermediate over hidden size, where a config.json does not say the former
     defaults: Mapping[str, int] = field(default_factory=dict)  # members that a config.json of the family may leave out

@@ -54,6 +54,8 @@ def _check_leaves(row: Row) -> None:
     """Refuse what holds for the row as a whole, and could only hold for the adapter written first."""
     for place, leaf in enumerate(leaves(row.members)):
         insertion = leaf.adapter.insertion
+        if leaf.adapter.manifest.route != row.route:
+            raise InvalidArrangement("adapters of one row must have the same layer_replication: arrange others apart")
         if place > 0 and insertion is not None and insertion.shift:
             raise InvalidArrangement("a prompt or prefix with positions must be the first adapter of its composition")
         if row.embedding is not None and WORDS in leaf.adapter.blocks:
@@ -78,7 +80,7 @@ def _brought(firsts: tuple[Resident, ...], address: Address) -> list[Element]:
 
 def key_of(row: Row) -> tuple[Hashable, ...]:
     """Rows with equal keys have equal chains; keys that agree from the left on share their lower adapters."""
-    keys: list[Hashable] = []
+    keys: list[Hashable] = [row.route]
     for member in row.members:
         if isinstance(member, Resident):
             keys += [member.adapter.signature, id(member)]

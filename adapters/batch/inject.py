@@ -14,6 +14,7 @@ from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch import disentangled, post_norm, stacks
 from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.junctions import run_junction
+from adapters.batch.lanes import diverted, replaced_norms
 from adapters.batch.linears import run_linear
 from adapters.batch.norms import run_norm
 from adapters.batch.past import Recorder
@@ -34,7 +35,7 @@ class Injection:
         self._modules = dict(model.named_modules())
         entrance: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
         self.dtype = next(entrance.parameters()).dtype
-        self._architecture, layers = architecture, geometry.layers
+        self._architecture, self._layers = architecture, (layers := geometry.layers)
         _check_paths(architecture, layers, self._modules)
         self._distances = tuple(
             Distances(self._modules[path], causal=bool(stack)) for stack, path in enumerate(architecture.relative_bias)
@@ -58,15 +59,21 @@ class Injection:
         """Run one pass under a plan; `recorder` knows what rows see of tokens that have been."""
         if self._pass is not None:
             raise RuntimeError("a pass is already running on this backbone")
-        self._pass = running_pass(plan, self._architecture, self._distances, recorder)
+        self._show(plan, recorder)
         try:
             with ExitStack() as hooks:
-                for address in plan.renormed:  # only while they are wanted: a hook costs its call in every pass
+                if plan.lanes:
+                    hooks.enter_context(diverted(plan, self._architecture, self._layers, self._modules, self._show))
+                for address in replaced_norms(plan):  # only while they are wanted: a hook costs its call in every pass
                     module = self._modules[self._architecture.own_norm_path(address)]
                     hooks.callback(module.register_forward_hook(self._norm_hook(address, module)).remove)
                 yield
         finally:
             self._pass = None
+
+    def _show(self, plan: BatchPlan, recorder: Recorder | None = None) -> None:
+        known = None if self._pass is None or self._pass.plan.layout is not plan.layout else self._pass.packing
+        self._pass = running_pass(plan, self._architecture, self._distances, recorder, known)
 
     def attend(
         self,
@@ -205,8 +212,8 @@ class Injection:
         norm = post_norm.norm_of(module)
 
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            program = self._running().plan.steps[address]
-            return run_norm(program, _flat(args[0]), _flat(output), norm).view(output.shape)
+            program = self._running().plan.steps.get(address)  # none in the lanes of other rows
+            return run_norm(program, _flat(args[0]), _flat(output), norm).view(output.shape) if program else output
 
         return hook
 

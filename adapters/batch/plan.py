@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Literal
 
 import torch
 
@@ -18,6 +19,7 @@ from adapters.batch.workspace import Ranges, Workspace
 from adapters.errors import InvalidRow, InvalidRows
 from adapters.kernels.interface import Kernels
 
+Share = Literal["all", "around", "inside"]
 POOLER = Address(None, "pooler")
 RELATIVE = ("attn_q", "attn_k")  # the maps that families with relative positions also apply to the position table
 
@@ -56,6 +58,8 @@ class BatchPlan:
         """Where the rows lie among the last states."""
         return self.layout if self.target is None else self.target
 
+    lanes: tuple["BatchPlan", ...] = ()  # where rows visit the layers in orders of their own, see `batch.lanes`
+
     @cached_property
     def renormed(self) -> tuple[Address, ...]:
         """The norms that adapters replace for some rows."""
@@ -77,18 +81,21 @@ def plan_batch(
     wants_head: Sequence[bool],
     relative: int = 0,
     kernels: Kernels | None = None,
+    *,
+    share: Share = "all",
 ) -> BatchPlan:
     """Order the rows, find their chains, and gather programs per address.
 
     Raises `InvalidRows` with every row that can not run, before anything is gathered for the others.
 
     `wants_head[i]` tells whether row i's head is to run. `relative`: tokens of the backbone's table of relative
-    positions, if adapters at its queries and keys act on it too.
+    positions, if adapters at its queries and keys act on it too. `share`: all that acts, only what acts around the layers,
+    or only what acts inside, for rows that are in plan order already.
     """
     keys = [key_of(row) for row in rows]
-    order = order_rows(keys)
+    order = tuple(range(len(rows))) if share == "inside" else order_rows(keys)
     ordered = tuple(rows[i] for i in order)
-    cohorts = _cohorts(rows, order, keys, geometry)
+    cohorts = _shared(_cohorts(rows, order, keys, geometry), share)
     layout = layout_of(row.length for row in ordered)
     ids = tuple(target_ids(row, geometry) for row in ordered) if geometry.encoder_layers else ()
     target = layout_of(map(len, ids)) if ids else None
@@ -121,6 +128,16 @@ def _cohorts(
     if faults:
         raise InvalidRows(dict(sorted(faults.items())))
     return tuple(cohorts)
+
+
+def _shared(cohorts: tuple[_Cohort, ...], share: Share) -> tuple[_Cohort, ...]:
+    if share == "all":
+        return cohorts
+    inside = share == "inside"
+    return tuple(
+        _Cohort(held.units, {at: chain for at, chain in held.chains.items() if (at.layer is not None) == inside})
+        for held in cohorts
+    )
 
 
 def _alike(units: Sequence[Segment], shapes: Sequence[Hashable | None]) -> list[tuple[Segment, ...]]:

@@ -81,6 +81,12 @@ class Row:
         return next(leaves(self.members), None)
 
     @property
+    def route(self) -> tuple[int, ...] | None:
+        """The backbone's layers in the order in which the row visits them; None: each once."""
+        first = self.first
+        return None if first is None else first.adapter.manifest.route
+
+    @property
     def insertion(self) -> Insertion | None:
         """The tokens that the first adapter's prompt puts in."""
         first = self.first

@@ -64,13 +64,17 @@ class Pass:
 
 
 def running_pass(
-    plan: BatchPlan, family: Architecture, distances: Sequence[Distances], recorder: Recorder | None = None
+    plan: BatchPlan,
+    family: Architecture,
+    distances: Sequence[Distances],
+    recorder: Recorder | None = None,
+    packing: Packing | None = None,
 ) -> Pass:
     """A pass that begins; `distances` are the tables of the stacks that have any.
 
-    `recorder` knows what rows see of tokens that have been.
+    `recorder` knows what rows see of tokens that have been; `packing` is that of an earlier pass over the same rows.
     """
-    packing = Packing(plan.layout, plan.device, plan.kernels, family.causal)
+    packing = packing or Packing(plan.layout, plan.device, plan.kernels, family.causal)
     if plan.target is None:
         return Pass(plan, family, packing, recorder=recorder)
     decoder = Packing(plan.target, plan.device, plan.kernels, causal=True)

@@ -24,6 +24,8 @@ def average(packages: Sequence[Package], weights: Sequence[float], strategy: str
     first = packages[0].manifest
     if any(package.manifest.parts != first.parts for package in packages):
         raise Misfit(["the adapters differ in their configurations: they can not be averaged"])
+    if any(package.manifest.route != first.route for package in packages):
+        raise Misfit(["the adapters differ in their layer_replication: they can not be averaged"])
     combine = STRATEGIES.get(strategy)
     if combine is None:
         raise Misfit([f"{strategy!r} is no way to combine adapters; there are {', '.join(STRATEGIES)}"])

@@ -9,7 +9,7 @@ from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.heads.table import head_reasons, head_shapes
 from adapters.manifest import HeadSpec, Manifest, PartSpec
-from adapters.methods.base import BaseMaps, Fitting
+from adapters.methods.base import BaseMap, BaseMaps, Fitting
 from adapters.methods.fusion import FUSION
 from adapters.methods.table import METHODS
 from adapters.weights import Adapter, Folded, Insertion, Package, pack
@@ -17,21 +17,40 @@ from adapters.weights import Adapter, Folded, Insertion, Package, pack
 # The heads that AdapterHub has for encoder-decoders.
 _DECODED = ("classification", "multilabel_classification", "question_answering", "seq2seq_lm")
 
+LONGEST_ROUTE = 8  # times the layers of the backbone
+_ROUTED = ("lora", "norms", "biases", "word_rows")  # what PEFT has on replicated layers
 
-def fitting_of(profile: BackboneProfile, base: BaseMaps | None = None) -> Fitting:
-    """The backbone as methods see it, with its frozen weights where it is loaded; raises `UnknownArchitecture`."""
-    return Fitting(profile.geometry, profile.geometry.architecture, base)
+
+def fitting_of(profile: BackboneProfile, base: BaseMaps | None = None, route: tuple[int, ...] | None = None) -> Fitting:
+    """The backbone as methods see it, with its frozen weights where it is loaded; raises `UnknownArchitecture`.
+
+    Under a route it has a layer for each of the route's places.
+    """
+    geometry = profile.geometry
+    maps = base if base is None or route is None else _along(base, route)
+    return Fitting(geometry.along(route), geometry.architecture, maps)
+
+
+def _along(base: BaseMaps, route: tuple[int, ...]) -> BaseMaps:
+    def visited(address: Address) -> BaseMap:
+        return base(address if address.layer is None else Address(route[address.layer], address.site))
+
+    return visited
 
 
 def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[int, ...]]:
     """Every tensor that a package must hold, with its shape; raises `Misfit` with every reason."""
     reasons = _requirements(manifest, profile)
+    misled = _route(manifest, profile)
+    if misled:
+        raise Misfit(reasons + misled)  # nothing can be said of layers that are not there
+    fitting = fitting_of(profile, route=manifest.route)
     shapes: dict[str, tuple[int, ...]] = {}
     geometry = profile.geometry
     owners: dict[str, str] = {}
     for part in manifest.parts:
         try:
-            found = _method_shapes(part, profile)
+            found = _method_shapes(part, fitting)
         except Misfit as misfit:
             reasons.extend(misfit.reasons)
             continue
@@ -62,7 +81,7 @@ def fold(package: Package, profile: BackboneProfile, dtype: torch.dtype, base: B
     `base` gives the frozen weights that some folds depend on (`Backbone.base_maps`). Without it the result has the
     right size, and is what it will be only if no fold depends on them: enough to check a package, not to serve it.
     """
-    fitting = fitting_of(profile, base)
+    fitting = fitting_of(profile, base, package.manifest.route)
     folded: dict[Address, tuple[Folded, ...]] = {}
     insertion: Insertion | None = None
     for part in package.manifest.parts:
@@ -78,8 +97,8 @@ def _head_tensors(package: Package) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in package.tensors.items() if name.startswith("head/")}
 
 
-def _method_shapes(part: PartSpec, profile: BackboneProfile) -> dict[str, tuple[int, ...]]:
-    method, fitting = METHODS.get(part.method), fitting_of(profile)
+def _method_shapes(part: PartSpec, fitting: Fitting) -> dict[str, tuple[int, ...]]:
+    method = METHODS.get(part.method)
     if method is None:
         raise Misfit([f"method {part.method!r} is not served; served are {', '.join(METHODS)}"])
     if part.method in fitting.architecture.refuses:
@@ -115,4 +134,23 @@ def _requirements(manifest: Manifest, profile: BackboneProfile) -> list[str]:
         reasons.append("a fusion holds exactly one part, of the method 'fusion'")
     if manifest.kind != "fusion" and fusions:
         reasons.append(f"a part of the method 'fusion' belongs to a package of kind 'fusion', not {manifest.kind!r}")
+    return reasons
+
+
+def _route(manifest: Manifest, profile: BackboneProfile) -> list[str]:
+    """What stands against the route of a package; adapters that know of no route have none."""
+    route, geometry = manifest.route, profile.geometry
+    if route is None:
+        return []
+    reasons: list[str] = []
+    if not geometry.architecture.replicable or geometry.encoder_layers:
+        reasons.append(f"the layers of {geometry.model_type} can not be replicated: each is bound to its place")
+    if not route or len(route) > LONGEST_ROUTE * geometry.layers:
+        reasons.append(f"a route of {len(route)} layers; 1 to {LONGEST_ROUTE * geometry.layers} can be run")
+    absent = sorted({layer for layer in route if not 0 <= layer < geometry.layers})[:5]
+    reasons += [f"the route visits layer {layer}; the backbone has 0 to {geometry.layers - 1}" for layer in absent]
+    others = sorted({part.method for part in manifest.parts} - set(_ROUTED))
+    reasons += [f"{method} can not act on replicated layers: PEFT has LoRA there" for method in others]
+    if manifest.kind != "adapter":
+        reasons.append(f"a package of kind {manifest.kind!r} has no route")
     return reasons

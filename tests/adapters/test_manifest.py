@@ -42,6 +42,7 @@ CHOICE = HeadSpec("multiple_choice", 2, "tanh", True, "first_token", (), "choice
         Manifest("embedding", REQUIRES, embedding=EmbeddingSpec(10, 32, True)),
         FUSION,
         TARGET,
+        Manifest("adapter", REQUIRES, parts=(PartSpec("lora", {}),), route=(0, 1, 1)),
         Manifest("target", REQUIRES, target=TargetSpec({"fuse": ["a", "b"], "name": "both"})),
     ],
 )

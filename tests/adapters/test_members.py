@@ -11,6 +11,7 @@ from adapters.members import (
     as_list,
     as_mapping,
     as_optional_count,
+    as_route,
     as_text,
     members,
     one_of,
@@ -96,3 +97,10 @@ def test_a_place_is_spelled_in_bounded_space():
         with pytest.raises(InvalidPackage) as caught:
             parse(text, "here")
         assert len(str(caught.value)) < 3000
+
+
+def test_a_route_is_a_list_of_layers_or_nothing():
+    assert (as_route([2, 0, 0], "route"), as_route(None, "route")) == ((2, 0, 0), None)
+    for value in ([], 3, "012", [0, -1], [0, True], [0.0], [MAX_COUNT + 1]):
+        with pytest.raises(InvalidPackage, match="route"):
+            as_route(value, "route")

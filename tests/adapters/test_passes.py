@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModel
 
 from adapters.batch.rows import Row
+from adapters.errors import InvalidRow
+from adapters.methods.fold import fold
 from adapters.passes import answer, side_by_side
-from adapters.weights import ALIGN
+from adapters.weights import ALIGN, Package
 from tests.adapters import builders
 
 
@@ -65,6 +69,18 @@ def test_tokens_that_a_prompt_inserts_are_in_no_state():
     assert whole.shape[0] == 8
     assert torch.allclose(own.hidden[0], torch.cat([whole[:1], whole[3:]]), atol=1e-6)
     assert all(state[0].shape[0] == 6 for state in own.states)
+
+
+def test_rows_of_two_routes_have_no_layers_in_common():
+    backbone = builders.backbone("bert")
+    package = builders.package("bert", [builders.PARTS["lora_qv"]])
+    turned = Package(replace(package.manifest, route=(1, 0)), package.tensors)
+    (routed,) = side_by_side([fold(turned, backbone.profile, torch.float32)], backbone.device)
+    rows = [Row((routed,), None, None, builders.ids(1, 4)), Row((), None, None, builders.ids(1, 4))]
+    with pytest.raises(InvalidRow, match="no layers in common"):
+        answer(backbone, rows, layers=True)
+    assert len(answer(backbone, rows[:1], layers=True).states) == 3
+    assert len(answer(backbone, rows).states) == 1
 
 
 def test_gradients_reach_what_was_folded():

@@ -69,6 +69,8 @@ def write(package: Package, folder: Path, *, name: str = "adapter") -> None:
     manifest, head = package.manifest, None
     if manifest.kind not in (*_FILES, "head", "embedding"):
         raise Misfit([f"AdapterHub's folders hold no package of kind {manifest.kind!r}"])
+    if manifest.route is not None:
+        raise Misfit(["AdapterHub has no replicated layers; PEFT's folders hold them"])
     saved, stored = _words(package, name, f"{manifest.kind}_config") if manifest.parts else ({"name": name}, {})
     if manifest.head is not None:
         head = _head_words(package, str(saved.get("name")))

@@ -17,8 +17,9 @@ from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
 from adapters.formats import files
 from adapters.formats.labels import Head, relabel
-from adapters.formats.peft import heads, replaced
+from adapters.formats.peft import heads, replaced, replication
 from adapters.formats.peft.host import Host, host_of
+from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tuner import Saved
@@ -72,6 +73,7 @@ def read(
         provenance=Provenance(
             LIBRARY, str(config.get("peft_version") or ""), str(config.get("base_model_name_or_path") or "")
         ),
+        route=replication.route_of(config, geometry.layers),
         source={
             "adapter_config": config,
             "prefixed": content.prefixed,
@@ -95,7 +97,10 @@ def write(package: Package, folder: Path) -> None:
         raise Misfit([f"PEFT has no {manifest.parts[0].method}"])
     made = manifest.provenance.library == LIBRARY
     prefixed = bool(manifest.source.get("prefixed")) if made else manifest.head is not None
-    host = Host(family, manifest.requires.layers, prefixed)
+    route = manifest.route
+    if route is not None and tuner is not LORA:
+        raise Misfit([f"PEFT replicates layers for LoRA alone, not for {manifest.parts[0].method}"])
+    host = Host(family, manifest.requires.layers if route is None else len(route), prefixed)
     written = tuner.write(package, host)
     beside, settings = replaced.write(manifest.parts[1:], package, host)
     head, said = heads.write(package, written.root)
@@ -117,6 +122,7 @@ def write(package: Package, folder: Path) -> None:
             **written.config,
             **settings,
             **said,
+            **({} if route is None else {replication.SETTING: replication.ranges_of(route)}),
             "modules_to_save": [*(said["modules_to_save"] or ()), *settings.get("modules_to_save", ())] or None,
         }
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +133,8 @@ def write(package: Package, folder: Path) -> None:
 def interpret(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Architecture, layers: int) -> Content:
     """The parts, their tensors and the head; raises `Misfit` with every reason."""
     reasons: list[str] = []
-    host = host_of(stored, family, layers)
+    route = replication.route_of(config, layers)
+    host = host_of(stored, family, layers if route is None else len(route))
     found = tuner_for(config).read(Saved(config, stored, host), reasons)
     beside = replaced.read(config, found.rest, host, reasons)
     head = heads.read(config, beside.rest, family.model_type, reasons)
@@ -139,6 +146,8 @@ def interpret(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: A
 def _agrees(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Architecture, manifest: Manifest) -> bool:
     """Whether the configuration that the package came with still says what its parts say."""
     try:
-        return interpret(config, stored, family, manifest.requires.layers).parts == manifest.parts
+        route = replication.route_of(config, manifest.requires.layers)
+        parts = interpret(config, stored, family, manifest.requires.layers).parts
+        return (route, parts) == (manifest.route, manifest.parts)
     except (Misfit, KeyError):
         return False

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from adapters.errors import Misfit
-from adapters.formats.peft import tokens
+from adapters.formats.peft import replication, tokens
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import Adapted, adapted
 from adapters.formats.peft.modules import by_parameter, of_pattern
@@ -55,13 +55,13 @@ _SETTINGS = frozenset(
         "runtime_config",
         "bias",
         "trainable_token_indices",
+        replication.SETTING,
     )
 )
 # Settings that change what the adapter computes, or what the base weights are, in ways that are not served.
 _UNSERVED: Mapping[str, str] = {
     "use_qalora": "QALoRA",
     "use_bdlora": "block-diagonal LoRA",
-    "layer_replication": "layer replication",
     "alora_invocation_tokens": "activated LoRA",
     "arrow_config": "Arrow routing",
     "kasa_config": "KaSA",

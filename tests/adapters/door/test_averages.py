@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from adapters.door.averages import average
 from adapters.errors import Misfit
+from adapters.weights import Package
 from tests.adapters import builders
 
 LORAS = [builders.package("bert", [builders.lora(rank=3)], seed=seed) for seed in (1, 2)]
@@ -59,3 +62,11 @@ def test_what_can_not_be_averaged_is_refused(parts, strategy, rank, reason):
     packages = [builders.package("bert", [builders.PARTS[name]]) for name in parts]
     with pytest.raises(Misfit, match=reason):
         average(packages, [0.5, 0.5], strategy, rank)
+
+
+def test_adapters_of_other_routes_are_not_averaged():
+    plain = builders.package("bert", [builders.PARTS["lora_qv"]])
+    routed = Package(replace(plain.manifest, route=(1, 0)), plain.tensors)
+    with pytest.raises(Misfit, match="differ in their layer_replication"):
+        average([plain, routed], [0.5, 0.5], "linear", None)
+    assert average([routed, routed], [0.5, 0.5], "linear", None).manifest.route == (1, 0)

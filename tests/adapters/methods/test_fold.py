@@ -68,3 +68,33 @@ def test_two_methods_at_one_site_have_no_order_and_are_refused():
         expected(manifest, PROFILE)
     both = Manifest("adapter", builders.requires("bert"), (PARTS["invertible"], PARTS["prompt"]))
     assert expected(both, PROFILE)  # on embeddings there is an order
+
+
+@pytest.mark.parametrize(
+    ("family", "route", "part", "reason"),
+    [
+        ("albert", (0, 1), "lora_qv", "layers of albert can not be replicated"),
+        ("modernbert", (0, 1), "lora_qv", "layers of modernbert can not be replicated"),
+        ("bert", (0, 5, 9), "lora_qv", "the route visits layer 9; the backbone has 0 to 1"),
+        ("bert", (0,) * 17, "lora_qv", "a route of 17 layers; 1 to 16 can be run"),
+        ("bert", (), "lora_qv", "a route of 0 layers"),
+        ("bert", (0, 0, 1), "seq_bn", "bottleneck can not act on replicated layers"),
+    ],
+)
+def test_a_route_that_the_backbone_can_not_run_is_refused(family, route, part, reason):
+    manifest = Manifest("adapter", builders.requires(family), (PARTS[part],), route=route)
+    with pytest.raises(Misfit, match=reason):
+        expected(manifest, builders.profile(family))
+
+
+def test_the_places_of_a_route_are_the_layers_of_its_adapter():
+    site = {"rank": 2, "scaling": 1.0}
+    part = PartSpec("lora", {"sites": {"3/attn_q": site}})
+    manifest = Manifest("adapter", builders.requires("bert"), (part,), route=(0, 1, 1, 0))
+    assert "3/attn_q/lora_A" in expected(manifest, builders.profile("bert"))
+    with pytest.raises(Misfit):
+        expected(replace(manifest, route=(0, 1, 1)), builders.profile("bert"))
+    with pytest.raises(Misfit, match="'head' has no route"):
+        expected(
+            Manifest("head", builders.requires("bert"), head=HEADS["two_layers"], route=(0,)), builders.profile("bert")
+        )

@@ -265,6 +265,14 @@ def test_a_head_alone_is_a_package_of_its_own_and_round_trips(tmp_path):
     assert_same(package, adapterhub.read(tmp_path / "out", profile()))
 
 
+def test_replicated_layers_are_not_for_its_folders(tmp_path):
+    config, keys = by_hand.cases("bert")["lora"]
+    package = adapterhub.read(adapterhub_folder(tmp_path / "in", config, keys), profile())
+    routed = Package(replace(package.manifest, route=(1, 0)), package.tensors)
+    with pytest.raises(Misfit, match="has no replicated layers"):
+        adapterhub.write(routed, tmp_path / "out")
+
+
 def test_a_whole_setup_is_no_package(tmp_path):
     (tmp_path / "adapter_setup.json").write_text("{}")
     with pytest.raises(Misfit, match="publishes it as a target"):
