@@ -3,6 +3,7 @@
 A `Ticket` is one row of work. The engine answers each ticket with exactly one `Reply`: a `Result` or a `Refusal`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -63,12 +64,21 @@ class Ticket:
     deadline_ms: float  # time left when the ticket was sent
     inserted: int = 0  # tokens that the first adapter's prompt adds to the row
     word_starts: tuple[int, ...] | None = None  # first token of every word, and one past the last word
+    visits: float = (
+        1.0  # layers that the row visits over those of the backbone; another number where they are replicated
+    )
 
     @property
     def refs(self) -> tuple[AdapterRef, ...]:
         """Everything that must be leased, without repeats, in a stable order."""
         held = (*pinned(self.composition.block), *(ref for ref in (self.head, self.embedding) if ref is not None))
         return tuple(dict.fromkeys(held))
+
+
+def tokens_run(tokens: int, inserted: int, visits: float) -> int:
+    """Tokens through all of the backbone's layers that a row costs as much as: its own and a prompt's, for its visits."""
+    own = tokens + inserted
+    return own if visits == 1.0 else math.ceil(own * visits)
 
 
 def pinned(block: Block) -> Iterator[AdapterRef]:

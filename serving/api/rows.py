@@ -15,7 +15,7 @@ from serving.api.schemas import PredictRequest
 from serving.api.selection import Selection
 from serving.api.services import Services
 from serving.errors import Fault, TooLarge, Unprocessable
-from serving.request import Ticket
+from serving.request import Ticket, tokens_run
 from serving.tasks.inputs import Choices, Input
 from serving.tasks.task import Options, Piece
 from serving.tasks.tokenization import Tokenizer
@@ -47,7 +47,8 @@ class Rows:
 
     def costs(self, layers: int) -> list[float]:
         """Of every row, in the order of the tickets, tokens x layers; a prompt's tokens run as well."""
-        return [float(layers * (piece.encoded.tokens + part.branch.inserted)) for _, part, piece in self.pieces]
+        sizes = ((piece.encoded.tokens, part.branch) for _, part, piece in self.pieces)
+        return [float(layers * tokens_run(tokens, branch.inserted, branch.visits)) for tokens, branch in sizes]
 
     @property
     def truncated(self) -> list[bool]:
@@ -71,6 +72,7 @@ class Rows:
                 deadline_ms=timeout_s * 1000,
                 inserted=part.branch.inserted,
                 word_starts=piece.word_starts,
+                visits=part.branch.visits,
             )
             for number, ((_, part, piece), reduction) in enumerate(zip(self.pieces, wanted, strict=True))
         )

@@ -26,13 +26,15 @@ from serving.tasks.task import Task
 class Branch:
     """What answers a row: a pinned composition, its task, and its head (None for a task without one).
 
-    `inserted`: tokens that prompt tuning adds; only the first adapter's prompt counts (AdapterHub's rule).
+    `inserted`: tokens that prompt tuning adds; only the first adapter's prompt counts (AdapterHub's rule). `visits`: layers
+    that run over those of the backbone, see `Ticket.visits`.
     """
 
     composition: Composition
     task: Task
     head: Resolved | None
     inserted: int = 0
+    visits: float = 1.0
 
     @cached_property
     def head_spec(self) -> HeadSpec | None:
@@ -175,13 +177,15 @@ def _branch(
     if head is None and top is not None and top.version.manifest.head is not None:
         head = top
     first = next(composition.leaves(), None)
-    parts = () if first is None else held[_reference(first.ref)].version.manifest.parts
+    lowest = None if first is None else held[_reference(first.ref)].version.manifest
+    parts = () if lowest is None else lowest.parts
     task = _task(request, head, top, names)
     return Branch(
         composition=composition.map(lambda ref: held[_reference(ref)].version.ref),
         task=task,
         head=None if task in HEADLESS else head,
         inserted=sum(int(part.config["length"]) for part in parts if part.method == "prompt_tuning"),
+        visits=1.0 if lowest is None or lowest.route is None else len(lowest.route) / lowest.requires.layers,
     )
 
 

@@ -41,12 +41,13 @@ class Errand:
     embedding: AdapterRef | None
     reduction: Reduction
     inserted: int
+    visits: float
 
     @classmethod
     def of(cls, ticket: Ticket) -> "Errand":
         """The ticket's."""
         t = ticket
-        return cls(t.tenant, t.composition, t.head, t.embedding, t.reduction, t.inserted)
+        return cls(t.tenant, t.composition, t.head, t.embedding, t.reduction, t.inserted, t.visits)
 
 
 @lru_cache(REMEMBERED)

@@ -27,7 +27,7 @@ def write_tickets(tickets: Sequence[Ticket]) -> bytes:
     chosen = []
     for t in tickets:
         # Rows of one request share these values themselves, and to compare them would cost more.
-        key = (t.tenant, id(t.composition), id(t.head), id(t.embedding), id(t.reduction), t.inserted)
+        key = (t.tenant, id(t.composition), id(t.head), id(t.embedding), id(t.reduction), t.inserted, t.visits)
         if key not in numbers:
             numbers[key] = len(told)
             told.append(errands.written(Errand.of(t)))
@@ -72,6 +72,7 @@ def read_tickets(data: Buffer) -> tuple[Ticket, ...]:
                 deadlines[i],
                 e.inserted,
                 words[i],
+                e.visits,
             )
         )
     return tuple(made)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from adapters.refs import AdapterRef
-from serving.request import Reply, Ticket
+from serving.request import Reply, Ticket, tokens_run
 
 Sink = Callable[[tuple[Reply, ...]], None]
 """Takes the replies of one call that became ready together. Called from any thread; must not block."""
@@ -25,8 +25,8 @@ class Waiting:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the backbone runs for the row: its own, and those of a prompt."""
-        return len(self.ticket.input_ids) + self.ticket.inserted
+        """Tokens that the backbone runs for the row, each through as many layers as it has (see `tokens_run`)."""
+        return tokens_run(len(self.ticket.input_ids), self.ticket.inserted, self.ticket.visits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,5 @@
 import asyncio
+import math
 import threading
 from dataclasses import replace
 
@@ -253,3 +254,14 @@ def test_what_a_row_costs_is_its_tokens_and_the_prompts_times_layers(make, publi
     publish("prompted", "classification", prompt=3)
     assert make(["i", "i love it"], ["plain"])[0].costs(layers=2) == [6.0, 10.0]
     assert make(["i"], ["prompted"])[0].costs(layers=2) == [12.0]
+
+
+def test_layers_that_run_again_are_in_the_cost_and_on_the_ticket(make, fakes):
+    spec = head_spec()
+    manifest = adapter_manifest(spec)
+    deep = replace(manifest, route=(*range(manifest.requires.layers), 0))
+    asyncio.run(fakes.publish("deep", deep))
+    rows, tickets = make(["i", "i love it"], ["deep"])
+    visits = (manifest.requires.layers + 1) / manifest.requires.layers
+    assert [ticket.visits for ticket in tickets()] == [visits] * 2
+    assert rows.costs(layers=2) == [2.0 * math.ceil(tokens * visits) for tokens in (3, 5)]

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -240,6 +241,14 @@ def test_only_the_first_members_prompt_takes_room(choose, publish):
         }.items()
     }
     assert lengths == {"alone": 4, "below": 4, "above": 0, "first arm": 4, "second arm": 0, "none": 0}
+
+
+@pytest.mark.usefixtures("shelf")
+def test_replicated_layers_count_as_often_as_they_run(choose, publish):
+    plain = manifest(head_spec())
+    publish("deep", replace(plain, route=(0, *range(plain.requires.layers), 0)))
+    visits = {name: branch(choose(adapters=[name])).visits for name in ("deep", "task")}
+    assert visits == {"deep": (plain.requires.layers + 2) / plain.requires.layers, "task": 1.0}
 
 
 def test_a_registry_that_is_away_is_no_404(choose, fakes):

@@ -47,6 +47,7 @@ errands = st.builds(
     embedding=st.none() | refs,
     reduction=reductions,
     inserted=st.integers(0, 9),
+    visits=st.sampled_from([1.0, 4 / 3]),
 )
 
 
@@ -59,12 +60,12 @@ def test_an_errand_arrives_as_it_was_sent(errand):
 
 
 def test_the_same_text_is_read_once():
-    text = written(Errand("acme", Composition(Stack(())), None, None, Reduction("logits"), 0))
+    text = written(Errand("acme", Composition(Stack(())), None, None, Reduction("logits"), 0, 1.0))
     assert read(text) is read(str(text))
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[1]", "[[99]]", json.dumps([["os.system", "x"]] * 6), json.dumps([[-1]] * 6)]
+    "text", ["", "{}", "[1]", "[[99]]", json.dumps([["os.system", "x"]] * 7), json.dumps([[-1]] * 7)]
 )
 def test_what_is_no_errand_makes_nothing(text):
     with pytest.raises((ValueError, TypeError, KeyError)):

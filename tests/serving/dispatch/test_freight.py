@@ -36,6 +36,7 @@ tickets = st.builds(
     deadline_ms=st.floats(0, 1e6),
     inserted=st.integers(0, 3),
     word_starts=st.none() | st.just((1, 2)),
+    visits=st.sampled_from([1.0, 1.5]),
 )
 pairs = tickets.map(lambda ticket: replace(ticket, type_ids=(np.arange(len(ticket.input_ids)) == 0).astype(np.int32)))
 outputs = st.sampled_from([(2,), (3, 2), (0, 2), (1, 2, 3)]).map(
@@ -91,8 +92,15 @@ def test_what_rows_share_travels_once():
 
 def test_two_requests_for_the_same_do_not_share_a_tenant():
     row = Ticket("t", "acme", stack(), None, None, np.arange(3, dtype=np.int32), None, Reduction("hidden_state"), 1.0)
-    arrived = read_tickets(write_tickets([row, replace(row, tenant="globex"), replace(row, inserted=2)]))
-    assert [(ticket.tenant, ticket.inserted) for ticket in arrived] == [("acme", 0), ("globex", 0), ("acme", 2)]
+    others = replace(row, tenant="globex"), replace(row, inserted=2), replace(row, visits=2.0)
+    arrived = read_tickets(write_tickets([row, *others]))
+    assert [ticket.visits for ticket in arrived] == [1.0, 1.0, 1.0, 2.0]
+    assert [(ticket.tenant, ticket.inserted) for ticket in arrived] == [
+        ("acme", 0),
+        ("globex", 0),
+        ("acme", 2),
+        ("acme", 0),
+    ]
 
 
 def test_arrays_that_arrive_may_be_written_to():

@@ -290,6 +290,15 @@ def test_the_tokens_of_a_prompt_are_counted_and_charged():
     assert taken(queue, replace(MANY, tokens=50)) == ["plain"]
 
 
+def test_layers_that_a_row_visits_again_are_charged_as_tokens():
+    plain = waiting("plain", tokens=10)
+    deep = replace(plain, ticket=replace(plain.ticket, id="deep", visits=4 / 3, inserted=1))
+    assert deep.tokens == 15  # 11 tokens through a third more layers, rounded up
+    queue = queue_of(plain, deep)
+    assert queue.price(deep) == 1.5 * queue.price(plain)
+    assert queue.cost == queue.price(deep) + queue.price(plain)
+
+
 def test_a_guest_has_little_to_do_beside_one_who_has_more():
     queue = queue_of(*(waiting(f"a{i}") for i in range(3)))
     cost = queue.price(waiting("x"))
