@@ -43,7 +43,7 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str,
             unheeded = task == static_heads.QUESTION and ARCHITECTURES[model_type].segment_ids
             return replace(head, spec=replace(head.spec, segments=False)) if unheeded else head
     except Misfit as misfit:
-        reasons += misfit.reasons
+        reasons += [_remedied(reason) for reason in misfit.reasons]
         return None
     reasons += [f"{key} belongs to no part that is served" for key in sorted(rest)]
     return None
@@ -64,6 +64,17 @@ def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[s
         mapping = {"base_model_class": f"{stem}ForImageClassification", "parent_library": module}
         return stored, {"task_type": None, "auto_mapping": mapping, "modules_to_save": saved}
     return stored, {"task_type": _TASK_TYPES[task], "modules_to_save": saved}
+
+
+def _remedied(reason: str) -> str:
+    """What a head lacks was not saved, and PEFT draws it anew at every load: no two loads answer alike."""
+    lacking = reason.removeprefix("the head lacks ")
+    if lacking == reason:
+        return reason
+    module = _module(lacking)
+    return (
+        f"{reason}: PEFT left it out and draws it anew at every load; train with {module!r} in modules_to_save as well"
+    )
 
 
 def _like(manifest: Manifest) -> tuple[str, static_heads.StaticHead]:

@@ -3,7 +3,7 @@ from safetensors.torch import load_file
 
 from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
-from tests.adapters.formats.folders import CLASSIFIER, H, attention, peft_lora_keys, profile
+from tests.adapters.formats.folders import CLASSIFIER, H, attention, peft_config, peft_folder, peft_lora_keys, profile
 from tests.adapters.formats.peft.reading import FEATURE, QV, assert_same, basic, reasons
 
 
@@ -62,3 +62,16 @@ def test_features_have_no_head_and_no_prefix(tmp_path):
     assert package.manifest.head is None
     peft.write(package, tmp_path / "out")
     assert set(load_file(tmp_path / "out" / "adapter_model.safetensors")) == set(keys)
+
+
+def test_a_part_of_the_head_that_was_not_saved_is_refused_with_the_remedy(tmp_path):
+    root = "base_model.model."
+    query = "deberta.encoder.layer.0.attention.self.query_proj"
+    config = peft_config(target_modules=[query])
+    saved = peft_lora_keys([query]) | {f"{root}classifier.weight": (3, H), f"{root}classifier.bias": (3,)}
+    said = reasons(peft_folder(tmp_path / "without", config, saved), profile("deberta-v2"))
+    assert len(said) == 2
+    assert all("draws it anew at every load; train with 'pooler' in modules_to_save" in reason for reason in said)
+    whole = saved | {f"{root}pooler.dense.weight": (H, H), f"{root}pooler.dense.bias": (H,)}
+    spec = peft.read(peft_folder(tmp_path / "with", config, whole), profile("deberta-v2")).manifest.head
+    assert (spec.layers, spec.activation, spec.pooling) == (2, "gelu", "first_token")
