@@ -30,6 +30,7 @@ The life of a batch:
  6. `backbone.Backbone.forward` looks up word vectors per vocabulary, binds the plan (`batch.inject`) and runs the
     transformer once. Hooks hand each site's activations to `batch.junctions` and `batch.linears`, which run the
     programs; `batch.attention` (or `batch.disentangled`) attends per row, unpadded.
+    `batch.lanes`: rows that visit the layers in an order of their own (PEFT's replicated layers) run them apart.
  7. A method computes all its adapters together with `kernels.ragged`: one GEMM per segment, or one batched GEMM.
  8. `heads` turn states into answers, heads of one shape together; every row gets its own share back.
 """
