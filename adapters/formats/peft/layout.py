@@ -51,7 +51,7 @@ class Layout:
     module holds a copy of its own beside the shared one. `members`: settings of a site -> where they are said;
     `derived` adds those that follow from the configuration and a site's tensors. `silent`: further members, which say
     nothing about what a trained adapter computes. `integer`: PEFT's type of a tensor of integers, by its name and the
-    site's settings; None for floating numbers.
+    site's settings; None for floating numbers. `only`: members whose other values PEFT's model alone can compute.
     """
 
     method: str
@@ -64,6 +64,7 @@ class Layout:
     derived: Callable[[Mapping[str, Any], Held], dict[str, Any]] = _nothing
     derived_from: tuple[str, ...] = ()
     integer: Callable[[str, Mapping[str, Any]], torch.dtype | None] = _floating
+    only: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -75,11 +76,14 @@ class Layout:
         """See `Tuner.settings`."""
         said = {member.name for member in self.members.values()}
         patterns = {member.pattern for member in self.members.values() if member.pattern is not None}
-        return frozenset(said | patterns | set(self.derived_from)) | self.silent
+        return frozenset(said | patterns | set(self.derived_from) | set(self.only)) | self.silent
 
     def refused(self, config: Mapping[str, Any]) -> list[str]:
-        """See `Tuner.refused`: what a value means is checked with the part."""
-        return []
+        """See `Tuner.refused`: what other values mean is checked with the part."""
+        wrong = {name: config[name] for name, value in self.only.items() if config.get(name, value) != value}
+        return [
+            f"{name}={value!r} is not served: save it with {name}={self.only[name]!r}" for name, value in wrong.items()
+        ]
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""

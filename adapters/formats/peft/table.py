@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from adapters.formats.peft.ia3 import IA3
 from adapters.formats.peft.layouts import LAYOUTS
 from adapters.formats.peft.lora import LORA
+from adapters.formats.peft.newer_layouts import NEWER_LAYOUTS
 from adapters.formats.peft.norms import NORMS
 from adapters.formats.peft.prompts import P_TUNING, PREFIX_TUNING, PROMPT_TUNING
 from adapters.formats.peft.tokens import TRAINABLE_TOKENS
@@ -19,6 +20,7 @@ TUNERS: Mapping[str, Tuner] = {
     "PREFIX_TUNING": PREFIX_TUNING,
     "TRAINABLE_TOKENS": TRAINABLE_TOKENS,
     **LAYOUTS,
+    **NEWER_LAYOUTS,
 }
 
 

@@ -24,27 +24,28 @@ def _shapes(said: Said, width: Widths) -> Shapes:
 
 
 def _change(said: Said, held: Held, frozen: BaseMap) -> Folded:
-    skew, size = _skew(held["weight"], said["block"]), said["block"]
+    skew, size = skew_of(held["weight"], said["block"]), said["block"]
     if said["eps"] > 0:
         bound = said["eps"] / len(skew) ** 0.5
         length = skew.flatten(1).norm(dim=1)[:, None, None]
         skew = torch.where(length <= bound, skew, bound * skew / length)
     eye = torch.eye(size).to(skew)
-    turn = _series(skew, said["terms"]) if said["terms"] else torch.linalg.solve(eye + skew, eye - skew, left=False)
+    turn = series(skew, said["terms"]) if said["terms"] else torch.linalg.solve(eye + skew, eye - skew, left=False)
     out, wide = frozen.weight.shape
     columns = frozen.weight.view(out, wide // size, size).transpose(0, 1)
     return full(((columns @ (turn - eye).transpose(1, 2)).transpose(0, 1)).reshape(out, wide), TURNED)
 
 
-def _skew(packed: Tensor, size: int) -> Tensor:
+def skew_of(packed: Tensor, size: int) -> Tensor:
+    """K [blocks, n, n] from what lies above its diagonal, [blocks, n (n - 1) / 2]."""
     rows, columns = torch.triu_indices(size, size, 1)
     upper = packed.new_zeros(len(packed), size, size)
     upper[:, rows, columns] = packed
     return upper - upper.transpose(1, 2)
 
 
-def _series(skew: Tensor, terms: int) -> Tensor:
-    """PEFT's cut: two terms are I + 2 K; three have the same powers as four."""
+def series(skew: Tensor, terms: int) -> Tensor:
+    """I + 2 K + 2 K^2 ...: PEFT's cut; two terms are I + 2 K; three have the same powers as four."""
     total = torch.eye(skew.shape[-1]).to(skew).expand_as(skew)
     if terms > 1:
         total = total + 2 * skew

@@ -2,8 +2,10 @@
 
 from adapters.methods.base import Method
 from adapters.methods.tuners.adalora import ADALORA
+from adapters.methods.tuners.beft import BEFT
 from adapters.methods.tuners.boft import BOFT
 from adapters.methods.tuners.c3a import C3A
+from adapters.methods.tuners.deft import DEFT
 from adapters.methods.tuners.delora import DELORA
 from adapters.methods.tuners.fourierft import FOURIERFT
 from adapters.methods.tuners.gralora import GRALORA
@@ -13,17 +15,25 @@ from adapters.methods.tuners.loha import LOHA
 from adapters.methods.tuners.lokr import LOKR
 from adapters.methods.tuners.miss import MISS
 from adapters.methods.tuners.oft import OFT
+from adapters.methods.tuners.osf import OSF
+from adapters.methods.tuners.peanut import PEANUT
+from adapters.methods.tuners.poly import POLY
+from adapters.methods.tuners.psoft import PSOFT
+from adapters.methods.tuners.pvera import PVERA
 from adapters.methods.tuners.randlora import RANDLORA
 from adapters.methods.tuners.road import ROAD
 from adapters.methods.tuners.shira import SHIRA
+from adapters.methods.tuners.supertuning import SUPERTUNING
 from adapters.methods.tuners.vblora import VBLORA
 from adapters.methods.tuners.vera_vectors import VERA_VECTORS
 from adapters.methods.tuners.waveft import WAVEFT
 
 TUNERS: tuple[Method, ...] = (
     ADALORA,
+    BEFT,
     BOFT,
     C3A,
+    DEFT,
     DELORA,
     FOURIERFT,
     GRALORA,
@@ -33,9 +43,15 @@ TUNERS: tuple[Method, ...] = (
     LOKR,
     MISS,
     OFT,
+    OSF,
+    PEANUT,
+    POLY,
+    PSOFT,
+    PVERA,
     RANDLORA,
     ROAD,
     SHIRA,
+    SUPERTUNING,
     VBLORA,
     VERA_VECTORS,
     WAVEFT,

@@ -9,6 +9,7 @@ draws them: uniform, bounded by the square root of six over the columns.
 import math
 
 import torch
+from torch import Tensor
 
 from adapters.methods.base import BaseMap, Shapes
 from adapters.methods.tuners.forms import product
@@ -31,10 +32,15 @@ def _shared(said: Said, width: Widths) -> Shapes:
 def _share(said: Said, shared: Held, width: Widths) -> Held:
     if said["stored"]:
         return shared
-    generator = torch.Generator().manual_seed(said["seed"])
+    return drawn_matrices(said["seed"], _sizes(said, width))
+
+
+def drawn_matrices(seed: int, sizes: Shapes) -> dict[str, Tensor]:
+    """PEFT's random matrices, one after another out of one generator."""
+    generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.empty(shape).uniform_(-math.sqrt(6 / shape[1]), math.sqrt(6 / shape[1]), generator=generator)
-        for name, shape in _sizes(said, width).items()
+        for name, shape in sizes.items()
     }
 
 

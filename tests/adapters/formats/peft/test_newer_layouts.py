@@ -1,0 +1,166 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapters.formats import native
+from adapters.formats.check import check
+from adapters.formats.peft import folder as peft
+from adapters.formats.peft.newer_layouts import NEWER_LAYOUTS
+from adapters.methods.table import METHODS
+from tests.adapters.formats.folders import H, attention, profile, write
+from tests.adapters.formats.peft.reading import assert_same, reasons, sites
+
+PATHS = attention("query", "value", prefix="")
+# peft_type -> the configuration's own members, a module's tensors, what all share, and the settings of a site.
+CASES = {
+    "BEFT": ({}, {"beft_bias": (1, H)}, {}, {}),
+    "DEFT": (
+        {"r": 99, "alpha": 6, "decomposition_method": "qr"},
+        {"deft_P": (H, 3), "deft_R": (3, H)},
+        {},
+        {"rank": 3, "scaling": 2.0, "projection": "qr", "removes_only": False},
+    ),
+    "OSF": (
+        {"effective_rank": 0.5, "rank_pattern": {"query": 5}},
+        {"osf_svd_params.U_low": (H, 3), "osf_svd_params.S_low": (3,), "osf_svd_params.V_low": (3, H)},
+        {},
+        {"rank": 3},
+    ),
+    "PEANUT": (
+        {"r": 2, "depth": 1, "act_fn": "gelu"},
+        {
+            "peanut_A.weight": (2, H),
+            "peanut_B.weight": (H, 2),
+            "peanut_encoders.0.weight": (2, 2),
+            "peanut_decoders.0.weight": (2, 2),
+        },
+        {},
+        {"rank": 2, "depth": 1, "activation": "gelu", "scaling": 1.0},
+    ),
+    "POLY": (
+        {"r": 2, "n_skills": 3, "n_splits": 2, "n_tasks": 1, "poly_type": "poly"},
+        {"poly_lora_A": (2, 3, H // 2, 2), "poly_lora_B": (2, 3, 2, H // 2), "poly_router.module_logits": (1, 6)},
+        {},
+        {"rank": 2, "splits": 2, "skills": 3},
+    ),
+    "PSOFT": (
+        {"r": 3, "psoft_svd": "lowrank", "random_seed": 2, "psoft_mag_a": False, "use_cayley_neumann": True},
+        {"psoft_R.weight": (3,), "psoft_R.vector_b": (3,)},
+        {},
+        {
+            "rank": 3,
+            "start": "psoft_init",
+            "sampled": True,
+            "iterations": 10,
+            "seed": 2,
+            "orthogonal": True,
+            "scales_a": False,
+            "scales_b": True,
+            "terms": 5,
+            "eps": 0.0,
+        },
+    ),
+    "PVERA": (
+        {"r": 2},
+        {"pvera_lambda_d": (4,), "pvera_lambda_b": (H,)},
+        {"pvera_A": (4, H), "pvera_B": (H, 2)},
+        {"rank": 2, "stored": True, "seed": 0},
+    ),
+    "SUPERTUNING": (
+        {"r": 2, "sparsity": 0.9, "select_top": False},
+        {
+            "supertuning_values": (6,),
+            "supertuning_indices": (6,),
+            "supertuning_lora_A.weight": (2, H),
+            "supertuning_lora_B.weight": (H, 2),
+        },
+        {},
+        {"count": 6, "stored": True, "largest": False, "rank": 2, "alpha": 4},
+    ),
+}
+INTEGERS = {"supertuning_indices": torch.int32}
+
+
+def config(kind, **changes):
+    return {
+        "peft_type": kind,
+        "peft_version": "0.21.2",
+        "task_type": "FEATURE_EXTRACTION",
+        "target_modules": ["query", "value"],
+        "init_weights": True,
+        **CASES[kind][0],
+        **changes,
+    }
+
+
+def tensors(kind):
+    _, own, shared, _ = CASES[kind]
+    generator = torch.Generator().manual_seed(3)
+    shapes = {f"base_model.{name}": shape for name, shape in shared.items()}
+    shapes |= {f"base_model.model.{path}.{name}": shape for path in PATHS for name, shape in own.items()}
+    held = {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+    for key, tensor in held.items():
+        kind_of = next((whole for name, whole in INTEGERS.items() if key.endswith(name)), None)
+        if kind_of is not None:
+            held[key] = torch.randint(0, H, tensor.shape, generator=generator).to(kind_of)
+    return held
+
+
+def folder(where, kind, held=None, **changes):
+    held = tensors(kind) if held is None else held
+    return write(where, "adapter_model.safetensors", "adapter_config.json", config(kind, **changes), held)
+
+
+def test_every_layout_is_tested_here_and_has_its_method():
+    assert set(CASES) == set(NEWER_LAYOUTS)
+    assert all(layout.method in METHODS for layout in NEWER_LAYOUTS.values())
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_folder_reads_fits_and_is_written_again_as_it_was(kind, tmp_path):
+    source = folder(tmp_path / "in", kind)
+    package = peft.read(source, profile())
+    assert sites(package) == dict.fromkeys(("0/attn_q", "0/attn_v", "1/attn_q", "1/attn_v"), CASES[kind][3])
+    check(package, profile())
+    package = native.read(native.write(package))
+    peft.write(package, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text()) == config(kind)
+    before, after = (load_file(path / "adapter_model.safetensors") for path in (source, tmp_path / "out"))
+    assert before.keys() == after.keys()
+    for key, tensor in before.items():
+        assert after[key].dtype == tensor.dtype
+        assert torch.equal(after[key], tensor)
+    assert_same(package, peft.read(tmp_path / "out", profile()))
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_setting_of_no_tuner_and_a_tensor_of_another_are_refused(kind, tmp_path):
+    (reason,) = reasons(folder(tmp_path / "setting", kind, new_trick=1))
+    assert "'new_trick' is not known" in reason
+    more = {f"base_model.model.{PATHS[0]}.{NEWER_LAYOUTS[kind].stem}new": torch.ones(2)}
+    found = reasons(folder(tmp_path / "tensor", kind, tensors(kind) | more))
+    assert any("belongs to a feature that is not served yet" in reason for reason in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "settings"),
+    [
+        ("DEFT", {"alpha": None}, {"scaling": 1.0}),
+        ("PSOFT", {"use_cayley_neumann": False, "cayley_neumann_eps": 0.5}, {"terms": 0, "eps": 0.0}),
+        ("PSOFT", {"cayley_neumann_eps": 0.5, "psoft_svd": "full"}, {"terms": 5, "eps": 0.5, "sampled": False}),
+        ("SUPERTUNING", {"lora_alpha": 3.0}, {"alpha": 3.0}),
+        ("PVERA", {"save_projection": False, "projection_prng_key": 7}, {"stored": False, "seed": 7}),
+    ],
+)
+def test_settings_follow_the_configuration(kind, changes, settings, tmp_path):
+    found = sites(peft.read(folder(tmp_path, kind, **changes), profile()))["0/attn_q"]
+    assert {name: found[name] for name in settings} == settings
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("POLY", {"n_tasks": 2}), ("PVERA", {"sample_at_inference": True})])
+def test_what_peft_alone_can_compute_is_refused_with_the_value_that_is_served(kind, changes, tmp_path):
+    ((name, value),) = changes.items()
+    (reason,) = reasons(folder(tmp_path, kind, **changes))
+    assert reason.startswith(f"{name}={value!r} is not served: save it with {name}=")
