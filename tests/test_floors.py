@@ -29,6 +29,7 @@ UNMIRRORED: dict[str, str] = {
     "serving/dispatch/flights.py": "values only",
     "serving/dispatch/ports.py": "protocols and values only",
     "serving/errors.py": "a table; the problems of the API are tested row by row",
+    "serving/images/frame.py": "values only",
     "serving/registry/inspection.py": "values only",
     "serving/registry/migrations/env.py": "Alembic's entry point; every test of the database runs it",
     "serving/registry/migrations/versions/first_light.py": "one migration; the catalog's tests run on what it makes",
