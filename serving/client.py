@@ -7,7 +7,9 @@
 Every refusal is raised as the `serving.errors` class that the server raised; `serving.calls` says what is sent twice.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +23,12 @@ from serving.calls import Calls
 from serving.namespaces import Packages, Targets, TokenEmbeddings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def image_input(source: Path | bytes) -> dict[str, str]:
+    """An image as an input of `Client.predict`: a PNG, JPEG or WebP, as a file or its bytes; raises `OSError`."""
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    return {"image": b64encode(data).decode()}
 
 
 class PredictAnswer(TypedDict):
@@ -86,7 +94,8 @@ class Client:
     ) -> PredictAnswer:
         """Answer the inputs with a composition of adapters; `[]` or `"base"` is the bare backbone.
 
-        An input is a text, or an object: `{text, text_pair}`, `{question, context}`, `{text, choices}` or `{words}`.
+        An input is a text, or an object: `{text, text_pair}`, `{question, context}`, `{text, choices}`, `{words}`, or
+        `image_input(PATH)`.
         The call belongs to the current OpenTelemetry span; `traceparent` (W3C) names another one.
         """
         wanted = {

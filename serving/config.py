@@ -28,6 +28,9 @@ class Limits:
     max_body_bytes: int = 2 << 20
     max_input_characters: int = 100_000
     max_package_bytes: int = 512 << 20
+    max_image_bytes: int = 10 << 20  # of one image, as it is stored
+    max_image_pixels: int = 1 << 25  # of one image, as it is drawn
+    max_image_body_bytes: int = 32 << 20  # of a JSON body, where the backbone reads images
     max_tokenizer_bytes: int = 64 << 20  # of a JSON body that brings tokenizers
     max_tokens: int = 512  # of one row
     max_request_tokens: int = 1 << 17  # of all rows of a request together

@@ -27,16 +27,17 @@ from typing import Any
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.errors import AdapterError
 from serving.config import HEALTH_CHECK_S, ServiceSettings
-from serving.errors import NotReady, ServiceError, Unprocessable, from_library, no_gpu
+from serving.errors import NotReady, ServiceError, from_library, no_gpu
 from serving.guard import guarded
 from serving.leaving import leave
 from serving.logs import configure, log
-from serving.premises import Premises, apart, environment, refuse_scattered, refuse_taken, unserved
+from serving.premises import Premises, apart, environment, refuse_scattered, refuse_taken
 from serving.registry.blobs.opening import open_blobs
 from serving.registry.catalog import Catalog
 from serving.registry.database import Database
 from serving.registry.ownership import claim
 from serving.registry.whereabouts import remember
+from serving.tasks.readable import check_readable
 from serving.tracing import traces_url
 from serving.watching.supervisor import Watcher
 
@@ -118,8 +119,7 @@ def examined(settings: ServiceSettings) -> BackboneProfile:
         raise from_library(error) from error
     if settings.trace_endpoint:
         traces_url(settings.trace_endpoint)  # else every process would find out, many seconds later
-    if reason := unserved(settings.backbone, profile):
-        raise Unprocessable(f"{settings.backbone} {reason}")
+    check_readable(settings.backbone, profile.geometry)
     refuse_scattered(settings, os.environ)
     return profile
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from adapters.architectures.profile import BackboneProfile
 from serving import front
 from serving.config import ServiceSettings
 from serving.errors import Conflict
@@ -32,15 +31,6 @@ FIRST_PORT, LAST_PORT = 20_000, 30_000  # Ray Serve's replicas begin at 30000
 PATIENCE_S = 120  # Ray's 5 s for the first answer of its front are too short on a loaded machine
 _GONE_S = 5.0  # how long a killed process may take to leave
 _GIVEN: set[int] = set()  # ports that this process was given by `free_ports`
-
-
-def unserved(folder: Path, profile: BackboneProfile) -> str | None:
-    """Why a backbone that the library runs is not served over HTTP, if it is not."""
-    if profile.geometry.encoder_layers:
-        return "is an encoder-decoder, whose two rows no request has: it is run in Python (AdapterModel)"
-    if profile.geometry.image or not (folder / "tokenizer.json").is_file():
-        return "holds no tokenizer.json: the service answers texts, not images"
-    return None
 
 
 @dataclass(frozen=True)

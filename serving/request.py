@@ -50,6 +50,8 @@ class Reduced:
 class Ticket:
     """One row: a pinned composition, optional head and embedding, token ids, and what to return.
 
+    Of an image the tokens are the class token and the patches; their ids mean nothing, and the `pixels` are a byte each:
+    numbers, four times as much, are made of them where they run.
     The composition's leaves and fusions are `AdapterRef`s; `Parallel` and `MultiTask` have become rows of their own.
     """
 
@@ -65,8 +67,9 @@ class Ticket:
     inserted: int = 0  # tokens that the first adapter's prompt adds to the row
     word_starts: tuple[int, ...] | None = None  # first token of every word, and one past the last word
     visits: float = (
-        1.0  # layers that the row visits over those of the backbone; another number where they are replicated
+        1.0  # layers that the row visits, over those of the backbone; another number where some are replicated
     )
+    pixels: NDArray[np.uint8] | None = None  # [height, width, 3]
 
     @property
     def refs(self) -> tuple[AdapterRef, ...]:

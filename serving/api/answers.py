@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from typing_extensions import TypedDict
 
-from adapters.manifest import HeadSpec
+from adapters.architectures.families import ARCHITECTURES
+from adapters.manifest import Manifest
 from serving.registry.records import AuditEntry, NameRecord, Published, Resolved, Version
 
 DEFAULT_EMBEDDING = "default"  # the backbone's own vocabulary: always there, in no registry
@@ -173,9 +174,14 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def task_of(head: HeadSpec) -> str:
-    """The task that a head serves."""
-    return TASKS.get(head.problem_type, "text-classification")
+def task_of(manifest: Manifest) -> str | None:
+    """The task that a package's head serves; None for one without."""
+    if manifest.head is None:
+        return None
+    family = ARCHITECTURES.get(manifest.requires.model_type)
+    if family is not None and family.images:
+        return "image-classification"
+    return TASKS.get(manifest.head.problem_type, "text-classification")
 
 
 def version_answer(version: Version) -> VersionAnswer:
@@ -189,7 +195,7 @@ def version_answer(version: Version) -> VersionAnswer:
         "created_by": version.created_by,
         "kind": manifest.kind,
         "method": manifest.method,
-        "task": None if head is None else task_of(head),
+        "task": task_of(manifest),
         "labels": [] if head is None else list(head.labels),
         "requires": cast("RequiresAnswer", asdict(manifest.requires)),
         "vocabulary": None if manifest.embedding is None else manifest.embedding.vocabulary,

@@ -28,6 +28,7 @@ from serving.api.fields import only_what_is_read
 from serving.api.middleware import AccessLog, BodyCap, LoopbackOnly, RequestId
 from serving.api.problems import Problems, raise_again
 from serving.api.quotas import QuotaFields
+from serving.api.schemas import row_tokens
 from serving.api.services import Services
 from serving.api.shortcut import Shortcut
 from serving.api.traced import Traced
@@ -65,7 +66,7 @@ def build_app(services: Services) -> openapi.Application:
             Middleware(LoopbackOnly, keyring=services.keyring),
             Middleware(Authenticate, keyring=services.keyring),
             Middleware(Characters),
-            Middleware(BodyCap, limits=services.limits),
+            Middleware(BodyCap, limits=services.limits, images=services.profile.geometry.image is not None),
             Middleware(Shortcut, route=route, answer=route.endpoint, limits=services.limits),
         ],
     )
@@ -79,7 +80,7 @@ def build_app(services: Services) -> openapi.Application:
 def _door(services: Services) -> Admission:
     geometry = services.profile.geometry
     return Admission(
-        Scale(geometry.layers, min(services.limits.max_tokens, geometry.max_tokens)),
+        Scale(geometry.layers, row_tokens(services.limits, geometry)),
         quota=services.directory.quota,
         gateways=services.fleet.gateways,
         holdings=services.fleet.holdings,

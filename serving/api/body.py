@@ -32,9 +32,13 @@ class StrictRoute(APIRoute):
             return handle
 
         async def strict(request: Request) -> Response:
-            return await handle(await StrictRequest.read(request))
+            return await handle(await self.read(request))
 
         return strict
+
+    async def read(self, request: Request) -> "StrictRequest":
+        """The request with its body parsed; raises as `StrictRequest.read` does."""
+        return await StrictRequest.read(request)
 
 
 class StrictRequest(Request):

@@ -6,6 +6,7 @@ room is needed.
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,9 @@ from serving.api.residents import loaded, residents
 from serving.api.schemas import PredictRequest
 from serving.api.services import Services
 from serving.errors import DependencyFailed, Fault, ServiceError, Unprocessable
+from serving.images.reference import DRAWN, drawn, png
 from serving.logs import request_id
+from serving.registry.inspection import SAMPLE
 from serving.registry.records import Resolved, Space
 from serving.registry.targets import pinned
 from serving.registry.versions import nameable
@@ -53,7 +56,8 @@ class Gate:
         """
         if resolved.version.ref.tenant != caller.tenant:
             nameable(caller.tenant, space, resolved.version.ref.name)  # before any engine works for it
-        request = _request(space, resolved, wish)
+        reference = self._reference if wish.input == SAMPLE else None
+        request = _request(space, resolved, wish if reference is None else GateWish(reference, wish.parameters))
         try:
             replicas = await self._loaded(caller, resolved)
             outputs = await self._answered(caller, request)
@@ -64,7 +68,13 @@ class Gate:
             await self._services.control.gate_failed(caller, space, ref.name, ref.version, error.detail)
             raise DependencyFailed(reason, code="gate_failed", faults=error.faults) from error
         self._services.metrics.gates.labels("passed").inc()
-        return {"input": wish.input, "outputs": outputs, "replicas": replicas}
+        return {"input": wish.input if reference is None else DRAWN, "outputs": outputs, "replicas": replicas}
+
+    @cached_property
+    def _reference(self) -> dict[str, str] | None:
+        """What stands for a text where the backbone reads images."""
+        image = self._services.profile.geometry.image
+        return None if image is None else {"image": b64encode(png(drawn(*image[1:]))).decode()}
 
     async def _loaded(self, caller: Caller, resolved: Resolved) -> dict[str, str]:
         fleet = self._services.fleet

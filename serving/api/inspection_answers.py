@@ -79,7 +79,7 @@ def inspection_answer(name: str, found: Inspection, outlook: OutlookAnswer) -> I
         "kind": manifest.kind,
         "method": manifest.method,
         "methods": [part.method for part in manifest.parts],
-        "task": None if head is None else task_of(head),
+        "task": task_of(manifest),
         "labels": [] if head is None else list(head.labels),
         "modules": {
             "count": len({module for modules in found.matched.values() for module in modules}),

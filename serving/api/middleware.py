@@ -21,6 +21,7 @@ CLIENT_GONE = 499  # the status in logs and metrics of a request whose client le
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 _TOKENIZERS = "/v1/token-embeddings"
+_PREDICT = "/v1/predict"
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # probes are counted, but fill no log
 
 
@@ -101,12 +102,14 @@ class LoopbackOnly:
 class BodyCap:
     """A body ends at its cap: `max_body_bytes` for JSON, else `max_package_bytes`; encoded bodies are refused.
 
-    JSON that brings whole tokenizers may have `max_tokenizer_bytes`.
+    JSON that brings whole tokenizers may have `max_tokenizer_bytes`, and where the backbone reads `images`, predictions
+    and the gates of promotes `max_image_body_bytes`; an image that is uploaded as it is, `max_image_bytes`.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, *, images: bool = False) -> None:
         self._app = app
         self._limits = limits
+        self._images = images
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body as it is read; raises `TooLarge` or `UnsupportedMedia`."""
@@ -117,12 +120,7 @@ class BodyCap:
         if "content-encoding" in headers:
             raise UnsupportedMedia("send the body as it is, without a Content-Encoding")
         media = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != "application/json":
-            cap = self._limits.max_package_bytes
-        elif scope["path"] == _TOKENIZERS:
-            cap = self._limits.max_tokenizer_bytes
-        else:
-            cap = self._limits.max_body_bytes
+        cap = self._cap(scope["path"], media)
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > cap:
             raise _over(cap)
@@ -137,6 +135,15 @@ class BodyCap:
             return message
 
         await self._app(scope, counted, send)
+
+    def _cap(self, path: str, media: str) -> int:
+        limits, prediction = self._limits, path == _PREDICT
+        if media != "application/json":
+            return limits.max_image_bytes if prediction else limits.max_package_bytes
+        if path == _TOKENIZERS:
+            return limits.max_tokenizer_bytes
+        brings_images = self._images and (prediction or "/aliases/" in path)
+        return limits.max_image_body_bytes if brings_images else limits.max_body_bytes
 
 
 def route_of(scope: Scope) -> str:

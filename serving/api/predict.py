@@ -24,6 +24,7 @@ from serving.api.selection import Selection
 from serving.api.selections import Selections
 from serving.api.services import Services
 from serving.api.traced import engine_steps
+from serving.api.uploads import UploadRoute, described
 from serving.api.wording import options_of
 from serving.errors import Unprocessable
 from serving.logs import note
@@ -43,7 +44,8 @@ LARGE_AT_ONCE = 2
 
 def routes(services: Services, door: Admission) -> APIRouter:
     """The data plane."""
-    router = APIRouter(route_class=StrictRoute, tags=["predict"])
+    images = services.profile.geometry.image is not None
+    router = APIRouter(route_class=UploadRoute if images else StrictRoute, tags=["predict"])
     predictor = Predictor(services, door)
 
     @router.post(
@@ -51,6 +53,7 @@ def routes(services: Services, door: Admission) -> APIRouter:
         response_model=PredictAnswer,
         summary="Answer inputs with the adapters they name",
         dependencies=[Depends(screened(services.limits))],
+        openapi_extra=described() if images else None,
     )
     async def predict(
         request: Request, body: PredictRequest, caller: Annotated[Caller, Depends(require("predict"))]
@@ -93,7 +96,8 @@ class Predictor:
         """The answer, whose id is `name`; raises `ServiceError`, `DeadlineExceeded` when the request's time is over."""
         deadline = Deadline.after(self._timeout(request), self._clock)
         inputs = self._rows.inputs(request)  # the caps come before any look-up
-        size = Size(self._rows.count(inputs), sum(item.characters for item in inputs))
+        characters = sum(item.characters for item in inputs)
+        size = Size(self._rows.count(inputs), characters, self._rows.known_tokens(inputs))
         try:
             with self._entered(tenant, size, deadline) as grant:
                 async with asyncio.timeout(deadline.left_s):

@@ -77,24 +77,9 @@ class Preparation:
             )
             for i in range(len(inputs))
         )
-        _check_splits(parts, pointer)
-        self._check_items(parts, settled)
+        check_splits(parts, pointer)
+        check_items(parts, settled, self.max_items)
         return parts
-
-    def _check_items(self, parts: Sequence[Sequence[Part]], settled: Mapping[Task, Options]) -> None:
-        """Raise `TooLarge` for an answer that would hold too much, before anything runs for it."""
-        held = [
-            part.branch.task.items(part.prepared, part.branch.head_spec, settled[part.branch.task])
-            for found in parts
-            for part in found
-        ]
-        total = sum(items.count for items in held)
-        if total > self.max_items:
-            name = max(held, key=lambda items: items.count).parameter
-            detail = f"the answer would hold {total} items; at most {self.max_items} in one request"
-            remedy = f"make {name} less, or send fewer inputs" if name else "send fewer inputs"
-            pointer = f"/parameters/{name}" if name else "/inputs"
-            raise TooLarge(f"{detail}: {remedy}", code="too_many_items", pointer=pointer)
 
     def _ways(self, count: int) -> Mapping[_Way, dict[int, int]]:
         """What has to be prepared: by task and prompt, the inputs, and for how many branches each."""
@@ -124,6 +109,22 @@ def check_forms(inputs: Sequence[Input], selection: Selection, pointer: Pointer)
         raise refusal(found, pointer)
 
 
+def check_items(parts: Sequence[Sequence[Part]], settled: Mapping[Task, Options], most: int) -> None:
+    """Raise `TooLarge` for an answer that would hold too much, before anything runs for it."""
+    held = [
+        part.branch.task.items(part.prepared, part.branch.head_spec, settled[part.branch.task])
+        for found in parts
+        for part in found
+    ]
+    total = sum(items.count for items in held)
+    if total > most:
+        name = max(held, key=lambda items: items.count).parameter
+        detail = f"the answer would hold {total} items; at most {most} in one request"
+        remedy = f"make {name} less, or send fewer inputs" if name else "send fewer inputs"
+        pointer = f"/parameters/{name}" if name else "/inputs"
+        raise TooLarge(f"{detail}: {remedy}", code="too_many_items", pointer=pointer)
+
+
 def refusal(errors: Mapping[int, ServiceError], pointer: Pointer) -> ServiceError:
     """One refusal for the inputs at fault: that of the first, with the faults of all, each where it stands."""
     first = errors[min(errors)]
@@ -142,14 +143,15 @@ def _check_readable(prepared: Prepared) -> None:
             raise Unprocessable(fault, code="unreadable_input", pointer="")
 
 
-def _check_splits(parts: Sequence[Sequence[Part]], pointer: Pointer) -> None:
+def check_splits(parts: Sequence[Sequence[Part]], pointer: Pointer) -> None:
+    """Raise `Unprocessable` naming the inputs that the lengths of a split can not hold."""
     refusals: dict[int, ServiceError] = {}
     for i, found in enumerate(parts):
         for part in found:
             if not part.branch.splits:
                 continue
             for piece in part.prepared.pieces:
-                fault = split_fault(part.branch.composition.block, piece.encoded.tokens + part.branch.inserted)
+                fault = split_fault(part.branch.composition.block, piece.row.tokens + part.branch.inserted)
                 if fault is not None:
                     detail = f"row {i}: {fault}"
                     refusals[i] = Unprocessable(detail, code="too_long", pointer="")

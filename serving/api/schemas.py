@@ -23,6 +23,7 @@ TaskName = Literal[
     "dependency-parsing",
     "sentence-embedding",
     "feature-extraction",
+    "image-classification",
 ]
 _LIST: dict[str, Any] = {"type": "array", "items": {}}
 _COMPOSITION_SCHEMA: dict[str, Any] = {
@@ -256,6 +257,9 @@ class LimitsAnswer(BaseModel):
     max_rows: int
     max_body_bytes: int
     max_input_characters: int
+    max_image_bytes: int = Field(description="Of one image, as it is stored.")
+    max_image_pixels: int = Field(description="Width times height of one image.")
+    max_image_body_bytes: int = Field(description="Of a JSON body, where the backbone reads images.")
     max_package_bytes: int
     max_tokenizer_bytes: int
     max_tokens: int = Field(description="Of one row, special tokens and prompts included.")
@@ -276,12 +280,17 @@ class LimitsAnswer(BaseModel):
         """The limits as they bind: no row is longer than the backbone allows."""
         bound = {
             **vars(limits),
-            "max_tokens": min(limits.max_tokens, profile["geometry"]["max_tokens"]),
+            "max_tokens": row_tokens(limits, Geometry(**profile["geometry"])),
             "max_adapters": MAX_LEAVES,
             "max_nesting": MAX_DEPTH,
             "max_depth": MAX_JSON_DEPTH,
         }
         return cls(**bound, tasks=tasks, profile=ProfileAnswer(**profile))
+
+
+def row_tokens(limits: Limits, geometry: Geometry) -> int:
+    """The most tokens of a row; every image has as many as the backbone makes of it."""
+    return geometry.max_tokens if geometry.image else min(limits.max_tokens, geometry.max_tokens)
 
 
 class HealthAnswer(BaseModel):

@@ -18,7 +18,7 @@ from serving.api.services import Directory
 from serving.errors import Unprocessable
 from serving.registry.records import Resolved
 from serving.request import pinned
-from serving.tasks.table import FEATURES, HEADLESS, TASKS, task_of
+from serving.tasks.table import FEATURES, task_of, tasks_of
 from serving.tasks.task import Task
 
 
@@ -91,12 +91,19 @@ def used(branches: tuple[tuple[Branch, ...], ...], task_ids: tuple[int, ...] | N
 
 async def select(request: PredictRequest, tenant: str, directory: Directory, geometry: Geometry) -> Selection:
     """Resolve all that the request names; raises `NotFound`, `NotReady` or `Unprocessable` with a pointer to the name."""
-    if request.adapters is None and (request.task is None or TASKS[request.task] not in HEADLESS):
-        alone = " and ".join(task.name for task in HEADLESS)
+    tasks = tasks_of(geometry)
+    if request.task is not None and request.task not in tasks:
+        reads = "text" if geometry.image is None else "images"
+        detail = (
+            f"this backbone ({geometry.model_type}) reads {reads}: ask for {' or '.join(tasks)}, not {request.task}"
+        )
+        raise Unprocessable(detail, code="wrong_task", pointer="/task")
+    if request.adapters is None and (request.task is None or tasks[request.task].heads):
+        alone = " and ".join(task.name for task in tasks.values() if not task.heads)
         detail = f"name the adapters; [] is the bare backbone (only {alone} may leave them out)"
         raise Unprocessable(detail, code="missing_adapters", pointer="/adapters")
     resolver = Resolver(tenant, directory)
-    names, wish = named(request.adapters), _Wish.of(request)
+    names, wish = named(request.adapters), _Wish.of(request, tasks)
     names, wish, target = await _opened(names, wish, resolver)
     if any(layer >= geometry.layers for layer in names.composition.skip_layers):
         detail = f"skip_layers: the backbone has the layers 0 to {geometry.layers - 1}"
@@ -107,7 +114,7 @@ async def select(request: PredictRequest, tenant: str, directory: Directory, geo
         detail = "a parallel composition answers with the head of each branch's last adapter: leave `head` out"
         raise Unprocessable(detail, code="ambiguous_head", pointer="/head")
     branches = tuple(
-        tuple(_branch(composition, held, head, request, names) for composition in names.branches(task))
+        tuple(_branch(composition, held, head, request, names, tasks) for composition in names.branches(task))
         for task in range(names.tasks or 1)
     )
     task_ids = _task_ids(request, names)
@@ -115,9 +122,12 @@ async def select(request: PredictRequest, tenant: str, directory: Directory, geo
     adapters = {package.version.ref: package for package in held.values() if package.version.ref in ran}
     found = Selection(branches, tuple(adapters.values()), None, names.parallel, task_ids, target)
     if len(found.tasks) > 1 and not found.parallel:
-        tasks = " and ".join(task.name for task in found.tasks)
-        detail = f"the inputs of one request are of one task, and these adapters' heads answer {tasks}"
+        several = " and ".join(task.name for task in found.tasks)
+        detail = f"the inputs of one request are of one task, and these adapters' heads answer {several}"
         raise Unprocessable(detail, code="wrong_task", pointer="/parameters/task_ids")
+    if geometry.image is not None:
+        _refuse_vocabulary(request, names)
+        return found
     found = replace(found, embedding=await _embedding(wish, names, found, resolver))
     _check_vocabulary(found, geometry)
     return found
@@ -131,8 +141,8 @@ class _Wish:
     embedding: str | None
 
     @classmethod
-    def of(cls, request: PredictRequest) -> "_Wish":
-        headless = request.task is not None and TASKS[request.task] in HEADLESS
+    def of(cls, request: PredictRequest, tasks: Mapping[str, Task]) -> "_Wish":
+        headless = request.task is not None and not tasks[request.task].heads
         if headless and request.head is not None:
             raise Unprocessable(f"{request.task} reads no head", code="wrong_task", pointer="/head")
         return cls(request.head, request.embedding)
@@ -170,6 +180,7 @@ def _branch(
     head: Resolved | None,
     request: PredictRequest,
     names: Named,
+    tasks: Mapping[str, Task],
 ) -> Branch:
     """One branch with versions for names; raises `Unprocessable` where head and task do not agree."""
     leaf = last(composition.block)
@@ -179,17 +190,19 @@ def _branch(
     first = next(composition.leaves(), None)
     lowest = None if first is None else held[_reference(first.ref)].version.manifest
     parts = () if lowest is None else lowest.parts
-    task = _task(request, head, top, names)
+    task = _task(request, head, top, names, tasks)
     return Branch(
         composition=composition.map(lambda ref: held[_reference(ref)].version.ref),
         task=task,
-        head=None if task in HEADLESS else head,
+        head=head if task.heads else None,
         inserted=sum(int(part.config["length"]) for part in parts if part.method == "prompt_tuning"),
         visits=1.0 if lowest is None or lowest.route is None else len(lowest.route) / lowest.requires.layers,
     )
 
 
-def _task(request: PredictRequest, head: Resolved | None, top: Resolved | None, names: Named) -> Task:
+def _task(
+    request: PredictRequest, head: Resolved | None, top: Resolved | None, names: Named, tasks: Mapping[str, Task]
+) -> Task:
     spec = None if head is None else head.version.manifest.head
     remedy, at = "name one as `head`", "/head"
     if names.parallel:  # takes no `head`
@@ -198,24 +211,23 @@ def _task(request: PredictRequest, head: Resolved | None, top: Resolved | None, 
         if spec is None and top is not None:
             detail = f"{top.version.ref.name} has no head: {remedy}, or ask for {FEATURES.name}"
             raise Unprocessable(detail, code="no_head", pointer=at)
-        return FEATURES if spec is None else _own_task(spec, at)
-    task = TASKS[request.task]
-    if task in HEADLESS:
+        return tasks[FEATURES.name] if spec is None else _own_task(spec, at, tasks)
+    task = tasks[request.task]
+    if not task.heads:
         return task
     if spec is None:
         raise Unprocessable(f"{task.name} needs a head: {remedy}", code="no_head", pointer=at)
-    own = _own_task(spec, at)
+    own = _own_task(spec, at, tasks)
     if task is not own:
         raise Unprocessable(f"the head answers {own.name}, not {task.name}", code="wrong_task", pointer="/task")
     return task
 
 
-def _own_task(spec: HeadSpec, at: str) -> Task:
-    own = task_of(spec)
+def _own_task(spec: HeadSpec, at: str, tasks: Mapping[str, Task]) -> Task:
+    own = task_of(spec, tasks)
     if own is None:
-        detail = (
-            f"a {spec.type} head generates, which is not served yet: ask for {FEATURES.name}, or generate in Python"
-        )
+        why = "generates, which is not served yet" if task_of(spec) is None else "answers nothing about images"
+        detail = f"a {spec.type} head {why}: ask for {FEATURES.name}, or generate in Python"
         raise Unprocessable(detail, code="wrong_task", pointer=at)
     return own
 
@@ -253,6 +265,13 @@ async def _embedding(wish: _Wish, names: Named, found: Selection, resolver: Reso
     if wish.embedding is not None:
         return await resolver.embedding(wish.embedding, "/embedding")
     return await resolver.wanted_embedding(found.packages)
+
+
+def _refuse_vocabulary(request: PredictRequest, names: Named) -> None:
+    if request.embedding is not None or names.embedding is not None:
+        pointer = "/adapters" if request.embedding is None else "/embedding"
+        detail = "the backbone reads images, and has no use for a vocabulary: leave it out"
+        raise Unprocessable(detail, code="no_vocabulary", pointer=pointer)
 
 
 def _check_vocabulary(found: Selection, geometry: Geometry) -> None:

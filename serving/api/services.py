@@ -3,7 +3,7 @@
 Tests hand in the honest fakes of `tests/serving/fakes.py`, so that every surface runs without Ray and without torch.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 from adapters.architectures.profile import BackboneProfile
 from adapters.refs import AdapterRef, Reference
 from serving.config import Limits
+from serving.images.preprocessing import Picture
 from serving.metrics import GatewayMetrics
 from serving.registry.inspection import Inspection
 from serving.registry.records import (
@@ -283,7 +284,7 @@ class Services:
 
     profile: BackboneProfile
     limits: Limits
-    tokenizer_json: bytes
+    tokenizer_json: bytes | None  # None: the backbone reads images
     directory: Directory
     control: Control
     keyring: Keyring
@@ -294,4 +295,5 @@ class Services:
     metrics: GatewayMetrics
     replica: str
     tracing: Tracing = field(default_factory=Tracing)  # off
+    decode: Callable[[bytes], Awaitable[Picture]] | None = None  # of images: their pixels; raises `ServiceError`
     watched: Path | None = None  # the data folder in which a watching process tells what it does

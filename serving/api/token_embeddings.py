@@ -1,7 +1,7 @@
 """`/v1/token-embeddings`: named vocabularies, and which of them rows use when a request names none.
 
 `default` is the backbone's own vocabulary: it is always listed, can be made active, and can not be published or
-deleted.
+deleted. A backbone of images has none: there every route is a 409.
 """
 
 import asyncio
@@ -64,6 +64,8 @@ class NewEmbeddingBody(Strict):
 def routes(services: Services) -> APIRouter:
     """The routes of the namespace `embedding`."""
     router, surface = package_router("token embeddings"), Surface(services, "embedding", ROOT)
+    if services.profile.geometry.image is not None:
+        router.dependencies.append(Depends(_no_vocabulary))
 
     def active(tenant: str) -> str:
         return services.directory.active_embedding(tenant) or answers.DEFAULT_EMBEDDING
@@ -117,6 +119,10 @@ def routes(services: Services) -> APIRouter:
 
     add_package_routes(router, surface)
     return router
+
+
+async def _no_vocabulary() -> None:
+    raise Conflict("the backbone reads images, and has no vocabulary", code="no_vocabulary")
 
 
 async def _activate(control: Control, caller: Caller, name: str) -> str:

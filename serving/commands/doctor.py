@@ -14,6 +14,7 @@ from serving.config import ServiceSettings
 from serving.errors import NotReady, ServiceError
 from serving.registry.addresses import address_of, place_of
 from serving.registry.database import Database
+from serving.tasks.readable import check_readable
 
 DISTRIBUTIONS = ("torch", "transformers", "ray", "safetensors", "tokenizers", "sqlalchemy", "httpx2")
 PACKAGES = ("adapters", "serving")  # plain top-level names: another distribution could stand in front of them
@@ -70,6 +71,8 @@ def _identities() -> Iterator[Finding]:
 def _backbone(folder: Path) -> str:
     profile = read_profile(folder)
     geometry = profile.geometry
+    if geometry.image is not None:
+        check_readable(folder, geometry)
     pooler = "" if profile.has_pooler else ", no pooler"
     return f"{geometry.model_type}, {geometry.layers} layers of {geometry.hidden_size}{pooler}, {profile.digest}"
 

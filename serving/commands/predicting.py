@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from serving.client import image_input
 from serving.commands import tables
 from serving.commands.options import Json, composition_of, connect, from_json
 
@@ -20,6 +21,7 @@ TaskChoice = Literal[  # as the service names them
     "dependency-parsing",
     "sentence-embedding",
     "feature-extraction",
+    "image-classification",
 ]
 
 
@@ -33,6 +35,7 @@ def predict(
         typer.Option("--adapters", "-a", help="`lang+sentiment@prod~embedding`, `base`, or a composition in JSON."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="One input per line; `-` is stdin.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="An image, PNG, JPEG or WebP; several times.")] = None,
     json_lines: Annotated[bool, typer.Option("--json-lines", help="Inputs are JSON objects or strings.")] = False,
     context: Annotated[str | None, typer.Option(help="Texts are questions on this (`@FILE` reads one).")] = None,
     choice: Annotated[list[str] | None, typer.Option(help="What may follow each text; several times.")] = None,
@@ -50,13 +53,17 @@ def predict(
 ) -> None:
     """Answer inputs with adapters."""
     lines = [*(texts or ()), *(read_lines(file) if file else ())]
-    if not lines:
-        raise typer.BadParameter("give texts, or --file", param_hint="TEXT")
+    images = [] if image is None else image
+    if not lines and not images:
+        raise typer.BadParameter("give texts, --file, or --image", param_hint="TEXT")
     wanted: dict[str, Any] = {"top_k": top_k, "function_to_apply": function, "truncate": truncate or None}
     parameters = {name: value for name, value in wanted.items() if value is not None} | named(parameter or ())
     with connect(ctx) as client:
         answer = client.predict(
-            [input_of(line, context=context, choices=choice, as_json=json_lines) for line in lines],
+            [
+                *(input_of(line, context=context, choices=choice, as_json=json_lines) for line in lines),
+                *map(image_of, images),
+            ],
             None if adapters is None else composition_of(adapters),
             embedding=embedding,
             head=head,
@@ -67,7 +74,7 @@ def predict(
     if as_json:
         tables.print_json(answer)
     else:
-        tables.print_prediction(lines, answer)
+        tables.print_prediction([*lines, *(path.name for path in images)], answer)
 
 
 def read_lines(file: Path) -> list[str]:
@@ -84,6 +91,14 @@ def input_of(line: str, *, context: str | None, choices: list[str] | None, as_js
         path = context.removeprefix("@")
         return {"question": line, "context": Path(path).read_text(encoding="utf-8") if path != context else context}
     return {"text": line, "choices": choices} if choices else line
+
+
+def image_of(path: Path) -> dict[str, str]:
+    """The input of an image; raises `typer.BadParameter` where it can not be read."""
+    try:
+        return image_input(path)
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--image") from error
 
 
 def named(parameters: list[str] | tuple[str, ...]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def write_tickets(tickets: Sequence[Ticket]) -> bytes:
             told.append(errands.written(Errand.of(t)))
         chosen.append(numbers[key])
     typed = [t.type_ids is not None for t in tickets]
+    pixels = [t.pixels for t in tickets if t.pixels is not None]
     head = {
         "ids": [t.id for t in tickets],
         "errands": told,
@@ -40,10 +41,11 @@ def write_tickets(tickets: Sequence[Ticket]) -> bytes:
         "tokens": [len(t.input_ids) for t in tickets],
         "typed": typed if any(typed) else None,
         "words": [t.word_starts for t in tickets] if any(t.word_starts is not None for t in tickets) else None,
+        "pixels": [None if t.pixels is None else t.pixels.shape for t in tickets] if pixels else None,
     }
     deadlines = np.array([t.deadline_ms for t in tickets], np.float64)
     types = [t.type_ids for t in tickets if t.type_ids is not None]
-    return _written(head, [deadlines, *(t.input_ids for t in tickets), *types])
+    return _written(head, [deadlines, *(t.input_ids for t in tickets), *types, *pixels])
 
 
 def read_tickets(data: Buffer) -> tuple[Ticket, ...]:
@@ -55,6 +57,8 @@ def read_tickets(data: Buffer) -> tuple[Ticket, ...]:
     typed = head["typed"] or [False] * len(ids)
     types = [arrays.take(np.int32, (count,)) if has else None for has, count in zip(typed, counts, strict=True)]
     words = [None if starts is None else tuple(starts) for starts in head["words"] or [None] * len(ids)]
+    shapes = head["pixels"] or [None] * len(ids)
+    pixels = [None if shape is None else arrays.take(np.uint8, tuple(shape)) for shape in shapes]
     known = [errands.read(text) for text in head["errands"]]
     made = []
     for i, number in enumerate(head["chosen"]):
@@ -73,6 +77,7 @@ def read_tickets(data: Buffer) -> tuple[Ticket, ...]:
                 e.inserted,
                 words[i],
                 e.visits,
+                pixels[i],
             )
         )
     return tuple(made)

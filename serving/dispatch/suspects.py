@@ -15,13 +15,16 @@ REMEMBERED = 10_000  # fingerprints and losses, of each kind; the oldest are for
 
 
 def fingerprint(ticket: Ticket) -> str:
-    """What the row is, whoever sends it and however often: pinned versions, composition, ids, and what is asked."""
+    """What the row is, whoever sends it and however often: pinned versions, composition, ids, pixels, and what is asked."""
     asked = (ticket.composition, ticket.head, ticket.embedding, ticket.reduction, ticket.inserted, ticket.word_starts)
     digest = blake2b(repr(asked).encode(), digest_size=16)
     digest.update(ticket.input_ids.tobytes())
     if ticket.type_ids is not None:
         digest.update(b"types")
         digest.update(ticket.type_ids.tobytes())
+    if ticket.pixels is not None:
+        digest.update(b"pixels")
+        digest.update(ticket.pixels.tobytes())
     return digest.hexdigest()
 
 

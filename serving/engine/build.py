@@ -1,6 +1,7 @@
 """What an engine is made of, from the settings: backbone, tiers, loader, budget."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from adapters.architectures.profile import Geometry
 from adapters.backbone import Backbone
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier
@@ -20,10 +22,12 @@ from serving.engine.forward import BackboneForward, Forward, Work
 from serving.engine.loading import Loader
 from serving.engine.rehearsal import rows_of, tokens_per_s
 from serving.errors import BadRequest, no_gpu
+from serving.images.preprocessing import read_preprocessing
 from serving.logs import log
 from serving.scheduler.batcher import Budget
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MOST_PIXELS = 256 << 20  # bytes of images that may wait in the queue
 BATCH_SHARE = 0.5  # of the device room for one batch: neither pins nor floors may take it; the rest is for the next
 
 
@@ -55,23 +59,30 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
     dtype = DTYPES[settings.dtype]
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.engines))
     backbone = Backbone.load(settings.backbone, settings.device, dtype)
+    geometry = backbone.profile.geometry
+    preprocessing = read_preprocessing(settings.backbone, geometry) if geometry.image else None
     _tell_kernels(backbone)
     device = DeviceTier(settings.cache.device_bytes, dtype, settings.device)
     folder: Claim = claim(settings.data / "cache")
     return Parts(
-        forward=BackboneForward(backbone),
+        forward=BackboneForward(backbone, preprocessing),
         loader=Loader(backbone.profile, dtype, backbone.base_maps),
         disk=DiskTier(folder.folder, settings.cache.disk_bytes),
         host=HostTier(settings.cache.host_bytes),
         device=device,
         source=source,
-        layers=backbone.profile.geometry.layers,
+        layers=geometry.layers,
         budget=Budget(settings.batch.max_rows, settings.batch.max_tokens, int(device.budget * BATCH_SHARE)),
-        max_queued=settings.batch.max_queued,
+        max_queued=_most_queued(settings.batch.max_queued, geometry),
         release=folder.release,
         step_s=settings.batch.step_s,
-        rehearsal=rows_of(backbone.profile.geometry),
+        rehearsal=rows_of(geometry),
     )
+
+
+def _most_queued(rows: int, geometry: Geometry) -> int:
+    """A row of text weighs nothing; images do."""
+    return min(rows, max(1, MOST_PIXELS // math.prod(geometry.image))) if geometry.image else rows
 
 
 def _tell_kernels(backbone: Backbone) -> None:

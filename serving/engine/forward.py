@@ -8,13 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from adapters.backbone import Backbone, Want
-from adapters.batch.rows import Row, members_of, own_tokens
+from adapters.batch.rows import Pixels, Row, members_of, own_tokens
 from adapters.cache.host import Entry
 from adapters.embeddings import TokenEmbedding
 from adapters.errors import AdapterError, InvalidRow, InvalidRows
 from adapters.refs import AdapterRef
 from adapters.weights import Resident
 from serving.engine.reduce import reduce
+from serving.images.preprocessing import Picture, Preprocessing
 from serving.request import Reduced, Ticket
 
 
@@ -37,8 +38,10 @@ class Forward(Protocol):
 class BackboneForward:
     """`Forward` over the library's backbone."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, preprocessing: Preprocessing | None = None) -> None:
+        """`preprocessing` tells what the pixels of images are as numbers; None where rows are text."""
         self._backbone = backbone
+        self._preprocessing = preprocessing
 
     def run(self, rows: Sequence[Work]) -> list[Reduced | AdapterError]:
         """See `Forward.run`."""
@@ -46,7 +49,7 @@ class BackboneForward:
         found: dict[int, Reduced | AdapterError] = {}
         for i, work in enumerate(rows):
             try:
-                made[i] = _row(work)
+                made[i] = _row(work, self._preprocessing)
             except AdapterError as error:
                 found[i] = error
         wants: dict[int, Want] = {i: rows[i].ticket.reduction.output for i in made}
@@ -71,7 +74,7 @@ class BackboneForward:
         return dict(zip(rows, outputs, strict=True))
 
 
-def _row(work: Work) -> Row:
+def _row(work: Work, preprocessing: Preprocessing | None) -> Row:
     ticket = work.ticket
     logits = ticket.reduction.output == "logits"
     if logits and ticket.head is None:
@@ -85,7 +88,14 @@ def _row(work: Work) -> Row:
         skip_layers=ticket.composition.skip_layers,
         word_starts=ticket.word_starts,
         positions=ticket.reduction.positions if logits else None,
+        pixels=None if ticket.pixels is None else _numbers(ticket.pixels, preprocessing),
     )
+
+
+def _numbers(picture: Picture, preprocessing: Preprocessing | None) -> Pixels:
+    if preprocessing is None:
+        raise InvalidRow("the row is an image, and the backbone reads text")
+    return preprocessing.numbers(picture)
 
 
 def _adapter(work: Work, ref: AdapterRef) -> Resident:

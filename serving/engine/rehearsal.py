@@ -5,10 +5,12 @@ what a process makes once (threads, kernels, arenas).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from adapters.architectures.profile import Geometry
+from adapters.batch.rows import image_ids
 from adapters.composition import BARE
 from serving.engine.forward import Forward, Work
 from serving.request import Reduced, Reduction, Ticket
@@ -18,10 +20,15 @@ PASSES = 2  # the first makes what is made once
 
 
 def rows_of(geometry: Geometry) -> tuple[Work, ...]:
-    """Rows without adapters, of one token that is no padding."""
+    """Rows without adapters, of one token that is no padding, or of black images."""
+    wanted = Reduction("hidden_state", pooling="mean")
+    if geometry.image is not None:
+        _, *size = geometry.image
+        ids, black = image_ids(geometry).astype(np.int32), np.zeros((*size, 3), np.uint8)
+        ticket = Ticket("", "", BARE, None, None, ids, None, wanted, 0.0, pixels=black)
+        return tuple(Work(replace(ticket, id=f"rehearsal-{i}"), {}) for i in range(ROWS))
     length = min(TOKENS, geometry.max_tokens)
     ids = np.full(length, (geometry.pad_token_id + 1) % geometry.vocabulary, np.int32)
-    wanted = Reduction("hidden_state", pooling="mean")
     return tuple(Work(Ticket(f"rehearsal-{i}", "", BARE, None, None, ids, None, wanted, 0.0), {}) for i in range(ROWS))
 
 

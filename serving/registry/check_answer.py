@@ -41,6 +41,12 @@ def worded(
         case "tree":
             arc = int(logits[0, :, 0].argmax())
             return {"head": arc, "relation": head.labels[int(logits[0, arc, 1:].argmax())]}
+    return of_whole(head, logits)
+
+
+def of_whole(head: HeadSpec, logits: Numbers) -> Mapping[str, str | float | int]:
+    """The best label, or the value, of a head that answers for the input as a whole."""
+    match head.problem_type:
         case "regression" | "choice":
             return {"value": float(logits.reshape(-1)[0])}
         case "multi_label":

@@ -16,6 +16,8 @@ from serving.config import ServiceSettings
 from serving.dispatch.dispatcher import Dispatcher
 from serving.dispatch.ports import Claim, News
 from serving.dispatch.wires import Wires
+from serving.images.decoder import Decoder
+from serving.images.preprocessing import read_preprocessing
 from serving.metrics import GatewayMetrics, render
 from serving.readings import Seen
 from serving.registry.blobs.opening import open_blobs
@@ -54,6 +56,7 @@ class Gateway:
         self._wires = Wires()
         self._door: Draining | None = None
         self._tracing = Tracing()
+        self._decoder: Decoder | None = None  # where the backbone reads images
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Ray Serve once, on the replica's event loop; requests come after it."""
@@ -98,11 +101,16 @@ class Gateway:
             limits=settings.limits,
         )
         self._accusing = accusing = Accusing(dispatcher, Suspicions(catalog, blobs, fleet.nudge).report)
+        if self._profile.geometry.image is not None:
+            frame = read_preprocessing(settings.backbone, self._profile.geometry).frame
+            self._decoder = Decoder(frame, settings.limits.max_image_pixels)
+            await self._decoder.start()
         await asyncio.gather(directory.start(), keyring.start(), fleet.start(), dispatcher.greet())
         return Services(
             profile=self._profile,
             limits=settings.limits,
-            tokenizer_json=(settings.backbone / "tokenizer.json").read_bytes(),
+            tokenizer_json=None if self._decoder else (settings.backbone / "tokenizer.json").read_bytes(),
+            decode=None if self._decoder is None else self._decoder.decode,
             directory=directory,
             control=publisher,
             keyring=keyring,
@@ -152,6 +160,8 @@ class Gateway:
         if self._fleet is not None:
             await self._fleet.stop()
         await self._wires.close()
+        if self._decoder is not None:
+            await self._decoder.stop()
         await asyncio.to_thread(self._tracing.flush, FLUSH_S)
         return self._replica, left
 

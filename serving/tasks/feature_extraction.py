@@ -23,7 +23,7 @@ class FeatureExtraction(OneText):
 
     def shape(self, piece: Piece, head: HeadSpec | None, options: Options) -> tuple[int | None, ...]:
         """[tokens, width]."""
-        return (piece.encoded.tokens, None)
+        return (piece.row.tokens, None)
 
     def answer(self, prepared: Prepared, shares: Sequence[Reduced], head: HeadSpec | None, options: Options) -> Any:
         """The numbers as they are."""

@@ -1,4 +1,4 @@
-"""What one input of a request may be: a text or a pair, a question on a context, a text with choices, or words."""
+"""What one input of a request may be: a text or a pair, a question on a context, a text with choices, words; or an image."""
 
 from dataclasses import dataclass
 
@@ -43,10 +43,23 @@ class Words:
         return sum(len(word) for word in self.words)
 
 
-Input = Text | Question | Choices | Words
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as it came: its bytes, or those in base64, with or without the head of a `data:` URL."""
+
+    source: str | bytes
+
+    @property
+    def characters(self) -> int:
+        """None: what an image may be is bounded in bytes and pixels."""
+        return 0
+
+
+Input = Text | Question | Choices | Words | Image
 FORMS = {
     Text: "a text or {text, text_pair}",
     Question: "{question, context}",
     Choices: "{text, choices}",
     Words: "{words}",
+    Image: "{image}",
 }

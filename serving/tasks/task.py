@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.manifest import HeadSpec
 from serving.errors import Fault, TooLarge, Unprocessable
+from serving.images.preprocessing import Picture
 from serving.request import Pooling, Reduced, Reduction
 from serving.tasks.inputs import FORMS, Input
 from serving.tasks.tokenization import Encoded, Text, Tokenizer
@@ -75,12 +76,37 @@ class Items:
     parameter: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Patches:
+    """An image as the backbone sees it: the class token and `tokens - 1` patches, whose ids mean nothing."""
+
+    pixels: Picture  # [height, width, 3]
+    tokens: int
+    type_ids: ClassVar[None] = None
+
+    @property
+    def input_ids(self) -> NDArray[np.int32]:
+        """Zeros [tokens]."""
+        return np.zeros(self.tokens, np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One row that an input makes: the whole text, a window of it, or a choice."""
+    """One row that an input makes: the whole text, a window of it, a choice; or an image."""
 
-    encoded: Encoded
+    row: Encoded | Patches
     word_starts: tuple[int, ...] | None = None
+
+    @property
+    def encoded(self) -> Encoded:
+        """The tokens of a text."""
+        assert isinstance(self.row, Encoded), "an image is no text"
+        return self.row
+
+    @property
+    def pixels(self) -> Picture | None:
+        """Those of an image."""
+        return self.row.pixels if isinstance(self.row, Patches) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +115,14 @@ class Prepared:
 
     item: Input
     pieces: tuple[Piece, ...]
-    tokenizer: Tokenizer
+    reader: Tokenizer | None = None  # None: it is no text
     truncated: bool = False
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What the text was read with."""
+        assert self.reader is not None, "an image is no text"
+        return self.reader
 
 
 class Task(Protocol):

@@ -28,10 +28,11 @@ METERS = 1000  # of tenants without a request that are kept at least
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is known of a request before it is tokenized: its rows (at least), and its characters."""
+    """What is known of a request before it is tokenized: its rows (at least), its characters, and an image's tokens."""
 
     rows: int
     characters: int
+    tokens: int = 0  # that it has at least; a row has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Admission:
         """
         now = self._clock()
         meter = self._meter(tenant, now)
-        least = float(size.rows * self._scale.layers)  # a row has one token at least
+        least = float(max(size.rows, size.tokens) * self._scale.layers)  # a row has one token at least
         likely = max(least, float(round(size.characters * self._cost_per_character)))
         expected = Work(likely, size.rows)
         if left_s <= 0:

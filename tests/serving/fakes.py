@@ -17,6 +17,8 @@ from serving.api.services import Services
 from serving.config import Limits
 from serving.engine.reduce import reduce
 from serving.errors import Forbidden, NotFound, Unauthenticated
+from serving.images.decoding import decoded
+from serving.images.frame import Frame
 from serving.metrics import GatewayMetrics
 from serving.registry.records import Published, Resolved, Space
 from serving.request import Holding, Reduced, Refusal, ReplicaReport, Reply, Result, Ticket, Timing
@@ -110,7 +112,8 @@ class FakeSubmit:
     def share(self, ticket: Ticket) -> Reduced:
         """What the row gives: seeded by its ids and by everything that it names."""
         names = "".join(ref.digest for ref in ticket.refs).encode()
-        seed = hashlib.sha256(names + ticket.input_ids.tobytes()).digest()
+        pixels = b"" if ticket.pixels is None else ticket.pixels.tobytes()
+        seed = hashlib.sha256(names + ticket.input_ids.tobytes() + pixels).digest()
         generator = np.random.default_rng(int.from_bytes(seed[:8], "little"))
         output = generator.normal(size=self._shape(ticket)).astype(np.float32)
         return reduce(output, ticket.reduction, np.arange(len(ticket.input_ids)))
@@ -203,7 +206,14 @@ class Fakes:
 
 
 def make_fakes(folder: Path, *, limits: Limits | None = None, profile: BackboneProfile = PROFILE) -> Fakes:
-    """A keyless loopback service with an empty registry; blobs go to `folder`."""
+    """A keyless loopback service with an empty registry; blobs go to `folder`. Images are decoded here, without a cap."""
+
+    async def decode(data: bytes) -> np.ndarray:
+        image = profile.geometry.image
+        assert image is not None
+        pixels = decoded(data, Frame(*image[1:], 2), services.limits.max_image_pixels)
+        return np.frombuffer(pixels, np.uint8).reshape(*image[1:], 3)
+
     limits = limits or Limits(max_tokens=profile.geometry.max_tokens)
     directory = FakeDirectory()
     control, keyring = FakeControl(directory, folder, limits), FakeKeyring()
@@ -211,7 +221,8 @@ def make_fakes(folder: Path, *, limits: Limits | None = None, profile: BackboneP
     services = Services(
         profile=profile,
         limits=limits,
-        tokenizer_json=tokenizer_json(),
+        tokenizer_json=None if profile.geometry.image else tokenizer_json(),
+        decode=decode,
         directory=directory,
         control=control,
         keyring=keyring,

@@ -56,9 +56,9 @@ def test_a_backbone_without_a_tokenizer_is_refused(settings):
         start(settings)
 
 
-def test_a_backbone_of_images_is_refused_whatever_else_its_folder_holds(settings, monkeypatch):
+def test_a_backbone_of_images_needs_the_settings_of_its_images(settings, monkeypatch):
     monkeypatch.setattr(deployment, "read_profile", lambda folder: builders.profile("vit"))
-    with pytest.raises(Unprocessable, match="answers texts, not images"):
+    with pytest.raises(Unprocessable, match=r"holds no preprocessor_config\.json"):
         examined(settings)
 
 

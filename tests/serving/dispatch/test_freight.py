@@ -66,7 +66,14 @@ def same(a, b) -> bool:
     return a == b
 
 
-@given(st.lists(tickets | pairs, max_size=6))
+pictures = st.builds(
+    lambda ticket, size: replace(ticket, pixels=np.arange(np.prod(size), dtype=np.uint8).reshape(size)),
+    tickets,
+    st.sampled_from([(2, 3, 3), (1, 1, 3), (5, 2, 3)]),
+)
+
+
+@given(st.lists(tickets | pairs | pictures, max_size=6))
 def test_tickets_arrive_as_they_were_sent(sent):
     arrived = read_tickets(bytearray(write_tickets(sent)))
     assert len(arrived) == len(sent)

@@ -21,8 +21,17 @@ def test_a_row_is_vouched_for_once_it_was_answered_whoever_sends_it():
 def test_another_content_is_another_row():
     record, one = Record(Clock()), row("t", 1)
     record.answered(one)
-    for change in ({"type_ids": np.array([0, 1], np.int32)}, {"head": ref("z")}, {"inserted": 1}):
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    for change in (
+        {"type_ids": np.array([0, 1], np.int32)},
+        {"head": ref("z")},
+        {"inserted": 1},
+        {"pixels": pixels},
+    ):
         assert not record.vouches(replace(one, **change), "a", 0.0)
+    record.answered(replace(one, pixels=pixels))
+    assert record.vouches(replace(one, pixels=pixels.copy()), "a", 0.0)
+    assert not record.vouches(replace(one, pixels=pixels + 1), "a", 0.0)
 
 
 def test_it_is_vouched_for_in_two_losses_however_many_copies_were_on_board():

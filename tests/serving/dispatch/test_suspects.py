@@ -40,6 +40,7 @@ def test_a_fingerprint_is_the_content_and_not_the_sender():
         {"composition": ticket("x").composition},
         {"word_starts": (0, 1, 2)},
         {"inserted": 1},
+        {"pixels": np.zeros((1, 2, 3), np.uint8)},
     ],
 )
 def test_another_content_is_another_fingerprint(change):

@@ -8,6 +8,8 @@ import pytest
 from adapters.errors import InvalidRow
 from serving.engine.forward import BackboneForward
 from serving.engine.rehearsal import PASSES, ROWS, TOKENS, rows_of, tokens_per_s
+from serving.images.frame import Frame
+from serving.images.preprocessing import Preprocessing
 from serving.request import Reduced
 from tests.adapters import builders
 
@@ -35,8 +37,14 @@ class Script:
 @pytest.mark.parametrize("family", builders.FAMILIES)
 def test_every_family_can_rehearse(family):
     backbone = builders.backbone(family)
-    rows = rows_of(backbone.profile.geometry)
-    shares = BackboneForward(backbone).run(rows)
+    geometry = backbone.profile.geometry
+    rows = rows_of(geometry)
+    seen = None  # of text
+    if geometry.image is not None:  # black, in as many channels as this backbone has
+        frame = Frame(geometry.image_height, geometry.image_width, None)
+        seen = Preprocessing(frame, np.ones((geometry.channels, 256), np.float32))
+        assert all(row.ticket.pixels.shape == (frame.height, frame.width, 3) for row in rows)
+    shares = BackboneForward(backbone, seen).run(rows)
     assert len(shares) == ROWS
     assert all(share.output.shape == (backbone.profile.geometry.hidden_size,) for share in shares)
     assert all(np.isfinite(share.output).all() for share in shares)

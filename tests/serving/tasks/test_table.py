@@ -5,8 +5,10 @@ from typing import get_args
 import pytest
 
 from adapters.manifest import HEAD_TYPES
-from serving.tasks.table import HEADLESS, TASKS, task_of
+from serving.tasks.inputs import Image
+from serving.tasks.table import IMAGE_TASKS, TASKS, task_of, tasks_of
 from serving.tasks.task import Function
+from tests.adapters import builders
 from tests.serving.samples import head_of, head_spec
 
 
@@ -39,11 +41,21 @@ def test_a_head_that_generates_answers_no_task_of_one_pass():
 
 
 def test_tasks_without_a_head_are_those_that_read_states():
-    assert [task.name for task in HEADLESS] == ["sentence-embedding", "feature-extraction"]
+    assert [task.name for task in TASKS.values() if not task.heads] == ["sentence-embedding", "feature-extraction"]
+
+
+def test_a_backbone_of_images_is_asked_for_what_images_have():
+    images, text = builders.profile("vit").geometry, builders.profile("bert").geometry
+    assert list(tasks_of(images)) == ["image-classification", "feature-extraction"]
+    assert tasks_of(text) is TASKS
+    assert all(task.reads == (Image,) and not task.pairs for task in IMAGE_TASKS.values())
+    for problem in ("single_label", "multi_label", "regression"):
+        assert task_of(head_spec(("a",), problem), IMAGE_TASKS).name == "image-classification"
+    assert task_of(head_spec(("a",), "token"), IMAGE_TASKS) is None
 
 
 def test_names_functions_and_parameters_agree():
-    for name, task in TASKS.items():
+    for name, task in (*TASKS.items(), *IMAGE_TASKS.items()):
         assert task.name == name
         assert task.functions <= set(get_args(Function))
         assert bool(task.functions) == ("function_to_apply" in task.parameters)
