@@ -6,7 +6,7 @@ import pytest
 
 from adapters.errors import InvalidName
 from serving.api.app import build_app
-from serving.client import Client
+from serving.client import Client, image_input
 from serving.errors import (
     Conflict,
     NotFound,
@@ -20,6 +20,8 @@ from serving.namespaces import Packages
 from serving.request import ReplicaReport
 from serving.tenancy.keys import SCOPES
 from tests.serving import fakes
+from tests.serving.api import imaged
+from tests.serving.images.samples import drawn, saved
 from tests.serving.samples import head_of
 from tests.serving.server import serve
 
@@ -182,3 +184,15 @@ def test_readiness_and_limits_are_told(client, held):
 def test_a_reference_can_not_leave_its_path(client, reference):
     with pytest.raises(InvalidName):
         client.adapters.show(reference)
+
+
+def test_an_image_is_an_input(tmp_path):
+    made, application = imaged.served(tmp_path)
+    data = saved(drawn(20, 20))
+    path = tmp_path / "cat.png"
+    path.write_bytes(data)
+    with serve(application.app) as url, Client(url) as client:
+        told = client.predict([image_input(path), image_input(data)], "pets")
+    assert told["task"] == "image-classification"
+    assert told["outputs"][0] == told["outputs"][1]
+    assert made.submit.seen[0].pixels.shape == (8, 12, 3)

@@ -4,10 +4,14 @@ import pytest
 
 from serving.api.gate import Gate, GateWish
 from serving.errors import DependencyFailed, Unprocessable
+from serving.images import reference
+from serving.registry.inspection import SAMPLE
 from serving.registry.records import Resolved
 from serving.request import Refusal
 from serving.tenancy.keys import SCOPES, Caller
 from tests.serving import fakes, samples
+from tests.serving.api import imaged
+from tests.serving.images.samples import drawn, saved
 
 ME = Caller("default", SCOPES, "test")
 WISH = GateWish("i love it", None)
@@ -103,3 +107,16 @@ def test_a_public_name_is_gated_by_its_own_tenant_alone(held):
     assert held.control.audit[-1].action == "publish"
     owner = Caller("public", SCOPES, "test")
     assert asyncio.run(Gate(held.services).open(owner, "adapter", Resolved(published.version, None), WISH))["outputs"]
+
+
+def test_a_backbone_of_images_is_shown_a_drawn_one_or_the_one_that_was_sent(tmp_path):
+    made, _ = imaged.served(tmp_path)
+    mine = {"image": imaged.base64(saved(drawn(20, 20)))}
+    for wish, said in ((GateWish(SAMPLE, None), "a drawn image"), (GateWish(mine, None), mine)):
+        told = opened(made, "pets", wish, manifest=made.directory.names("default", "adapter")[0].versions[0].manifest)
+        assert told["input"] == said
+        assert {item["label"] for item in told["outputs"][0]} == set(imaged.LABELS)
+    first, second = made.submit.seen
+    assert first.pixels.tobytes() == reference.drawn(8, 12).tobytes() != second.pixels.tobytes()
+    with pytest.raises(DependencyFailed, match="reads images"):
+        opened(made, "pets", WISH, manifest=made.directory.names("default", "adapter")[0].versions[0].manifest)

@@ -61,3 +61,11 @@ def test_a_missing_distribution_is_found(monkeypatch, missing):
     monkeypatch.setattr(doctor, "DISTRIBUTIONS", (missing,))
     (finding,) = doctor._versions()
     assert (finding.good, finding.what) == (False, missing)
+
+
+def test_a_backbone_of_images_needs_what_its_images_are_brought_to(tmp_path):
+    folder = builders.variant("vit", num_channels=3)
+    good, told = findings(NOWHERE, "--backbone", folder, code=1)["backbone"]
+    assert not good and "holds no preprocessor_config.json" in told
+    (folder / "preprocessor_config.json").write_text('{"size": {"height": 8, "width": 12}}')
+    assert "vit, 2 layers of 32" in findings(NOWHERE, "--backbone", folder)["backbone"][1]

@@ -8,7 +8,11 @@ import pytest
 from serving.api.schemas import TaskName
 from serving.commands.predicting import TaskChoice
 from tests.serving import fakes
+from tests.serving.api import imaged
+from tests.serving.hand import Hand
+from tests.serving.images.samples import drawn, saved
 from tests.serving.samples import head_of
+from tests.serving.server import serve
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +110,18 @@ def test_a_composition_may_be_json_and_parameters_go_by_name(hand, held):
     assert groups["outputs"][0][0]["entity_group"] in ("O", "B")
     assert "NAME=VALUE" in hand.run("predict", "i", "-a", "tone", "-p", "top_k", code=2).stderr
     assert "JSON" in hand.run("predict", "i", "-a", '{"stack": ', code=2).stderr
+
+
+def test_an_image_is_sent_and_named_by_its_file(tmp_path):
+    _, client = imaged.served(tmp_path)
+    path = tmp_path / "cat.png"
+    path.write_bytes(saved(drawn(20, 20)))
+    with serve(client.app) as url:
+        hand = Hand(url)
+        result = hand.run("predict", "-a", "pets", "--image", path, "--image", path)
+        _, first, second = result.stdout.splitlines()
+        assert first.split()[0] == second.split()[0] == "cat.png"
+        assert set(imaged.LABELS) <= set(first.split())
+        assert "pets@1  image-classification" in result.stderr
+        assert "No such file" in hand.run("predict", "-a", "pets", "--image", tmp_path / "none.png", code=2).stderr
+        assert "reads images" in hand.run("predict", "-a", "pets", "i love it", code=1).stderr

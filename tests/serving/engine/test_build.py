@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -126,3 +127,14 @@ def test_an_engine_says_what_computes(tmp_path, monkeypatch, dtypes):
         assert told == ("engine", "compiled kernels compute", {"kernels": found.said})
     else:
         assert told[2] == {"level": logging.WARNING, "reason": found.said}
+
+
+def test_of_images_no_more_may_wait_than_there_is_memory_for(tmp_path, monkeypatch):
+    folder = builders.variant("vit", num_channels=3)
+    (folder / "preprocessor_config.json").write_text('{"size": {"height": 8, "width": 12}}')
+    monkeypatch.setattr(build, "MOST_PIXELS", 10 * 8 * 12 * 3)
+    for name, backbone, most in (("images", folder, 10), ("text", builders.folder("bert"), 4096)):
+        parts = parts_of(replace(settings(tmp_path / name), backbone=backbone), source)
+        assert parts.max_queued == most
+        assert rehearsed(parts).rate > 0
+        parts.release()

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from adapters.batch.rows import Fork, Row
+from adapters.backbone import Backbone
+from adapters.batch.rows import Fork, Row, image_ids
 from adapters.composition import Average, Composition, Leaf, Split
 from adapters.embeddings import token_embedding
 from adapters.errors import InvalidArrangement, InvalidRow
 from adapters.refs import AdapterRef
 from serving.engine.forward import BackboneForward, Work
+from serving.images.frame import Frame
+from serving.images.preprocessing import Preprocessing
 from serving.request import Reduced, Reduction, Ticket
 from tests.adapters import builders
 from tests.adapters.builders import HEADS, PARTS
@@ -97,3 +100,25 @@ def test_a_batch_of_which_no_row_can_run_makes_no_pass(resident, monkeypatch):
     monkeypatch.setattr(backbone, "forward", None)
     faults = BackboneForward(backbone).run([Work(ticket(head=None), resident), Work(ticket(length=41), resident)])
     assert [type(fault) for fault in faults] == [InvalidRow, InvalidRow]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_image_runs_as_the_numbers_of_its_pixels(dtype):
+    backbone = Backbone.load(builders.folder("vit"), dtype=dtype)  # of two channels
+    levels = np.random.default_rng(5).standard_normal((2, 256)).astype(np.float32)
+    seen = Preprocessing(Frame(8, 12, None), levels)
+    pixels = np.random.default_rng(6).integers(0, 256, (8, 12, 3), np.uint8)
+    ids = image_ids(backbone.profile.geometry)
+    shown = replace(ticket((), None, output="hidden_state"), input_ids=ids.astype(np.int32), pixels=pixels)
+    (found,) = BackboneForward(backbone, seen).run([Work(shown, {})])
+    row = Row((), None, None, ids, pixels=np.stack([levels[0][pixels[:, :, 0]], levels[1][pixels[:, :, 1]]]))
+    assert np.array_equal(found.output, backbone.run([row], ["hidden_state"])[0].numpy())
+
+
+def test_an_image_for_text_and_a_text_for_images_have_their_reasons():
+    picture = replace(ticket((), None, output="hidden_state"), pixels=np.zeros((8, 12, 3), np.uint8))
+    (fault,) = BackboneForward(builders.backbone("bert")).run([Work(picture, {})])
+    assert "reads text" in str(fault)
+    seen = Preprocessing(Frame(8, 12, None), np.zeros((2, 256), np.float32))
+    (fault,) = BackboneForward(builders.backbone("vit"), seen).run([Work(replace(picture, pixels=None), {})])
+    assert "no pixels" in str(fault)

@@ -5,13 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from adapters.batch.rows import Row
+from adapters.batch.rows import Row, image_ids
 from adapters.errors import Misfit
 from adapters.formats import native
 from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec
+from adapters.methods.fold import fold
 from adapters.weights import Package, alone
+from serving.images.preprocessing import FILE, read_preprocessing
+from serving.images.reference import drawn
 from serving.registry import check_trial
 from serving.registry.check_trial import Trials
+from serving.registry.inspection import SAMPLE
 from tests.adapters import builders
 from tests.serving.samples import WORDS, tokenizer_json
 
@@ -118,3 +122,34 @@ def test_a_text_that_is_too_long_is_refused_with_its_length(trials):
 def test_loading_reads_the_folder(tmp_path):
     loaded = Trials.load(builders.folder("bert"))
     assert loaded._backbone.profile == builders.profile("bert")
+
+
+@pytest.fixture(scope="module")
+def of_images(tmp_path_factory):
+    folder = builders.variant("vit", num_channels=3)
+    (folder / FILE).write_text(json.dumps({"size": {"height": 8, "width": 12}}))
+    return Trials.load(folder)
+
+
+@pytest.mark.parametrize(
+    "head", [None, HeadSpec("classification", 1, None, True, "first_token", ("a", "b"), "single_label")]
+)
+def test_a_backbone_of_images_tries_on_a_drawn_one(of_images, head):
+    backbone = of_images._backbone
+    package = builders.package("vit", [builders.lora()], head)
+    trial, why = of_images.run(package, SAMPLE)
+    member = alone(fold(package, backbone.profile, torch.float32))
+    pixels = read_preprocessing(of_images._folder, backbone.profile.geometry).numbers(drawn(8, 12))
+    rows = [
+        Row(members, None, None, image_ids(backbone.profile.geometry), pixels=pixels) for members in ((member,), ())
+    ]
+    states, bare = backbone.run(rows, ["hidden_state"] * 2)
+    assert (why, trial.input, trial.tokens) == ("", "a drawn image", 7)
+    assert trial.change == pytest.approx(float((states - bare).norm() / bare.norm()), rel=1e-5)
+    assert trial.change > 0.001
+    assert (trial.answer is None) if head is None else trial.answer["label"] in ("a", "b")
+
+
+def test_a_text_says_nothing_to_a_backbone_of_images(of_images):
+    with pytest.raises(Misfit, match="tried on a drawn one"):
+        of_images.run(builders.package("vit", [builders.lora()]), "a text of my own")
