@@ -4,6 +4,7 @@ The house, from the ground up (a module imports only from the floors below its o
 
     errors config logs metrics        the ground
     request                           what travels between gateway and engine (arrays and digests, no torch)
+    images/                           a stranger's image to pixels, in a process of its own; pixels to numbers
     tasks/  registry/                 text to ids, logits to answers; SQL catalog, blobs, publish, checker
     tenancy/                          keys and scopes; quotas, and who may come in now
     scheduler/                        who runs next: fair queue, batcher, the loop
@@ -25,7 +26,8 @@ The life of a request:
     quotas, and the wait before it against its deadline. `api.predict` reads it: `api.selection` resolves every name to
     a digest (`registry.snapshot`), a target to what it stands for, a parallel composition to its branches; from here on
     a hot swap cannot touch it. `api.preparing` has the task (`tasks`) tokenize: one row per input, or several (windows
-    of a long text, choices of a question); `api.rows` makes one `request.Ticket` per row and branch.
+    of a long text, choices of a question); `api.pictures` has images decoded (`images.decoder`). `api.rows` makes one
+    `request.Ticket` per row and branch.
  3. `dispatch.dispatcher` chooses the replica most likely to hold the digests (`affinity`) and puts the tickets into
     that replica's send buffer; `dispatch.wires` sends them in one message on its connection to that engine.
  4. `replicas.listener` hands them to the engine: they wait in `scheduler.queue`, per tenant, while `scheduler.prefetch`
