@@ -48,6 +48,12 @@ def test_another_content_is_another_fingerprint(change):
     assert fingerprint(one) != fingerprint(replace(one, **change))
 
 
+def test_another_image_is_another_row():
+    one, other = (replace(ticket("x"), pixels=np.full((1, 2, 3), value, np.uint8)) for value in (0, 1))
+    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(one) == fingerprint(replace(one, pixels=one.pixels.copy()))
+
+
 def test_one_lost_replica_makes_a_suspect_and_two_a_convict(known):
     assert not known
     assert not known.strike("p", ["a"])

@@ -4,7 +4,7 @@ from serving.errors import Congested, DeadlineExceeded, Overloaded, Unprocessabl
 from serving.registry.records import Quota
 from serving.tenancy.admission import METERS, SAFETY, Size
 from serving.tenancy.forecast import Work
-from tests.serving.tenancy.doors import Surroundings, result
+from tests.serving.tenancy.doors import LAYERS, Surroundings, result
 
 ONE = Size(rows=1, characters=10)
 
@@ -199,3 +199,14 @@ def test_gateways_together_let_through_what_the_quota_says(gateways):
         except Overloaded:
             pass
     assert 20 * 10 <= came <= 20 * 11
+
+
+def test_an_images_tokens_are_paid_for_before_it_is_decoded(around, door):
+    around.quotas["a"] = Quota(cost_per_s=100)
+
+    def left():
+        return next(standing.remaining for standing in door.standings("a") if standing.name == "cost")
+
+    before = left()
+    with door.enter("a", Size(rows=1, characters=0, tokens=20), 1.0):
+        assert before - left() == 20 * LAYERS
