@@ -7,7 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from serving.config import Limits
 from serving.errors import NotReady, TooLarge, Unprocessable
 from serving.images.decoder import DECODERS, Decoder
 from serving.images.decoding import decoded
@@ -111,3 +113,17 @@ def test_where_none_starts_the_service_says_so():
             await Decoder(FRAME, 1000, command=(sys.executable, "-c", "")).start()
 
     asyncio.run(never())
+
+
+def test_the_memory_of_a_decoder_is_enough_for_the_largest_image_that_may_come():
+    async def largest():
+        most = Limits().max_image_pixels
+        image = drawn().resize((8192, most // 8192), Image.Resampling.NEAREST).convert("RGBA")
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        data = saved(image, "WEBP", method=0, quality=1, exif=turned)
+        decoder = Decoder(FRAME, most)
+        assert (await decoder.decode(data)).shape == (8, 12, 3)
+        await decoder.stop()
+
+    asyncio.run(largest())
