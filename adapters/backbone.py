@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
+from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.logging import disable_progress_bar
@@ -97,6 +98,8 @@ class Backbone:
         self._architecture = architecture
         for path, module in [(p, m) for p, m in model.named_modules() if type(m) in (nn.Linear, Conv1D)]:
             model.set_submodule(path, _Dense(module))
+        for path in [p for p, m in model.named_modules() if isinstance(m, NewGELUActivation)]:
+            model.set_submodule(path, nn.GELU(approximate="tanh"))  # the same function in one sweep
         self._injection = Injection(model, architecture, profile.geometry)
         self._pooler = model.get_submodule(architecture.pooler or "") if profile.has_pooler else None
         if getattr(model, "pooler", None) is not None:

@@ -15,7 +15,7 @@ from adapters.batch import disentangled, post_norm, stacks
 from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.junctions import run_junction
 from adapters.batch.lanes import diverted, replaced_norms
-from adapters.batch.linears import run_linear
+from adapters.batch.linears import run_linear, run_part
 from adapters.batch.norms import run_norm
 from adapters.batch.past import Recorder
 from adapters.batch.plan import BatchPlan
@@ -201,10 +201,7 @@ class Injection:
             x, y = _flat(args[0]), _flat(output)
             if part is None:
                 return run_linear(program, x, y, module.weight).view(output.shape)
-            width = y.shape[1] // part[1]
-            before, own, after = torch.split(y, [part[0] * width, width, (part[1] - part[0] - 1) * width], dim=1)
-            own = run_linear(program, x, own.contiguous(), _rows_of(module.weight, part))
-            return torch.cat([before, own, after], dim=1).view(output.shape)
+            return run_part(program, x, y, _rows_of(module.weight, part), part[0]).view(output.shape)
 
         return hook
 

@@ -24,6 +24,22 @@ def run_linear(program: Program, x: Tensor, y: Tensor, weight: Tensor) -> Tensor
     return y
 
 
+def run_part(program: Program, x: Tensor, y: Tensor, weight: Tensor, index: int) -> Tensor:
+    """The output [tokens, wide] of a map that several sites share, with the program run at one of them.
+
+    weight [out, in] is the site's own, whose columns of y begin at `index * out`; without gradients they are written.
+    """
+    width = len(weight)
+    own = y.narrow(1, index * width, width)
+    if torch.is_grad_enabled():
+        made = run_linear(program, x, own.contiguous(), weight)
+        return torch.cat([y[:, : index * width], made, y[:, (index + 1) * width :]], dim=1)
+    made = run_linear(program, x, own, weight)
+    if made is not own:
+        own.copy_(made)
+    return y
+
+
 def _state(item: Step | Branch, before: Tensor | None, x: Tensor, weight: Tensor) -> Tensor:
     """The running state [n, out] after one item."""
     if isinstance(item, Step):

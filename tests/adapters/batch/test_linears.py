@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from adapters.architectures.sites import Address
 from adapters.batch.chains import chains_of
-from adapters.batch.linears import run_linear
+from adapters.batch.linears import run_linear, run_part
 from adapters.batch.program import Entry, build
 from adapters.batch.rows import Fork, Row, leaves
 from adapters.batch.workspace import Workspace
@@ -106,3 +106,23 @@ def test_only_square_maps_and_only_known_forks_can_be_arranged(residents):
     with pytest.raises(InvalidRow, match="split"):
         chains_of([Row((fork,), None, None, builders.ids(1, 3))])
     assert isinstance(residents[0], Resident)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_part_of_a_shared_map_is_written_where_it_lies_and_differentiated_beside_it(residents, index):
+    torch.manual_seed(index)
+    hidden = builders.HIDDEN
+    x, whole, weight = torch.randn(5, hidden), torch.randn(5, 3 * hidden), torch.randn(hidden, hidden)
+    row = Row((residents[0], residents[1]), None, None, builders.ids(0, 5))
+    program = build([Entry((((0, 5),),), chains_of([row])[AT])], Workspace(5, CPU))
+    due = list(whole.clone().chunk(3, dim=1))
+    due[index] = run_linear(program, x, due[index].clone(), weight)
+    with torch.no_grad():
+        held = whole.clone()
+        made = run_part(program, x, held, weight, index)
+    assert made is held and torch.equal(made, torch.cat(due, dim=1))
+    learning = whole.clone().requires_grad_()
+    apart = run_part(program, x, learning, weight, index)
+    assert torch.allclose(apart, made, atol=1e-6) and torch.equal(learning, whole)
+    apart.sum().backward()
+    assert bool((learning.grad == 1).all())
