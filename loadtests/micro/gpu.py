@@ -30,7 +30,7 @@ from adapters.cache.device import DeviceTier
 from adapters.cache.rooms import Key
 from adapters.methods.fold import fold
 from adapters.weights import Adapter, Resident
-from loadtests.micro.mixed import BARE, METHODS, MIXED, bert_base, minilm
+from loadtests.micro.mixed import BARE, METHODS, MIXED, minilm, seeded
 from loadtests.micro.rounds import interleave
 from loadtests.synthetic import make_package
 
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         backbone = Path(given.backbone)
         if given.backbone in ("minilm", "bert-base"):
-            backbone = minilm() if given.backbone == "minilm" else bert_base(Path(folder), 0)
+            backbone = minilm() if given.backbone == "minilm" else seeded("bert-base", Path(folder), 0)
         holds = True
         for method in given.method or ["bottleneck", "lora"]:
             bench = build(backbone, torch.device("cuda"), torch.bfloat16, given.rows, method, 0)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel, BertConfig, GPT2Config, LlamaConfig, PretrainedConfig
 
 from adapters.architectures.profile import Geometry
 from adapters.backbone import Backbone
@@ -63,6 +63,20 @@ METHODS: Mapping[str, tuple[str, Configure]] = {
     "reft": ("reft", _reft),
 }
 SIX = (*CONFIGS, "reft")
+DECODING = tuple(name for name in SIX if name != "prompt_tuning")  # what AdapterHub, and so we, have for decoders
+# Shapes whose models are made with seeded weights: their configuration in transformers' words.
+SEEDED: Mapping[str, Callable[[], PretrainedConfig]] = {
+    "bert-base": BertConfig,
+    "gpt2": GPT2Config,
+    "llama": lambda: LlamaConfig(
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+    ),
+}
+DECODERS = ("gpt2", "llama")
 
 
 @dataclass(frozen=True)
@@ -79,10 +93,15 @@ class Promise:
 def _promises() -> tuple[Promise, ...]:
     one, double, six = (("bottleneck",), ("lora",)), ("double_bottleneck",), SIX
     found: list[Promise] = []
-    for shape, single, both in (("minilm", 0.85, 0.80), ("bert-base", 0.90, 0.87)):
+    bounds = (("minilm", 0.85, 0.80), ("bert-base", 0.90, 0.87), ("gpt2", 0.90, 0.87), ("llama", 0.90, 0.87))
+    for shape, single, both in bounds:
         found += [Promise(shape, "bfloat16", methods, single) for methods in one]
-        found += [Promise(shape, "bfloat16", double, both), Promise(shape, "bfloat16", six, 0.80)]
-        found += [Promise(shape, "float32", methods, 0.90) for methods in (*one, double)]
+        found += [
+            Promise(shape, "bfloat16", double, both),
+            Promise(shape, "bfloat16", DECODING if shape in DECODERS else six, 0.80),
+        ]
+        found += [Promise(shape, "float32", methods, 0.90) for methods in one]
+        found += [Promise(shape, "float32", double, both if shape in DECODERS else 0.90)]
         found += [Promise(shape, "bfloat16", ("bottleneck",), 0.70, torch_only=True)]
     return tuple(found)
 
@@ -206,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = argparse.ArgumentParser(prog="python -m loadtests.micro.mixed", description=__doc__)
     args.add_argument("--judge", action="store_true", help="measure every promised ratio; one line of JSON each")
     args.add_argument(
-        "--backbone", help="minilm (all-MiniLM-L6-v2 as installed), bert-base (seeded), or a model folder"
+        "--backbone", help=f"minilm (all-MiniLM-L6-v2 as installed), {', '.join(SEEDED)} (seeded), or a model folder"
     )
     args.add_argument("--method", default="bottleneck", help=f"{', '.join(METHODS)}, several with commas, or `mixed`")
     args.add_argument("--dtype", default="float32", choices=DTYPES)
@@ -215,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's choice")
     args.add_argument("--seed", type=int, default=0)
     given = args.parse_args(arguments)
-    methods = list(SIX) if given.method == "mixed" else given.method.split(",")
+    several = DECODING if given.backbone in DECODERS else SIX
+    methods = list(several) if given.method == "mixed" else given.method.split(",")
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
         args.error(f"unknown method {', '.join(unknown)}; known are {', '.join(METHODS)}, mixed")
@@ -224,7 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.judge:
         asked = [p for p in PROMISES if given.backbone in (None, p.shape)]
         if not asked:
-            args.error(f"nothing is promised for {given.backbone}; there are minilm and bert-base")
+            args.error(
+                f"nothing is promised for {given.backbone}; there are {', '.join(dict.fromkeys(p.shape for p in PROMISES))}"
+            )
         return 0 if all(held["holds"] for held in judge(asked, given.rows, given.rounds, given.seed)) else 1
     with tempfile.TemporaryDirectory() as temporary:
         return compare(_folder(given.backbone, Path(temporary), given.seed), methods, given)
@@ -248,11 +270,11 @@ def minilm() -> Path:
     return Path(str(config.locate())).parent
 
 
-def bert_base(folder: Path, seed: int) -> Path:
-    """A model of the shape of BERT-base with seeded weights, saved in a folder."""
+def seeded(shape: str, folder: Path, seed: int) -> Path:
+    """A model of a shape of `SEEDED` with seeded weights, saved in a folder."""
     torch.manual_seed(seed)
-    BertModel(BertConfig()).save_pretrained(folder / "bert-base")
-    return folder / "bert-base"
+    AutoModel.from_config(SEEDED[shape]()).save_pretrained(folder / shape)
+    return folder / shape
 
 
 def keep_buffers() -> None:
@@ -269,7 +291,7 @@ def keep_buffers() -> None:
 def _folder(backbone: str | None, temporary: Path, seed: int) -> Path:
     if backbone in (None, "minilm"):
         return minilm()
-    return bert_base(temporary, seed) if backbone == "bert-base" else Path(str(backbone))
+    return seeded(backbone, temporary, seed) if backbone in SEEDED else Path(str(backbone))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,10 @@ def test_every_point_of_the_judge_is_a_promise():
     assert least["bert-base", "bfloat16", ("double_bottleneck",), False] == 0.87
     assert least["minilm", "bfloat16", ("lora",), False] == 0.85
     assert least["minilm", "bfloat16", mixed.SIX, False] == 0.8
-    assert {p.least for p in mixed.PROMISES if p.dtype == "float32"} == {0.9}
+    assert least["gpt2", "bfloat16", ("lora",), False] == least["llama", "bfloat16", ("bottleneck",), False] == 0.9
+    assert least["gpt2", "float32", ("double_bottleneck",), False] == 0.87
+    assert least["llama", "bfloat16", mixed.DECODING, False] == 0.8
+    assert {p.least for p in mixed.PROMISES if p.dtype == "float32" and p.shape not in mixed.DECODERS} == {0.9}
     assert {p.least for p in mixed.PROMISES if p.torch_only} == {0.7}
     assert len(mixed.SIX) == 6
 
