@@ -62,7 +62,7 @@ def test_labels_are_the_decoders_tokens_moved(model):
     expected = model.plain(input_ids=IDS, attention_mask=MASK, labels=labels)
     found = model(input_ids=IDS, attention_mask=MASK, labels=labels, adapter_names=[])
     assert torch.allclose(found.logits, expected.logits, atol=2e-5)
-    assert float(found.loss.detach()) == pytest.approx(float(expected.loss), abs=1e-4)
+    assert float(found.loss.detach()) == pytest.approx(float(expected.loss.detach()), abs=1e-4)
 
 
 def test_what_is_given_for_the_decoder_goes_before_what_would_be_made(model):

@@ -73,7 +73,7 @@ def test_spans_and_trees_are_compared_with_their_share_of_the_answer():
     assert all(one.want == "logits" for one in held.values())
 
 
-@pytest.mark.parametrize("name", ["generated", "encoder_hidden_state", "row.0.generated"])
+@pytest.mark.parametrize("name", ["generated", "cross_attentions", "row.0.generated"])
 def test_outputs_that_no_row_has_are_known_as_such(name):
     assert not comparable(name)
     assert comparable("head_output.3.logits")

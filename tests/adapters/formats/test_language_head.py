@@ -47,5 +47,5 @@ def test_gpt2_ties_them_where_its_configuration_does_not_say(tmp_path):
 
 
 def test_an_encoder_has_none():
-    with pytest.raises(Misfit, match="no causal language model"):
+    with pytest.raises(Misfit, match="no head over its vocabulary"):
         language_head.read(builders.folder("bert"), builders.profile("bert"))

@@ -2,9 +2,14 @@ import pytest
 
 from adapters.errors import Misfit
 from adapters.formats.adapterhub import parts
+from adapters.formats.adapterhub.host import host_of
+from adapters.formats.adapterhub.parts import keys, read_parts, write_config
 from adapters.manifest import PartSpec
+from adapters.methods.fold import fitting_of
+from adapters.methods.presets import parts_of
 from adapters.methods.table import METHODS
 from adapters.methods.tuners.table import TUNERS
+from tests.adapters import builders
 from tests.adapters.formats.adapterhub.by_hand import PROMPT, mtl_config, phm, reft_config, scale
 from tests.adapters.formats.adapterhub.reading import host, read, reasons
 from tests.adapters.formats.folders import lora, prefix, saved, seq_bn
@@ -196,3 +201,34 @@ def test_a_method_that_adapterhub_does_not_have_is_refused():
         parts.write_config((PartSpec("oft", {}),), host())
     with pytest.raises(Misfit, match="AdapterHub has no oft"):
         list(parts.keys((PartSpec("oft", {}),), "a", host()))
+
+
+_STACKS = {
+    "prefixes": [
+        PartSpec("prefix_tuning", {"length": 3, "flat": False, "bottleneck": 6, "layers": [0]}),
+        PartSpec("prefix_tuning", {"length": 3, "flat": False, "bottleneck": 6, "layers": [1]}),
+        PartSpec("prefix_tuning", {"length": 3, "flat": False, "bottleneck": 6, "layers": [1], "site": "cross_kv"}),
+    ],
+    "decoder": [PartSpec("prefix_tuning", {"length": 3, "flat": True, "bottleneck": None, "layers": [1]})],
+    "bottlenecks": list(parts_of("seq_bn", fitting_of(builders.profile("t5")), cross_adapter=True)),
+    "lora": list(parts_of("lora", fitting_of(builders.profile("mt5")))),
+}
+
+
+@pytest.mark.parametrize("kind", _STACKS)
+def test_what_adapts_both_stacks_of_an_encoder_decoder_is_one_configuration(kind):
+    stacks = host_of(builders.profile("mt5" if kind == "lora" else "t5").geometry)
+    config = write_config(_STACKS[kind], stacks)
+    assert list(read_parts({"config": config, "version": "adapters.1.3.0"}, stacks)) == _STACKS[kind]
+    stored = [key.stored for key in keys(_STACKS[kind], "a", stacks)]
+    assert len(set(stored)) == len(stored)
+    held = {"prefixes": "prefix_tuning.prefix_tunings.a.cross_prefix", "decoder": "self_prefix"}
+    held |= {"bottlenecks": "decoder.block.0.layer.1.adapters.a", "lora": "EncDecAttention.q.loras.a"}
+    assert any(held[kind] in key for key in stored)
+    assert kind != "decoder" or (config["encoder_prefix"], config["cross_prefix"]) == (False, False)
+
+
+def test_prefixes_that_differ_are_no_one_configuration():
+    other = [_STACKS["prefixes"][0], PartSpec("prefix_tuning", {**_STACKS["prefixes"][1].config, "length": 4})]
+    with pytest.raises(Misfit, match="equal ones"):
+        write_config(other, host_of(builders.profile("t5").geometry))
