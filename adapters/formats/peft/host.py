@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.errors import Misfit
 from adapters.formats.peft.modules import fused_modules, modules
 
+# Whatever the order of a record's sites.
+_IN_A_LAYER = ("attn_qkv", "attn_q", "attn_k", "attn_v", "attn_out", "ffn_gate", "ffn_in", "ffn_out", "pooler")
 ROOT = "base_model.model."  # before every path of the model that PEFT was put around
 
 
@@ -26,6 +29,18 @@ class Host:
     def modules(self) -> dict[str, Address]:
         """Path -> address of every linear map that can be adapted."""
         return {self.path(path): address for path, address in modules(self.family, self.layers).items()}
+
+    def in_order(self, paths: Iterable[str]) -> list[str]:
+        """Paths of linear maps in the order in which the model has them: layer by layer, the pooler last; raises `Misfit`."""
+        known = self.modules()
+
+        def place(path: str) -> tuple[float, int]:
+            address = known[path]
+            if address.site not in _IN_A_LAYER:
+                raise Misfit([f"the place of {path} among the maps of the model is not known"])
+            return (inf if address.layer is None else address.layer, _IN_A_LAYER.index(address.site))
+
+        return sorted(paths, key=place)
 
     def fused_modules(self) -> dict[str, tuple[Address, ...]]:
         """Path -> the sites that share a map, of every such map."""

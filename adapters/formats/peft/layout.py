@@ -39,6 +39,10 @@ def _nothing(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
     return {}
 
 
+def _anywhere(config: Mapping[str, Any], path: str, index: int, count: int) -> dict[str, Any]:
+    return {}
+
+
 def _floating(name: str, said: Mapping[str, Any]) -> torch.dtype | None:
     return None
 
@@ -52,6 +56,8 @@ class Layout:
     `derived` adds those that follow from the configuration and a site's tensors. `silent`: further members, which say
     nothing about what a trained adapter computes. `integer`: PEFT's type of a tensor of integers, by its name and the
     site's settings; None for floating numbers. `only`: members whose other values PEFT's model alone can compute.
+    `lists`: as `shared`, for names that numbers or words follow. `placed` adds the settings that follow from a module's
+    path and from its place among all that are adapted, in the order of the model.
     """
 
     method: str
@@ -65,6 +71,8 @@ class Layout:
     derived_from: tuple[str, ...] = ()
     integer: Callable[[str, Mapping[str, Any]], torch.dtype | None] = _floating
     only: Mapping[str, Any] = field(default_factory=dict)
+    lists: Mapping[str, str] = field(default_factory=dict)
+    placed: Callable[[Mapping[str, Any], str, int, int], dict[str, Any]] = _anywhere
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -88,11 +96,17 @@ class Layout:
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
         keys = {f"{SHARED_ROOT}{name}": native for name, native in self.shared.items()}
+        for name, native in self.lists.items():
+            stem = f"{SHARED_ROOT}{name}."
+            keys |= {key: f"{native}.{key.removeprefix(stem)}" for key in saved.tensors if key.startswith(stem)}
         shared = {native: saved.tensors[key] for key, native in keys.items() if key in saved.tensors}
         own = {key: tensor for key, tensor in saved.tensors.items() if key not in keys}
         found = adapted(Saved(saved.config, own, saved.host), {**self.parameters, **self._copies}, self.stem, reasons)
-        tensors: dict[str, Tensor] = {f"model/{self.method}/{name}": tensor for name, tensor in shared.items()}
+        tensors: dict[str, Tensor] = {
+            f"model/{self.method}/{name}": _number(tensor) for name, tensor in shared.items() if tensor.numel()
+        }
         sites: dict[str, Any] = {}
+        ordered = saved.host.in_order(found.paths) if self.placed is not _anywhere else list(found.paths)
         for path, address in found.paths.items():
             held = {
                 name.removeprefix(f"{address}/"): t
@@ -104,9 +118,10 @@ class Layout:
                 if copy is not None and (name not in shared or not torch.equal(copy, shared[name])):
                     reasons.append(f"{path} holds another {name} than what all modules share")
             said = {setting: member.of(saved.config, path) for setting, member in self.members.items()}
+            said |= self.placed(saved.config, path, ordered.index(path), len(ordered))
             sites[address] = {**said, **self.derived(saved.config, held)}
             kept = {name: tensor for name, tensor in held.items() if tensor.numel()}  # a package has no empty tensors
-            tensors |= {f"{address}/{name}": t if t.is_floating_point() else t.float() for name, t in kept.items()}
+            tensors |= {f"{address}/{name}": _number(tensor) for name, tensor in kept.items()}
         return Found((PartSpec(self.method, {"sites": sites}),), tensors, found.rest)
 
     def write(self, package: Package, host: Host) -> Written:
@@ -117,7 +132,11 @@ class Layout:
             for name, native in self.shared.items()
             if f"model/{self.method}/{native}" in package.tensors
         }
-        stored |= {f"{SHARED_ROOT}{name}": tensor for name, tensor in shared.items()}
+        for name, native in self.lists.items():
+            stem = f"model/{self.method}/{native}."
+            shared |= {f"{name}.{k.removeprefix(stem)}": t for k, t in package.tensors.items() if k.startswith(stem)}
+        for name, held in shared.items():
+            stored[f"{SHARED_ROOT}{name}"] = held.to(self.integer(name, {}) or held.dtype)
         for site, said in package.manifest.parts[0].config["sites"].items():
             path = f"{ROOT}{host.whole_path(Address.parse(site))}"
             for name, native in self.parameters.items():
@@ -130,3 +149,8 @@ class Layout:
     @property
     def _copies(self) -> dict[str, str]:
         return {name: self.shared[name] for name in self.copied}
+
+
+def _number(tensor: Tensor) -> Tensor:
+    """A tensor of integers as one of floating numbers."""
+    return tensor if tensor.is_floating_point() else tensor.float()

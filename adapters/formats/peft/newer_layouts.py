@@ -5,15 +5,42 @@ from typing import Any
 
 import torch
 
+from adapters.errors import Misfit
 from adapters.formats.peft.layout import Held, Layout, Member
+from adapters.methods.settings import is_number
 
 DEEPEST = 64  # of PEANuT's networks
 
 
+def _said(config: Mapping[str, Any], name: str, default: float) -> Any:
+    """A number that is computed with here; the default where none is said."""
+    value = config.get(name)
+    value = default if value is None else value
+    if not is_number(value):
+        raise Misfit([f"{name} must be a number, not {value!r}"])
+    return value
+
+
 def _deft(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
     """PEFT cuts a rank that is wider than the map's output, and divides by what is left."""
-    rank = int(held["P"].shape[-1]) if "P" in held else config.get("r", 8)
-    return {"rank": rank, "scaling": config["alpha"] / rank if config.get("alpha") and rank else 1.0}
+    rank, alpha = int(held["P"].shape[-1]) if "P" in held else 0, _said(config, "alpha", 0)
+    return {"rank": rank, "scaling": alpha / rank if alpha and rank else 1.0}
+
+
+def _frod(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
+    return {"count": int(held["values"].numel()) if "values" in held else 0}
+
+
+def _category(config: Mapping[str, Any], path: str, index: int, count: int) -> dict[str, Any]:
+    """The kind of a map, by which PEFT names what maps share: mostly the last two names of its path."""
+    names = path.split(".")
+    if names[-2:] == ["output", "dense"] and names[-3:-2] == ["attention"]:
+        return {"category": "attention_output"}
+    return {"category": names[-1] if len(names) == 1 or names[-2].isdigit() else "_".join(names[-2:])}
+
+
+def _frod_integer(name: str, said: Mapping[str, Any]) -> torch.dtype | None:
+    return torch.int64 if name.startswith("frod_s_") else None
 
 
 def _osf(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
@@ -32,10 +59,21 @@ def _psoft(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
 
 def _supertuning(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
     """The number of entries follows from the map's size."""
-    rank = config.get("r") or 0
-    alpha = config.get("lora_alpha")
+    rank = _said(config, "r", 0)
     count = int(held["values"].numel()) if "values" in held else 0
-    return {"count": count, "rank": rank, "alpha": 2 * rank if alpha is None else alpha}
+    return {"count": count, "rank": rank, "alpha": _said(config, "lora_alpha", 2 * rank)}
+
+
+def _tinylora(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
+    """The rank is that of the map, where it has less."""
+    return {"rank": int(held["A"].shape[0]) if "A" in held else 0, "stored": "P" in held}
+
+
+def _group(config: Mapping[str, Any], path: str, index: int, count: int) -> dict[str, Any]:
+    """Neighbours share a vector, whatever is left over the last one; a seed counts the maps."""
+    groups = max(1, round(count * (1.0 - _said(config, "weight_tying", 0.0))))
+    group = min(index // max(1, count // groups), groups - 1)
+    return {"group": group, "seed": _said(config, "projection_seed", 42) + index}
 
 
 def _supertuning_integer(name: str, said: Mapping[str, Any]) -> torch.dtype | None:
@@ -52,6 +90,29 @@ NEWER_LAYOUTS: Mapping[str, Layout] = {
         frozenset(("r", "init_scale", "deft_dropout", "fan_in_fan_out", "init_weights")),
         derived=_deft,
         derived_from=("alpha",),
+    ),
+    "FROD": Layout(
+        "frod",
+        "frod_",
+        {"frod_lambda_l": "l", "frod_lambda_s_values": "values"},
+        {},
+        frozenset(
+            (
+                "projection_prng_key",
+                "frod_dropout",
+                "sparse_rate",
+                "regularization_alpha",
+                "progressbar",
+                "runtime_offload_base_weight",
+                "fan_in_fan_out",
+                "init_weights",
+            )
+        ),
+        derived=_frod,
+        lists={"frod_V": "V", "frod_s_indices": "places", "frod_s_size": "size"},
+        placed=_category,
+        integer=_frod_integer,
+        only={"save_projection": True},
     ),
     "OSF": Layout(
         "osf",
@@ -130,5 +191,16 @@ NEWER_LAYOUTS: Mapping[str, Layout] = {
         derived=_supertuning,
         derived_from=("r", "lora_alpha"),
         integer=_supertuning_integer,
+    ),
+    "TINYLORA": Layout(
+        "tinylora",
+        "tinylora_",
+        {f"tinylora_{name}": name for name in "ABP"},
+        {"turns": Member("u", 64)},
+        frozenset(("r", "save_projection", "init_v_bound", "tinylora_dropout", "fan_in_fan_out", "init_weights")),
+        derived=_tinylora,
+        derived_from=("weight_tying", "projection_seed"),
+        lists={"tinylora_v": "v"},
+        placed=_group,
     ),
 }

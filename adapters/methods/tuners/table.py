@@ -8,6 +8,7 @@ from adapters.methods.tuners.c3a import C3A
 from adapters.methods.tuners.deft import DEFT
 from adapters.methods.tuners.delora import DELORA
 from adapters.methods.tuners.fourierft import FOURIERFT
+from adapters.methods.tuners.frod import FROD
 from adapters.methods.tuners.gralora import GRALORA
 from adapters.methods.tuners.hira import HIRA
 from adapters.methods.tuners.hra import HRA
@@ -24,6 +25,7 @@ from adapters.methods.tuners.randlora import RANDLORA
 from adapters.methods.tuners.road import ROAD
 from adapters.methods.tuners.shira import SHIRA
 from adapters.methods.tuners.supertuning import SUPERTUNING
+from adapters.methods.tuners.tinylora import TINYLORA
 from adapters.methods.tuners.vblora import VBLORA
 from adapters.methods.tuners.vera_vectors import VERA_VECTORS
 from adapters.methods.tuners.waveft import WAVEFT
@@ -36,6 +38,7 @@ TUNERS: tuple[Method, ...] = (
     DEFT,
     DELORA,
     FOURIERFT,
+    FROD,
     GRALORA,
     HIRA,
     HRA,
@@ -52,6 +55,7 @@ TUNERS: tuple[Method, ...] = (
     ROAD,
     SHIRA,
     SUPERTUNING,
+    TINYLORA,
     VBLORA,
     VERA_VECTORS,
     WAVEFT,

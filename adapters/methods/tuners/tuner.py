@@ -63,7 +63,8 @@ class Tuner:
 
     `shapes_at` gives the shapes of a site's tensors (raising `Misfit`), `change` their block from the frozen map.
     `shared_at` gives those of what all sites share, from any site's settings and the largest (in, out) among the
-    sites; `share` makes what is not stored of it.
+    sites; `share` makes what is not stored of it. `kin_at` gives those of what some sites share, from the settings and
+    (in, out) of each.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Tuner:
     change: Callable[[Said, Held, BaseMap], Folded]
     shared_at: Callable[[Said, Widths], Shapes] = _none
     share: Callable[[Said, Held, Widths], Held] = _nothing
+    kin_at: Callable[[Said, Widths], Shapes] = _none
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
@@ -80,8 +82,12 @@ class Tuner:
         reasons: list[str] = []
         sites = self._read(config, fitting)
         for address, said in sites.items():
+            width = fitting.widths(address.site)
             try:
-                found |= prefixed(address, self.shapes_at(said, fitting.widths(address.site)))
+                found |= prefixed(address, self.shapes_at(said, width))
+                for name, shape in prefixed(self._shared, self.kin_at(said, width)).items():
+                    if found.setdefault(name, shape) != shape:
+                        reasons.append(f"{self.name}: {name} is shared by maps of several widths")
             except Misfit as misfit:
                 reasons += [f"{self.name}: sites.{address}: {reason}" for reason in misfit.reasons]
         if reasons:

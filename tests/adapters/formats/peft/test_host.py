@@ -4,6 +4,7 @@ from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
 from adapters.formats.peft.host import Host, host_of
+from tests.adapters import builders
 
 BERT = ARCHITECTURES["bert"]
 
@@ -21,3 +22,18 @@ def test_paths_are_those_of_the_model_that_was_saved():
 def test_a_part_of_a_wider_map_has_no_path():
     with pytest.raises(Misfit, match="as a whole"):
         Host(ARCHITECTURES["modernbert"], 1, False).whole_path(Address(0, "attn_q"))
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_maps_are_in_the_order_of_the_model(family):
+    backbone = builders.backbone(family)
+    host = Host(ARCHITECTURES[family], builders.LAYERS, False)
+    live = [name for name, _ in backbone.model.named_modules() if name in host.modules()]
+    assert live
+    assert [path for path in host.in_order(sorted(host.modules())) if path in live] == live
+
+
+def test_a_map_whose_place_nobody_knows_is_refused(monkeypatch):
+    monkeypatch.setattr("adapters.formats.peft.host._IN_A_LAYER", ("attn_q",))
+    with pytest.raises(Misfit, match="is not known"):
+        Host(BERT, 1, False).in_order(["pooler.dense"])

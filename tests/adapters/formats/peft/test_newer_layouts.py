@@ -13,6 +13,9 @@ from tests.adapters.formats.folders import H, attention, profile, write
 from tests.adapters.formats.peft.reading import assert_same, reasons, sites
 
 PATHS = attention("query", "value", prefix="")
+KINDS = ("self_query", "self_value")
+FROD = {"frod_V": (H, H), "frod_s_indices": (2, 3), "frod_s_size": (2,)}
+SITES = ("0/attn_q", "0/attn_v", "1/attn_q", "1/attn_v")
 # peft_type -> the configuration's own members, a module's tensors, what all share, and the settings of a site.
 CASES = {
     "BEFT": ({}, {"beft_bias": (1, H)}, {}, {}),
@@ -21,6 +24,12 @@ CASES = {
         {"deft_P": (H, 3), "deft_R": (3, H)},
         {},
         {"rank": 3, "scaling": 2.0, "projection": "qr", "removes_only": False},
+    ),
+    "FROD": (
+        {"sparse_rate": 0.1, "save_projection": True},
+        {"frod_lambda_l": (H,), "frod_lambda_s_values": (3,)},
+        {f"{name}.{kind}": shape for kind in KINDS for name, shape in FROD.items()},
+        {"count": 3},
     ),
     "OSF": (
         {"effective_rank": 0.5, "rank_pattern": {"query": 5}},
@@ -79,8 +88,19 @@ CASES = {
         {},
         {"count": 6, "stored": True, "largest": False, "rank": 2, "alpha": 4},
     ),
+    "TINYLORA": (
+        {"r": 3, "u": 4, "weight_tying": 0.5, "projection_seed": 7},
+        {"tinylora_A": (2, H), "tinylora_B": (H, 2), "tinylora_P": (4, 2, 2)},
+        {"tinylora_v.0": (4,), "tinylora_v.1": (4,)},
+        {"rank": 2, "turns": 4, "stored": True},
+    ),
 }
-INTEGERS = {"supertuning_indices": torch.int32}
+INTEGERS = {"supertuning_indices": torch.int32, "frod_s_indices": torch.int64, "frod_s_size": torch.int64}
+# Settings of a site that tell it from others.
+OWN = {
+    "FROD": [{"category": kind} for kind in KINDS * 2],
+    "TINYLORA": [{"group": index // 2, "seed": 7 + index} for index in range(4)],
+}
 
 
 def config(kind, **changes):
@@ -102,7 +122,7 @@ def tensors(kind):
     shapes |= {f"base_model.model.{path}.{name}": shape for path in PATHS for name, shape in own.items()}
     held = {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
     for key, tensor in held.items():
-        kind_of = next((whole for name, whole in INTEGERS.items() if key.endswith(name)), None)
+        kind_of = next((whole for name, whole in INTEGERS.items() if name in key), None)
         if kind_of is not None:
             held[key] = torch.randint(0, H, tensor.shape, generator=generator).to(kind_of)
     return held
@@ -122,7 +142,8 @@ def test_every_layout_is_tested_here_and_has_its_method():
 def test_a_folder_reads_fits_and_is_written_again_as_it_was(kind, tmp_path):
     source = folder(tmp_path / "in", kind)
     package = peft.read(source, profile())
-    assert sites(package) == dict.fromkeys(("0/attn_q", "0/attn_v", "1/attn_q", "1/attn_v"), CASES[kind][3])
+    own = OWN.get(kind, [{}] * 4)
+    assert sites(package) == {site: CASES[kind][3] | own[i] for i, site in enumerate(SITES)}
     check(package, profile())
     package = native.read(native.write(package))
     peft.write(package, tmp_path / "out")
@@ -159,8 +180,41 @@ def test_settings_follow_the_configuration(kind, changes, settings, tmp_path):
     assert {name: found[name] for name in settings} == settings
 
 
-@pytest.mark.parametrize(("kind", "changes"), [("POLY", {"n_tasks": 2}), ("PVERA", {"sample_at_inference": True})])
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("FROD", {"save_projection": False}), ("POLY", {"n_tasks": 2}), ("PVERA", {"sample_at_inference": True})],
+)
 def test_what_peft_alone_can_compute_is_refused_with_the_value_that_is_served(kind, changes, tmp_path):
     ((name, value),) = changes.items()
     (reason,) = reasons(folder(tmp_path, kind, **changes))
     assert reason.startswith(f"{name}={value!r} is not served: save it with {name}=")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("dense", "dense"),
+        ("encoder.layer.0.attention.output.dense", "attention_output"),
+        ("encoder.layer.0.output.dense", "output_dense"),
+        ("layers.3.q_proj", "q_proj"),
+        ("layers.3.self_attn.q_proj", "self_attn_q_proj"),
+    ],
+)
+def test_frod_names_the_kinds_of_maps_as_peft_does(path, kind):
+    assert NEWER_LAYOUTS["FROD"].placed({}, path, 0, 1) == {"category": kind}
+
+
+@pytest.mark.parametrize(
+    ("tying", "groups"), [(0.0, [0, 1, 2, 3, 4]), (0.3, [0, 1, 2, 3, 3]), (0.5, [0, 0, 1, 1, 1]), (1.0, [0] * 5)]
+)
+def test_tinylora_s_neighbours_share_a_vector(tying, groups):
+    placed = NEWER_LAYOUTS["TINYLORA"].placed
+    assert [placed({"weight_tying": tying}, "", index, 5)["group"] for index in range(5)] == groups
+
+
+@pytest.mark.parametrize(
+    ("kind", "member"),
+    [("DEFT", "alpha"), ("SUPERTUNING", "r"), ("SUPERTUNING", "lora_alpha"), ("TINYLORA", "weight_tying")],
+)
+def test_what_is_computed_with_must_be_a_number(kind, member, tmp_path):
+    assert f"{member} must be a number, not 'two'" in reasons(folder(tmp_path, kind, **{member: "two"}))
