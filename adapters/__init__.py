@@ -11,6 +11,7 @@ The house, from the ground up (a module imports only from the floors below its o
     formats/                           how packages are read and written: native, AdapterHub, PEFT
     cache/                             where they live: disk, host, device; leases
     batch/                             how many run at once: rows, chains, programs, plan, hooks
+    loading                            the frozen model from its folder, its maps on the quickest path
     backbone                           the frozen model: load once, forward(plan)
     second_rows generation             what decoders say, and encoder-decoders
     held losses passes                 packages that train, what they are trained on, one pass over them

@@ -3,28 +3,21 @@
 `run` is the public path of a batch: plan, one forward pass of the transformer, heads, and each row's own share.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AutoConfig, AutoModel
-from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.pytorch_utils import Conv1D
-from transformers.utils.logging import disable_progress_bar
 
 from adapters.architectures.profile import BackboneProfile, read_profile
-from adapters.architectures.record import Architecture, AttentionKind
+from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
-from adapters.batch.attention import PACKED
 from adapters.batch.chains import WORDS
-from adapters.batch.inject import Injection, register_attention
+from adapters.batch.inject import Injection
 from adapters.batch.lanes import plan_lanes
 from adapters.batch.linears import run_linear
 from adapters.batch.past import Past, Recorder
@@ -32,19 +25,17 @@ from adapters.batch.plan import BatchPlan
 from adapters.batch.program import flat_steps
 from adapters.batch.rows import Pixels, Row, own_tokens, positions, segment_ids
 from adapters.embeddings import look_up
-from adapters.errors import InvalidRow, InvalidRows, UnknownArchitecture
+from adapters.errors import InvalidRow, InvalidRows
 from adapters.heads.base import HeadContext
 from adapters.heads.table import head_of
 from adapters.kernels.choice import kernels_of
-from adapters.kernels.dense import FrozenMap
 from adapters.kernels.interface import Kernels
+from adapters.loading import load_model, quicken
 from adapters.methods.base import BaseMap
 from adapters.methods.prompt_tuning import BEFORE
 from adapters.methods.table import EMBEDDING
 
 Want = Literal["logits", "hidden_state", "encoder_hidden_state"]
-# What transformers is told of each kind of attention; a disentangled one is put in the place of the model's own.
-IMPLEMENTATIONS: Mapping[AttentionKind, str] = {"interface": PACKED, "disentangled": "eager"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,27 +48,6 @@ class States:
     hidden: Tensor
     logits: dict[int, Tensor]
     encoded: Tensor | None = None
-
-
-class _Dense(nn.Linear):
-    """A linear map of the model, on the quickest path; weight and bias are those of the map it stands for.
-
-    GPT-2's maps hold their weights as [in, out], which are turned once.
-    """
-
-    def __init__(self, linear: nn.Linear | Conv1D) -> None:
-        weight, turned = linear.weight, isinstance(linear, Conv1D)
-        out, wide = reversed(weight.shape) if turned else weight.shape
-        super().__init__(wide, out, bias=linear.bias is not None, device="meta")
-        self.weight = nn.Parameter(weight.data.T.contiguous(), requires_grad=False) if turned else weight
-        self.bias = linear.bias
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        return functional.linear(input, self.weight, self.bias) if torch.is_grad_enabled() else self._frozen(input)
-
-    @cached_property
-    def _frozen(self) -> FrozenMap:
-        return FrozenMap(self.weight, self.bias)
 
 
 class Backbone:
@@ -96,10 +66,7 @@ class Backbone:
         self.device = device
         self.kernels = kernels
         self._architecture = architecture
-        for path, module in [(p, m) for p, m in model.named_modules() if type(m) in (nn.Linear, Conv1D)]:
-            model.set_submodule(path, _Dense(module))
-        for path in [p for p, m in model.named_modules() if isinstance(m, NewGELUActivation)]:
-            model.set_submodule(path, nn.GELU(approximate="tanh"))  # the same function in one sweep
+        quicken(model)
         self._injection = Injection(model, architecture, profile.geometry)
         self._pooler = model.get_submodule(architecture.pooler or "") if profile.has_pooler else None
         if getattr(model, "pooler", None) is not None:
@@ -120,27 +87,10 @@ class Backbone:
         `compiled`: with the compiled kernels of this machine, where it has any.
         """
         profile = read_profile(Path(folder))
-        architecture = profile.geometry.architecture
-        register_attention()
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        disable_progress_bar()
-        model, found = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            attn_implementation=IMPLEMENTATIONS[architecture.attention_kind],
-            dtype=torch.promote_types(dtype, torch.float32) if device == "cpu" else dtype,
-            output_loading_info=True,
-        )
-        pooler = f"{architecture.pooler}."
-        absent = sorted(name for name in found["missing_keys"] if not name.startswith(pooler))
-        if absent:
-            raise UnknownArchitecture(f"the checkpoint in {folder} lacks {', '.join(absent)}")
-        model.eval().requires_grad_(requires_grad=False)
-        _round(model, dtype)
+        model = load_model(Path(folder), profile, device, dtype)
         where = torch.device(device)
         kernels = kernels_of(where).kernels if compiled else None
-        return cls(model.to(where), profile, architecture, where, kernels)
+        return cls(model.to(where), profile, profile.geometry.architecture, where, kernels)
 
     def run(self, rows: Sequence[Row], want: Sequence[Want]) -> list[Tensor]:
         """Each row's own share of one pass, float32 on the host, in the order given.
@@ -282,15 +232,6 @@ class Backbone:
 def _pixels(plan: BatchPlan) -> Pixels:
     """[rows, channels, height, width] in plan order."""
     return np.stack([row.pixels for row in plan.rows if row.pixels is not None]).astype(np.float32, copy=False)
-
-
-def _round(model: nn.Module, dtype: torch.dtype) -> None:
-    """Round the maps and the words to a type; norms, positions and segments keep theirs, as they cost next to nothing."""
-    words = model.get_input_embeddings()  # type: ignore[operator]
-    for module in model.modules():
-        if module is words or not isinstance(module, nn.LayerNorm | nn.Embedding):
-            for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)  # on the CPU the others may be wider, never narrower
 
 
 def _looked_up(plan: BatchPlan, matrix: Tensor, members: Sequence[int]) -> Tensor:
