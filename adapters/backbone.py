@@ -3,10 +3,10 @@
 `run` is the public path of a batch: plan, one forward pass of the transformer, heads, and each row's own share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
+from adapters.batch.attention import Packing
 from adapters.batch.chains import WORDS
 from adapters.batch.inject import Injection
 from adapters.batch.lanes import plan_lanes
@@ -34,6 +35,10 @@ from adapters.loading import load_model, quicken
 from adapters.methods.base import BaseMap
 from adapters.methods.prompt_tuning import BEFORE
 from adapters.methods.table import EMBEDDING
+
+if TYPE_CHECKING:  # these need triton, which is not on every machine
+    from adapters.batch.replays import Replays
+    from adapters.kernels.triton.graphs import Captured
 
 Want = Literal["logits", "hidden_state", "encoder_hidden_state"]
 
@@ -65,6 +70,7 @@ class Backbone:
         self.profile = profile
         self.device = device
         self.kernels = kernels
+        self.replays: Replays | None = None
         self._architecture = architecture
         quicken(model)
         self._injection = Injection(model, architecture, profile.geometry)
@@ -80,17 +86,33 @@ class Backbone:
 
     @classmethod
     def load(
-        cls, folder: Path | str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, compiled: bool = True
+        cls,
+        folder: Path | str,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        *,
+        compiled: bool = True,
+        graphs: bool = False,
     ) -> "Backbone":
         """Load a Hugging Face model folder; raises `UnknownArchitecture` listing every path that does not match.
 
-        `compiled`: with the compiled kernels of this machine, where it has any.
+        `compiled`: with the compiled kernels of this machine, where it has any. `graphs`: passes that come again are
+        captured as CUDA graphs and replayed; raises `ValueError` where there is no CUDA device with Triton's kernels.
         """
         profile = read_profile(Path(folder))
         model = load_model(Path(folder), profile, device, dtype)
         where = torch.device(device)
         kernels = kernels_of(where).kernels if compiled else None
-        return cls(model.to(where), profile, profile.geometry.architecture, where, kernels)
+        loaded = cls(model.to(where), profile, profile.geometry.architecture, where, kernels)
+        if graphs:
+            loaded.capture(_captured(loaded))
+        return loaded
+
+    def capture(self, captured: "Captured") -> None:
+        """From now on capture passes that come again, and replay them: see `batch.replays`."""
+        from adapters.batch.replays import Replays  # noqa: PLC0415 - as above
+
+        self.replays = Replays(captured, self._states_under)
 
     def run(self, rows: Sequence[Row], want: Sequence[Want]) -> list[Tensor]:
         """Each row's own share of one pass, float32 on the host, in the order given.
@@ -129,10 +151,11 @@ class Backbone:
     def forward(self, plan: BatchPlan, recorder: Recorder | None = None) -> States:
         """One forward pass of the model for all rows, then their heads; differentiable in the arenas of the plan."""
         with self._injection.bind(plan, recorder):
-            output = self.model(**self._inputs(plan))
-            hidden = output.last_hidden_state.reshape(-1, self.profile.geometry.hidden_size)
+            inputs = self._inputs(plan)
+            replays = self.replays if recorder is None else None
+            replayed = None if replays is None else replays.run(plan, self._injection.packing, inputs)
+            hidden, encoded = self._states(inputs) if replayed is None else (replayed, None)
             pooled = self._pool(plan, hidden)
-        encoded = None if plan.target is None else output.encoder_last_hidden_state.reshape(-1, hidden.shape[-1])
         logits: dict[int, Tensor] = {}
         for step in plan.heads:
             source = pooled if step.spec.pooling == "pooler" else hidden
@@ -143,6 +166,16 @@ class Backbone:
             answers = head_of(step.spec).apply(read, step.runs, step.spec, step.params, context)
             logits |= dict(zip(step.rows, answers, strict=True))
         return States(hidden, logits, encoded)
+
+    def _states(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """The model's last hidden states [tokens, hidden] under the running plan; beside a decoder's the encoder's."""
+        output, hidden = self.model(**inputs), self.profile.geometry.hidden_size
+        encoded: Tensor | None = getattr(output, "encoder_last_hidden_state", None)
+        return output.last_hidden_state.reshape(-1, hidden), None if encoded is None else encoded.reshape(-1, hidden)
+
+    def _states_under(self, plan: BatchPlan, packing: Packing, inputs: Mapping[str, Any]) -> Tensor:
+        with self._injection.bind(plan, packing=packing):
+            return self._states(inputs)[0]
 
     def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
         if self._architecture.images:
@@ -227,6 +260,14 @@ class Backbone:
         first = torch.tensor([plan.layout.starts[row] for row in plan.pooled], device=hidden.device)
         # Every family's pooler is a map and tanh; where tanh lies in the model differs.
         return torch.tanh(self._pooler(hidden.index_select(0, first)))
+
+
+def _captured(backbone: Backbone) -> "Captured":
+    if backbone.device.type != "cuda" or backbone.kernels is None:
+        raise ValueError("graphs need a CUDA device and its kernels: pip install 'chorus[gpu]', or load without graphs")
+    from adapters.kernels.triton.graphs import Captured, capture  # noqa: PLC0415 - as above
+
+    return Captured(capture(torch.cuda.graph_pool_handle()), backbone.device)
 
 
 def _pixels(plan: BatchPlan) -> Pixels:

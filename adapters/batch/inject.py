@@ -55,11 +55,15 @@ class Injection:
             self._modules[architecture.pooler].register_forward_hook(hook)
 
     @contextmanager
-    def bind(self, plan: BatchPlan, recorder: Recorder | None = None) -> Iterator[None]:
-        """Run one pass under a plan; `recorder` knows what rows see of tokens that have been."""
-        if self._pass is not None:
+    def bind(self, plan: BatchPlan, recorder: Recorder | None = None, packing: Packing | None = None) -> Iterator[None]:
+        """Run one pass under a plan; one that is captured in the midst of another brings its own packing.
+
+        `recorder` knows what rows see of tokens that have been.
+        """
+        outer = self._pass
+        if outer is not None and packing is None:
             raise RuntimeError("a pass is already running on this backbone")
-        self._show(plan, recorder)
+        self._show(plan, recorder, packing)
         try:
             with ExitStack() as hooks:
                 if plan.lanes:
@@ -69,10 +73,11 @@ class Injection:
                     hooks.callback(module.register_forward_hook(self._norm_hook(address, module)).remove)
                 yield
         finally:
-            self._pass = None
+            self._pass = outer
 
-    def _show(self, plan: BatchPlan, recorder: Recorder | None = None) -> None:
-        known = None if self._pass is None or self._pass.plan.layout is not plan.layout else self._pass.packing
+    def _show(self, plan: BatchPlan, recorder: Recorder | None = None, packing: Packing | None = None) -> None:
+        same = self._pass is not None and self._pass.plan.layout is plan.layout
+        known = self._pass.packing if packing is None and same and self._pass is not None else packing
         self._pass = running_pass(plan, self._architecture, self._distances, recorder, known)
 
     def attend(

@@ -147,3 +147,8 @@ def test_states_come_in_plan_order():
     rows = [Row((), None, None, builders.ids(i, 3 + i)) for i in range(3)]
     plan = plan_batch(rows, backbone.profile.geometry, backbone.device, [False] * 3)
     assert backbone.forward(plan).hidden.shape == (12, builders.HIDDEN)
+
+
+def test_graphs_without_a_gpu_are_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="graphs need a CUDA device"):
+        Backbone.load(builders.folder("bert"), graphs=True)
