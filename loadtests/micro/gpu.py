@@ -4,7 +4,8 @@ Per length of rows: the engine's pass with a different adapter in every row agai
 interleaved rounds; and the multiplications of the pass without adapters against what the GPU reaches in one large
 product. Then what uploads cost those who need none: the slowest passes while adapters are written into slots of the
 arena, against quiet ones. Plans are made before the clock starts, as the engine makes the next batch's while this one
-computes; the heads are part of the pass. Refuses where torch finds no GPU.
+computes; the heads are part of the pass. Everything is
+measured without CUDA graphs and with them. Refuses where torch finds no GPU.
 """
 
 import argparse
@@ -86,9 +87,11 @@ class Bench:
         return run
 
 
-def build(folder: Path, device: torch.device, dtype: torch.dtype, rows: int, method: str, seed: int) -> Bench:
-    """Load the engine, and put one adapter per row into the device tier, with room for one more."""
-    backbone = Backbone.load(folder, str(device), dtype)
+def build(
+    folder: Path, device: torch.device, dtype: torch.dtype, rows: int, method: str, seed: int, *, graphs: bool = False
+) -> Bench:
+    """Load the engine, with CUDA graphs or without, and put one adapter per row into the device tier, with room for one more."""
+    backbone = Backbone.load(folder, str(device), dtype, graphs=graphs)
     profile, (name, configure) = backbone.profile, METHODS[method]
     config = configure(profile.geometry)
     adapters = [
@@ -192,11 +195,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             backbone = minilm() if given.backbone == "minilm" else seeded("bert-base", Path(folder), 0)
         holds = True
         for method in given.method or ["bottleneck", "lora"]:
-            bench = build(backbone, torch.device("cuda"), torch.bfloat16, given.rows, method, 0)
-            for figure in figures(bench, given.rounds, given.passes):
-                print(json.dumps({"method": method, **asdict(figure), "holds": figure.holds}), flush=True)
-                holds = holds and figure.holds
+            for graphs in (False, True):
+                bench = build(backbone, torch.device("cuda"), torch.bfloat16, given.rows, method, 0, graphs=graphs)
+                for figure in figures(bench, given.rounds, given.passes):
+                    told = {"method": method, "graphs": graphs, **asdict(figure), "holds": figure.holds}
+                    print(json.dumps(told | replayed(bench)), flush=True)
+                    holds = holds and figure.holds
     return 0 if holds else 1
+
+
+def replayed(bench: Bench) -> dict[str, Any]:
+    """How many passes were replayed so far, and why others could not be captured."""
+    replays = bench.backbone.replays
+    return {} if replays is None else {"replayed": replays.replayed, "refused": sorted(set(replays.refused.values()))}
 
 
 def figures(bench: Bench, rounds: int, passes: int, side: int = 8192) -> Iterator[Figure]:

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from loadtests.micro import gpu
 from tests.loadtests.conftest import TINY
 
 CPU = torch.device("cpu")
+GRAPHS = SimpleNamespace(replayed=7, refused={"one": "a reason", "another": "a reason"})
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +106,14 @@ def test_every_figure_that_is_asked_for_is_measured(bench):
 @pytest.mark.parametrize(("ratio", "code"), [(0.95, 0), (0.5, 1)])
 def test_figures_are_lines_of_json_and_a_missed_bound_is_the_exit_code(monkeypatch, capsys, ratio, code):
     monkeypatch.setattr(gpu, "missing", lambda: None)
-    monkeypatch.setattr(gpu, "build", lambda *_: None)
+    monkeypatch.setattr(
+        gpu, "build", lambda *_, graphs: SimpleNamespace(backbone=SimpleNamespace(replays=GRAPHS if graphs else None))
+    )
     monkeypatch.setattr(gpu, "figures", lambda *_: iter([figure(ratio, 0.9, at_least=True)]))
     assert gpu.main(["--backbone", str(TINY), "--method", "lora"]) == code
-    (line,) = capsys.readouterr().out.splitlines()
-    told = json.loads(line)
-    assert (told["method"], told["ratio"], told["holds"]) == ("lora", ratio, code == 0)
+    plain, graphs = map(json.loads, capsys.readouterr().out.splitlines())
+    for told in (plain, graphs):
+        assert (told["method"], told["ratio"], told["holds"]) == ("lora", ratio, code == 0)
+    assert (plain["graphs"], graphs["graphs"]) == (False, True)
+    assert "replayed" not in plain
+    assert (graphs["replayed"], graphs["refused"]) == (7, ["a reason"])
