@@ -119,6 +119,9 @@ def serve(
     dtype: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="Numbers of the backbone and of what acts in it.")
     ] = "float32",
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="Capture passes that come again, and replay them; with --device cuda.")
+    ] = False,
     device_cache: Annotated[str, typer.Option(metavar="SIZE", help="Packages ready to act, per engine.")] = "256MiB",
     host_cache: Annotated[str, typer.Option(metavar="SIZE", help="Packages in memory, per engine.")] = "1GiB",
     disk_cache: Annotated[str, typer.Option(metavar="SIZE", help="Copies of packages on disk, per engine.")] = "8GiB",
@@ -147,6 +150,7 @@ def serve(
         port=port,
         device=device,
         dtype=dtype,
+        cuda_graphs=cuda_graphs,
         engines=engines,
         gateways=gateways,
         threads=threads,

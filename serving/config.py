@@ -68,6 +68,7 @@ class ServiceSettings:
     port: int = 8000
     device: str = "cpu"
     dtype: str = "float32"
+    cuda_graphs: bool = False  # passes that come again are captured and replayed; needs device cuda
     engines: int = 1
     gateways: int = 1
     threads: int = 0  # torch threads of an engine; 0 shares the cores among the engines

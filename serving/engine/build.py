@@ -51,14 +51,18 @@ class Parts:
 
 
 def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
-    """Load the backbone and open the tiers; raises `BadRequest` for another dtype, and `Conflict` for a GPU not here."""
+    """Load the backbone and open the tiers; raises `BadRequest` for another dtype or graphs without a GPU, and `Conflict` for a GPU not here."""
     if settings.dtype not in DTYPES:
         raise BadRequest(f"dtype {settings.dtype!r} is none of {', '.join(DTYPES)}")
     if settings.on_gpu and not torch.cuda.is_available():
         raise no_gpu(settings.device, "torch finds no GPU in an engine")
+    if settings.cuda_graphs and not settings.on_gpu:
+        raise BadRequest(
+            f"--cuda-graphs: there are none on {settings.device}: serve with --device cuda, or without them"
+        )
     dtype = DTYPES[settings.dtype]
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.engines))
-    backbone = Backbone.load(settings.backbone, settings.device, dtype)
+    backbone = Backbone.load(settings.backbone, settings.device, dtype, graphs=settings.cuda_graphs)
     geometry = backbone.profile.geometry
     preprocessing = read_preprocessing(settings.backbone, geometry) if geometry.image else None
     _tell_kernels(backbone)

@@ -114,6 +114,29 @@ def test_what_is_not_served_is_refused(tmp_path, monkeypatch):
     assert caught.value.code == "no_gpu"
 
 
+def test_graphs_without_a_gpu_are_refused_with_the_remedy(tmp_path):
+    with pytest.raises(BadRequest, match="--cuda-graphs: there are none on cpu: serve with --device cuda"):
+        parts_of(settings(tmp_path, cuda_graphs=True), source)
+
+
+def test_an_engine_loads_its_backbone_with_graphs_only_where_they_are_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    class Loaded(Exception):
+        pass
+
+    def load(*_, graphs):
+        asked.append(graphs)
+        raise Loaded
+
+    monkeypatch.setattr(build.Backbone, "load", load)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for graphs in (True, False):
+        with pytest.raises(Loaded):
+            parts_of(settings(tmp_path, device="cuda", cuda_graphs=graphs), source)
+    assert asked == [True, False]
+
+
 @pytest.mark.parametrize("dtypes", [frozenset({torch.float32}), frozenset()])
 def test_an_engine_says_what_computes(tmp_path, monkeypatch, dtypes):
     lines, kernels = [], CpuKernels.__new__(CpuKernels)
