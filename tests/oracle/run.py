@@ -11,7 +11,7 @@ from adapters.architectures.profile import read_profile
 from adapters.errors import AdapterError
 from tests.conformance import run as conformance
 from tests.conformance.report import CaseOutcome
-from tests.oracle import writing
+from tests.oracle import native, writing
 from tests.oracle.libraries import Library
 
 SPARE = 2  # draws per case that is wanted: what the library itself can not run is drawn again
@@ -72,16 +72,12 @@ def trip(
         read = _judged(place / "made", library.name, made)
         written, refused = _write(library, place, made, read)
         library.load(place / "written", written)
-        again: dict[str, CaseOutcome] = dict(refused)
-        for name in list(written):
-            said = library.unable(place / "written", name)
-            if said is not None:
-                again[name] = CaseOutcome.failed(f"{library.name}/{name}", f"the library does not load it: {said}")
-                written.remove(name)
+        again = {**refused, **_unloaded(library, place, written)}
         _return(library, place, written)
         again |= _judged(place / "returned", library.name, written)
         outcomes = [Outcome(found, "read", about[name]) for name, found in read.items()]
         outcomes += [Outcome(found, "written", about[name]) for name, found in again.items()]
+        outcomes += [Outcome(case, "native", name) for name, case in _native(library, place, made, seed).items()]
         return Trip(library.name, seed, tuple(outcomes), tuple(beyond))
 
 
@@ -135,6 +131,33 @@ def _write(
         except Exception as error:  # one broken case must not hide the others
             refused[name] = CaseOutcome.failed(f"{library.name}/{name}", f"{type(error).__name__}: {error}")
     return written, refused
+
+
+def _unloaded(library: Library, place: Path, written: list[str]) -> dict[str, CaseOutcome]:
+    """Failures of what the library does not load, which are taken out of the list."""
+    found = {}
+    for name in list(written):
+        said = library.unable(place / "written", name)
+        if said is not None:
+            found[name] = CaseOutcome.failed(f"{library.name}/{name}", f"the library does not load it: {said}")
+            written.remove(name)
+    return found
+
+
+def _native(library: Library, place: Path, made: list[str], seed: int) -> dict[str, CaseOutcome]:
+    """Outcomes of adapters that were made here; none where no case has a backbone for them."""
+    hosts = [case for name in made if native.usable(case := place / "made" / library.name / name)]
+    if not hosts:
+        return {}
+    ours = place / "native"
+    ours.mkdir()
+    (ours / "backbones").symlink_to(place / "made" / "backbones")
+    names, found = native.make(library.name, hosts, place / "written", ours, seed)
+    library.load(place / "written", names)
+    found |= _unloaded(library, place, names)
+    for name in names:
+        shutil.copyfile(*(place / stage / library.name / name / writing.EXPECTED for stage in ("written", "native")))
+    return found | _judged(ours, library.name, names)
 
 
 def _return(library: Library, place: Path, written: list[str]) -> None:

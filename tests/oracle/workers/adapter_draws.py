@@ -190,6 +190,7 @@ class Draw:
     setup: bool = False
     fusion_settings: Mapping[str, Any] | None = None
     choices: int = 0
+    even: bool = False  # rows of one length
 
     @property
     def adapters(self) -> list[str]:
@@ -250,6 +251,7 @@ def draw(rng: random.Random, seed: int) -> Draw:
         "embedding": None,
     }
     made = Draw(family, said, configs, head_type, settings, heads)
+    made.even = family == "deberta-v2" and method == "prompt"  # its row alone is not its row among others
     made.choices = 2 if head_type == "multiple_choice" else 0
     made.setup = (
         shape not in ("batch_split", "parallel", "stack_parallel") and not said["skip_layers"] and rng.random() < 0.25
@@ -303,7 +305,9 @@ def _configs(rng: random.Random, method: str, shape: str, names: list[str]) -> d
         state = rng.getstate()
         found = {}
         for name in names:  # of one kind, which an average needs; the others may differ
-            if shape in ("average", "fuse", "split"):
+            # Beside longer prefixes the library fills shorter ones up with keys that it then attends to, so that
+            # what a row gets depends on its neighbours.
+            if shape in ("average", "fuse", "split") or method == "prefix":
                 rng.setstate(state)
             found[name] = METHODS[method](rng)
         return found

@@ -39,7 +39,7 @@ def make(name: str, seed: int, folder: Path) -> None:
     backbone(drawn.family, rng, place)
     model = open_model(place)
     drawn.build(model, rng)
-    given = inputs(model.config, rng, choices=drawn.choices)
+    given = inputs(model.config, rng, choices=drawn.choices, even=drawn.even)
     case: dict[str, Any] = {
         **drawn.said,
         "backbone": name,

@@ -25,7 +25,7 @@ def make(name: str, seed: int, folder: Path) -> None:
     place = folder.parent.parent / "backbones" / name
     backbone(drawn.family, rng, place)
     model = get_peft_model(open_model(place, drawn.task, seed), drawn.config)
-    given = inputs(model.config, rng)
+    given = inputs(model.config, rng, even=drawn.even)
     rows = len(next(iter(given.values())))
     case = {
         "method": f"{drawn.family} {drawn.method} {drawn.task}",

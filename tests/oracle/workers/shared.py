@@ -101,14 +101,18 @@ def backbone(family: str, rng: random.Random, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def inputs(config: Any, rng: random.Random, *, choices: int = 0) -> dict[str, Tensor]:
-    """Three rows (with `choices`, two questions) of drawn lengths, padded on the right; or three images."""
+def inputs(config: Any, rng: random.Random, *, choices: int = 0, even: bool = False) -> dict[str, Tensor]:
+    """Three rows (with `choices`, two questions) of drawn lengths, padded on the right; or three images.
+
+    `even`: of one length, where the library's own outputs of a row depend on its padding.
+    """
     if config.model_type == "vit":
         generator = torch.Generator().manual_seed(rng.getrandbits(32))
         side = config.image_size
         return {"pixel_values": torch.randn(3, config.num_channels, side, side, generator=generator)}
     rows = 2 * choices or 3
     lengths = [rng.randint(6, 20) for _ in range(rows)]
+    lengths = lengths[:1] * rows if even else lengths
     ids = torch.full((rows, max(lengths)), config.pad_token_id)
     mask = torch.zeros_like(ids)
     for row, length in enumerate(lengths):

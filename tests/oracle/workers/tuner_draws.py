@@ -102,6 +102,14 @@ TUNERS: Mapping[str, tuple[str, Settings]] = {
     "miss": ("MissConfig", _some(r=(2, 4, 8), init_weights=(True, "bat", "mini"), mini_r=(1, 2))),
 }
 _PROMPTS = ("prompt", "p_tuning", "prefix")
+_DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+_HEADLESS = ("trainable_tokens",)  # saves no head, so that its folder does not say what is answered
+# Classes of a task with layers of their own, drawn at random, that the library does not save.
+_UNSAVED: Mapping[str, tuple[str, ...]] = {
+    "SEQ_CLS": ("deberta-v2", "modernbert"),
+    "TOKEN_CLS": ("modernbert",),
+    "QUESTION_ANS": ("modernbert",),
+}
 _WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning")
 
 
@@ -113,6 +121,7 @@ class Draw:
     method: str
     task: str
     config: Any
+    even: bool = False  # rows of one length
 
     @property
     def headed(self) -> bool:
@@ -129,6 +138,8 @@ def draw(rng: random.Random, seed: int) -> Draw:
     task = rng.choice(tuple(TASKS))
     if family == "vit":
         task = rng.choice(("FEATURE_EXTRACTION", "SEQ_CLS"))
+    if method in _HEADLESS or family in _UNSAVED.get(task, ()):
+        task = "FEATURE_EXTRACTION"
     sort, settings = TUNERS[method]
     made = settings(rng)
     if method not in _WITHOUT_MODULES:
@@ -140,10 +151,11 @@ def draw(rng: random.Random, seed: int) -> Draw:
         made["target_modules"] = [_words(family)]
     shown = None if family == "vit" else task
     saved = {"modules_to_save": ["classifier"]} if family == "vit" and task == "SEQ_CLS" else {}
-    return Draw(family, method, task, getattr(peft, sort)(task_type=shown, **made, **saved))
+    # Around a prompt the model is told no ids, and takes the last position for the last token, padding or not.
+    even = method in _PROMPTS and family in _DECODERS and task == "SEQ_CLS"
+    return Draw(family, method, task, getattr(peft, sort)(task_type=shown, **made, **saved), even)
 
 
 def _words(family: str) -> str:
     named = {"gpt2": "wte", "modernbert": "tok_embeddings"}
-    decoders = ("llama", "mistral", "qwen2", "qwen3")
-    return "embed_tokens" if family in decoders else named.get(family, "word_embeddings")
+    return "embed_tokens" if family in _DECODERS[1:] else named.get(family, "word_embeddings")
