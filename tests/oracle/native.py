@@ -80,6 +80,9 @@ def _make(library: str, preset: str, host: Path, written: Path, ours: Path, seed
         "inputs": [""] * len(given["input.input_ids"]),
         "inputs_kind": "texts",
         "task_type": "FEATURE_EXTRACTION",
+        "atol": 1e-5,
+        "rtol": 1e-4,
+        "expected": {"file": writing.EXPECTED},
         "seed": seed,
     }
     for folder, path in ((written, f"adapters/{NAME}"), (ours, "package.safetensors")):

@@ -368,7 +368,8 @@ def _head(rng: random.Random, seed: int, family: str, shape: str) -> tuple[str |
         settings["num_labels"] = rng.randint(2, 5)
     if kind == "multilabel":
         settings["multilabel"] = True
-    if kind in ("classification", "multilabel", "multiple_choice") and family in (
+    pooled = kind in ("classification", "multilabel", "multiple_choice") and shape != "batch_split"
+    if pooled and family in (
         "bert",
         "roberta",
         "albert",

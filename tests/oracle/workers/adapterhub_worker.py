@@ -16,7 +16,6 @@ from transformers import AutoModel
 
 import adapters
 import adapters.composition as blocks
-from adapters import AdapterModelInterface, AutoAdapterModel
 
 BLOCKS = {
     "stack": blocks.Stack,
@@ -89,10 +88,10 @@ def open_model(place: Path) -> Any:
     """The library's model of a backbone's folder; families that it has no classes of its own for, by an interface."""
     config = AutoModel.from_pretrained(place).config
     if config.model_type not in INTERFACED:
-        model = AutoAdapterModel.from_pretrained(place, attn_implementation="eager")
+        model = adapters.AutoAdapterModel.from_pretrained(place, attn_implementation="eager")
         return model.eval()
     model = AutoModel.from_pretrained(place, attn_implementation="eager")
-    adapters.init(model, interface=AdapterModelInterface(**INTERFACED[config.model_type]))
+    adapters.init(model, interface=adapters.AdapterModelInterface(**INTERFACED[config.model_type]))
     return model.eval()
 
 

@@ -52,7 +52,7 @@ def load(folder: Path) -> None:
     case, given = kept(folder)
     place = folder.parent.parent / "backbones" / case["backbone"]
     base = open_model(place, case["task_type"], case["seed"] + 1)  # another head than the saved one was trained with
-    model = PeftModel.from_pretrained(base, str(folder / "adapters"))
+    model = PeftModel.from_pretrained(base, str(folder / case["adapters"][0]["path"]))
     model.eval()
     with torch.no_grad():
         keep(folder, case, given, compute(model, given))
