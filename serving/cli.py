@@ -34,6 +34,7 @@ from serving.commands.options import (
     Data,
     DatabaseUrl,
     Fitting,
+    HeadSeed,
     Json,
     Labels,
     Port,
@@ -193,13 +194,14 @@ def convert(
     to: Annotated[Literal["native", "adapterhub", "peft"], typer.Option(help="The format to write.")] = "native",
     labels: Labels = "",
     problem_type: ProblemType = "",
+    head_seed: HeadSeed = None,
     backbone: Fitting = None,
 ) -> None:
     """Convert between AdapterHub, PEFT and native packages; pickles become safetensors."""
     from serving.commands.packages import Reading, prepare, write
 
     with connect(ctx) as client:
-        ready = prepare(Reading(source, backbone, split(labels), problem_type or None), client)
+        ready = prepare(Reading(source, backbone, split(labels), problem_type or None, head_seed), client)
     write(ready, target, to)
 
 

@@ -38,9 +38,11 @@ def read(
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     name: str | None = None,
+    head_seed: int | None = None,
 ) -> Package:
     """Read a file or folder in any format for a backbone; `labels` and `problem_type` are for heads that have none.
 
+    `head_seed` gives what PEFT leaves out of some heads (`peft.drawn`), and nothing else.
     A saved setup is several packages: `adapterhub.setup` reads it, and here it is a `Misfit`.
     Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles (run `converter.convert` first), or
     `InvalidPackage`.
@@ -48,7 +50,7 @@ def read(
     kind = format_of(path)
     try:
         if kind == PEFT:
-            return peft.read(path, profile, labels=labels, problem_type=problem_type)
+            return peft.read(path, profile, labels=labels, problem_type=problem_type, head_seed=head_seed)
         if kind == ADAPTERHUB:
             return relabel(adapterhub.read(path, profile, name=name), labels, problem_type)
     except Misfit as misfit:  # `check` would say it of a package, which there is none of now

@@ -6,7 +6,7 @@ vocabulary, which take the backbone's.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ _TYPES: Mapping[str, str] = {
     SEQ2SEQ: "seq2seq_lm",
 }
 _VOCABULARIES = (LANGUAGE, CAUSAL, SEQ2SEQ)
+AVERAGED = "the backbone's classifier_pooling is 'mean': heads over the mean of a row's states are not served"
 OWN = "the backbone's own"  # activation of a head that takes it from the backbone's configuration
 
 
@@ -48,7 +49,8 @@ class StaticHead:
     """The linear maps of a head, first to last, and what stands between and before them.
 
     `norm`: the layer norm behind the first map (heads over a vocabulary). `copies`: further keys of a tensor, by
-    native name; the class stores it under each of them. `bias`: whether the maps have biases.
+    native name; the class stores it under each of them. `bias`: whether the maps have biases. `lacks`: native tensors
+    that the class has none of, which are zero here. `norm_eps` of a norm of the class's own, else the backbone's.
     """
 
     maps: tuple[str, ...]
@@ -57,6 +59,8 @@ class StaticHead:
     norm: str | None = None
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     bias: bool = True
+    lacks: tuple[str, ...] = ()
+    norm_eps: float | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -71,7 +75,7 @@ class OwnSettings:
     `norm_eps` and `activation` of its own layers, words in the `vocabulary`, and `width` of their vectors. `inverse`:
     whether the heads of the classes undo an invertible adapter, which depends on the library's version. `pooling`: the
     state that AdapterHub's flexible heads for rows read (`HeadSpec.pooling`). `scale`: `HeadSpec.scale` of a decoder's
-    head over the vocabulary.
+    head over the vocabulary. `averaged`: the classes' heads for rows read the mean of all states.
     """
 
     norm_eps: float
@@ -81,6 +85,7 @@ class OwnSettings:
     inverse: bool = False
     pooling: str = "first_token"
     scale: float | None = None
+    averaged: bool = False
 
 
 def own_settings(geometry: Geometry) -> OwnSettings:
@@ -92,6 +97,7 @@ def own_settings(geometry: Geometry) -> OwnSettings:
         geometry.embedding_size,
         pooling=geometry.architecture.hub_pooling,
         scale=geometry.head_scale,
+        averaged=geometry.averaged,
     )
 
 
@@ -125,6 +131,14 @@ _ALBERT_LANGUAGE = _language(
 )
 _SCORE = StaticHead(("score",), None, "last_token", bias=False)
 _CAUSAL = StaticHead(("lm_head",), None, "tokens", bias=False)
+_MODERNBERT = StaticHead(
+    ("head.dense", "classifier"),
+    "gelu",
+    "first_token",
+    "head.norm",
+    lacks=("head/0/bias", "head/0/norm.bias"),
+    norm_eps=1e-5,
+)
 _POOLED = (StaticHead(("classifier",), None, "pooler"),)
 _ROBERTA: Mapping[str, tuple[StaticHead, ...]] = {
     SEQUENCE: _over_first("classifier.dense", "tanh", "classifier.out_proj"),
@@ -160,6 +174,11 @@ _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
         SEQUENCE: _over_first("pooler.dense", "gelu", "classifier"),
         CHOICE: _over_first("pooler.dense", "gelu", "classifier"),
         LANGUAGE: (_BERT_LANGUAGE,),
+    },
+    "modernbert": {
+        SEQUENCE: (_MODERNBERT,),
+        TOKEN: (replace(_MODERNBERT, pooling="tokens"),),
+        QUESTION: (replace(_MODERNBERT, pooling="tokens"),),
     },
     "gpt2": {SEQUENCE: (_SCORE,), CAUSAL: (_CAUSAL,)},
     "vit": {SEQUENCE: (StaticHead(("classifier",), None, "first_token"),)},
@@ -204,19 +223,23 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
         if any(not torch.equal(held[0], copy) for copy in held[1:]):
             reasons.append(f"the copies of {key} differ from one another")
         found[native] = held[0]
+    if own is not None and own.averaged and task == SEQUENCE:
+        reasons.append(AVERAGED)
     if reasons:
         raise Misfit(reasons)
+    first = found["head/0/weight"]
+    found |= {native: torch.zeros(len(first), dtype=first.dtype) for native in head.lacks}
     if task in (LANGUAGE, SEQ2SEQ) and own is None:
         raise Misfit(["a head over the vocabulary is read for a backbone, whose settings it takes"])
     return Head(_spec(head, task, found, own), found, (UNNAMED,) if task in (SEQUENCE, TOKEN) else ())
 
 
 def names(head: StaticHead) -> dict[str, str]:
-    """Native name -> key of the class."""
+    """Native name -> key of the class, of all that the class has."""
     keys = {f"head/{i}/{kind}": f"{key}.{kind}" for i, key in enumerate(head.maps) for kind in head.kinds}
     if head.norm is not None:
         keys |= {f"head/0/norm.{kind}": f"{head.norm}.{kind}" for kind in ("weight", "bias")}
-    return keys
+    return {native: key for native, key in keys.items() if native not in head.lacks}
 
 
 def like(spec: HeadSpec, model_type: str, tasks: Collection[str] = (SEQUENCE, TOKEN)) -> tuple[str, StaticHead] | None:
@@ -255,7 +278,7 @@ def _spec(head: StaticHead, task: str, found: Mapping[str, Tensor], own: OwnSett
         problem_type=problem_of(head_type, outputs),
         vocabulary=outputs if language else None,
         width=last.shape[-1] if language else None,
-        norm_eps=own.norm_eps if own and head.norm is not None else None,
+        norm_eps=head.norm_eps or (own.norm_eps if own and head.norm is not None else None),
         inverse=own is not None and own.inverse if language else True,
         scale=own.scale if own is not None and task == SEQ2SEQ else None,
     )

@@ -1,6 +1,8 @@
 """Linear maps with an activation between them: what most kinds of head are made of.
 
 y = W_n act(... act(W_0 x + b_0)) + b_n        x: first token, pooler output, or every token
+
+Some have a norm behind every activation.
 """
 
 from collections.abc import Mapping
@@ -20,7 +22,8 @@ from adapters.manifest import HeadSpec
 class LinearHead:
     """A head of linear maps; hidden ones are square. Kinds differ in what they read and in what they answer.
 
-    Tensors: `head/<i>/weight` [out, in] and, if `bias`, `head/<i>/bias` [out], i = 0 .. layers-1.
+    Tensors: `head/<i>/weight` [out, in] and, if `bias`, `head/<i>/bias` [out], i = 0 .. layers-1; unless `norm_eps` is
+    None, `head/<i>/norm.weight` and `head/<i>/norm.bias` of a norm behind the activation of every map but the last.
     """
 
     type: str
@@ -39,6 +42,8 @@ class LinearHead:
             found[f"head/{i}/weight"] = (out, hidden)
             if spec.bias:
                 found[f"head/{i}/bias"] = (out,)
+            if spec.norm_eps is not None and i < spec.layers - 1:
+                found |= {f"head/{i}/norm.weight": (hidden,), f"head/{i}/norm.bias": (hidden,)}
         return found
 
     def reasons(self, spec: HeadSpec, hidden: int, *, has_pooler: bool) -> list[str]:
@@ -62,6 +67,8 @@ def linear_maps(x: Tensor, runs: Runs, spec: HeadSpec, params: Mapping[str, Stac
         tokens = tokens.linear(params[f"{i}.weight"], params.get(f"{i}.bias"))
         if i < spec.layers - 1 and spec.activation is not None:
             tokens = tokens.map(ACT2FN[spec.activation])
+        if i < spec.layers - 1 and spec.norm_eps is not None:
+            tokens = tokens.layer_norm(params[f"{i}.norm.weight"], params[f"{i}.norm.bias"], spec.norm_eps)
     return tokens.leave()
 
 

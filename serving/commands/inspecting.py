@@ -9,6 +9,7 @@ from serving.api.inspection_answers import InspectionAnswer, RoomAnswer
 from serving.commands import tables
 from serving.commands.options import (
     Fitting,
+    HeadSeed,
     Json,
     Labels,
     ProblemType,
@@ -30,6 +31,7 @@ def validate(
     text: Annotated[str | None, typer.Option("--input", metavar="TEXT", help="Try it on this sentence.")] = None,
     labels: Labels = "",
     problem_type: ProblemType = "",
+    head_seed: HeadSeed = None,
     backbone: Fitting = None,
     as_json: Json = False,
 ) -> None:
@@ -37,7 +39,7 @@ def validate(
     from serving.commands.packages import Reading  # noqa: PLC0415 - torch, only where it is asked for
     from serving.commands.pushing import dry_run  # noqa: PLC0415 - as above
 
-    reading = Reading(source, backbone, split(labels), problem_type or None)
+    reading = Reading(source, backbone, split(labels), problem_type or None, head_seed)
     with connect(ctx) as client:
         found = dry_run(client, reading, name, text=text)
     if as_json:

@@ -43,6 +43,10 @@ ProblemType = Annotated[
     Literal["", "single_label", "multi_label", "regression", "token"],
     typer.Option(help="What the labels are, for PEFT folders, which do not say."),
 ]
+HeadSeed = Annotated[
+    int | None,
+    typer.Option(help="Seed under which the model was loaded for training: draws what PEFT left out of the head."),
+]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port that answers HTTP.")]
 
 HUB = "hf:"  # what a source on the Hugging Face hub begins with

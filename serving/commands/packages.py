@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
@@ -34,6 +35,7 @@ class Reading:
     backbone: Path | None
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
+    head_seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,12 @@ def prepare(reading: Reading, client: Client) -> Ready:
 
 def read(reading: Reading, source: Path, profile: BackboneProfile) -> Ready:
     """The one package of an opened source; raises as `prepare` does."""
-    package = recognise.read(source, profile, labels=reading.labels, problem_type=reading.problem_type)
+    said: dict[str, Any] = {
+        "labels": reading.labels,
+        "problem_type": reading.problem_type,
+        "head_seed": reading.head_seed,
+    }
+    package = recognise.read(source, profile, **said)
     for warning in recognise.warnings(package):
         tables.note(f"warning: {warning}")
     check(package, profile)

@@ -7,7 +7,19 @@ import typer
 
 from adapters.refs import parse_name
 from serving.commands import inspecting, tables
-from serving.commands.options import HUB, Fitting, InEmbeddings, Json, Labels, Name, ProblemType, Source, connect, split
+from serving.commands.options import (
+    HUB,
+    Fitting,
+    HeadSeed,
+    InEmbeddings,
+    Json,
+    Labels,
+    Name,
+    ProblemType,
+    Source,
+    connect,
+    split,
+)
 
 app = typer.Typer()
 
@@ -26,6 +38,7 @@ def push(
     embedding: InEmbeddings = False,
     labels: Labels = "",
     problem_type: ProblemType = "",
+    head_seed: HeadSeed = None,
     backbone: Fitting = None,
     as_json: Json = False,
 ) -> None:
@@ -35,7 +48,7 @@ def push(
     from serving.commands.packages import Reading  # noqa: PLC0415 - as above
 
     wish = pushing.Wish(promote, embedding, tables.pairs(tag or (), "TAG=VALUE"))
-    reading = Reading(source, backbone, split(labels), problem_type or None)
+    reading = Reading(source, backbone, split(labels), problem_type or None, head_seed)
     with connect(ctx) as client:
         if dry_run:
             found = pushing.dry_run(client, reading, name)

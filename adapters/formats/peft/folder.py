@@ -18,11 +18,13 @@ from adapters.errors import Misfit
 from adapters.formats import files
 from adapters.formats.labels import Head, relabel
 from adapters.formats.peft import heads, replaced, replication
+from adapters.formats.peft.drawn import drawn
 from adapters.formats.peft.host import Host, host_of
 from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tuner import Saved
+from adapters.formats.static_heads import AVERAGED
 from adapters.manifest import Manifest, PartSpec, Provenance
 from adapters.requires import Requires
 from adapters.weights import Package
@@ -41,6 +43,7 @@ class Content:
     tensors: Mapping[str, Tensor]
     head: Head | None
     prefixed: bool  # keys hold the family's prefix: it was saved from a model with a head
+    drawn: frozenset[str]  # what the folder does not hold of the head, and a seed gave
 
 
 def read(
@@ -49,9 +52,11 @@ def read(
     *,
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
+    head_seed: int | None = None,
 ) -> Package:
     """Read a folder for a backbone; without `labels` they are LABEL_i and `manifest.source["warnings"]` says so.
 
+    `head_seed`: what PEFT left out of the head is drawn as transformers draws it under this seed (see `peft.drawn`).
     Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles, `InvalidPackage` where files are broken.
     """
     config = files.read_json(folder / CONFIG)
@@ -61,10 +66,12 @@ def read(
     family = geometry.architecture
     tuner_for(config)  # what is refused whatever the weights are, in whichever form
     stored = files.read_tensors(folder, WEIGHTS)
-    content = interpret(config, stored, family, geometry.layers)
+    content = interpret(config, stored, family, geometry.layers, head_seed)
     head, empty = content.head, {key: list(tensor.shape) for key, tensor in stored.items() if not tensor.numel()}
     if head is not None and head.spec.pooling == "pooler" and not profile.has_pooler:
         raise Misfit(["the head needs the backbone's pooler, which its checkpoint does not hold"])
+    if config.get("task_type") == "SEQ_CLS" and head is not None and geometry.averaged:
+        raise Misfit([AVERAGED])
     manifest = Manifest(
         kind="adapter",
         requires=Requires.of(geometry),
@@ -77,8 +84,9 @@ def read(
         source={
             "adapter_config": config,
             "prefixed": content.prefixed,
-            "warnings": list(head.warnings) if head is not None else [],
+            "warnings": [*(head.warnings if head is not None else ()), *map(_warned, sorted(content.drawn))],
         }
+        | ({"head_seed": head_seed} if content.drawn else {})
         | ({"empty": empty} if empty else {}),
     )
     tensors = {**content.tensors, **({} if head is None else head.tensors)}
@@ -112,7 +120,8 @@ def write(package: Package, folder: Path) -> None:
         **{key: torch.zeros(shape) for key, shape in empty.items()},
     }
     config = manifest.source.get("adapter_config")
-    if not made or not isinstance(config, Mapping) or not _agrees(config, stored, family, manifest):
+    whole = made and "head_seed" not in manifest.source  # else the configuration names too little of the head
+    if not whole or not isinstance(config, Mapping) or not _agrees(config, stored, family, manifest):
         if written.config is None:
             raise Misfit([f"{manifest.parts[0].method} is written with the configuration that it was read with alone"])
         config = {
@@ -130,17 +139,29 @@ def write(package: Package, folder: Path) -> None:
     files.write_tensors(folder / WEIGHTS, stored)
 
 
-def interpret(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Architecture, layers: int) -> Content:
+def interpret(
+    config: Mapping[str, Any],
+    stored: Mapping[str, Tensor],
+    family: Architecture,
+    layers: int,
+    head_seed: int | None = None,
+) -> Content:
     """The parts, their tensors and the head; raises `Misfit` with every reason."""
     reasons: list[str] = []
     route = replication.route_of(config, layers)
     host = host_of(stored, family, layers if route is None else len(route))
     found = tuner_for(config).read(Saved(config, stored, host), reasons)
     beside = replaced.read(config, found.rest, host, reasons)
-    head = heads.read(config, beside.rest, family.model_type, reasons)
+    parts = {} if head_seed is None else drawn(beside.rest, family.model_type, layers, head_seed)
+    head = heads.read(config, beside.rest, family.model_type, reasons, parts)
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))
-    return Content((*found.parts, *beside.parts), {**found.tensors, **beside.tensors}, head, host.prefixed)
+    tensors = {**found.tensors, **beside.tensors}
+    return Content((*found.parts, *beside.parts), tensors, head, host.prefixed, frozenset(parts))
+
+
+def _warned(part: str) -> str:
+    return f"{part} is in no file: it was drawn with the given head_seed"
 
 
 def _agrees(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Architecture, manifest: Manifest) -> bool:

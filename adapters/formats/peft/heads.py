@@ -13,6 +13,7 @@ from adapters.architectures.families import ARCHITECTURES
 from adapters.errors import Misfit
 from adapters.formats import static_heads
 from adapters.formats.labels import Head
+from adapters.formats.peft.drawn import Drawn
 from adapters.formats.peft.host import ROOT
 from adapters.manifest import Manifest
 from adapters.weights import Package
@@ -29,8 +30,18 @@ TASKS: Mapping[str | None, str | None] = {
 _TASK_TYPES: Mapping[str, str] = {task: name for name, task in TASKS.items() if name is not None and task is not None}
 
 
-def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str, reasons: list[str]) -> Head | None:
-    """The head that a folder's remaining tensors are; None where it has none, as language models that keep their own."""
+def read(
+    config: Mapping[str, Any],
+    rest: Mapping[str, Tensor],
+    model_type: str,
+    reasons: list[str],
+    parts: Drawn | None = None,
+) -> Head | None:
+    """The head that a folder's remaining tensors are; None where it has none, as language models that keep their own.
+
+    `parts` are those that PEFT left out.
+    """
+    rest = {**rest, **(parts or {})}
     task = TASKS[config.get("task_type")]
     try:
         if task is None and rest and config.get("task_type") is None:
@@ -56,6 +67,9 @@ def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[s
         return {}, {"task_type": "FEATURE_EXTRACTION", "modules_to_save": None}
     task, head = _like(manifest)
     stored = {f"{root}{key}": package.tensors[native] for native, key in static_heads.names(head).items()}
+    more = [native for native in head.lacks if package.tensors[native].any()]
+    if more:
+        raise Misfit([f"transformers' class has no {native}, which is not zero" for native in more])
     saved = sorted({_module(stem) for stem in head.maps})
     family = ARCHITECTURES[manifest.requires.model_type]
     if family.images:  # PEFT has no task type for them, and notes the class instead
@@ -67,13 +81,14 @@ def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[s
 
 
 def _remedied(reason: str) -> str:
-    """What a head lacks was not saved, and PEFT draws it anew at every load: no two loads answer alike."""
+    """What a head lacks was not saved, and is drawn anew at every load: without a seed no two loads answer alike."""
     lacking = reason.removeprefix("the head lacks ")
     if lacking == reason:
         return reason
     module = _module(lacking)
     return (
-        f"{reason}: PEFT left it out and draws it anew at every load; train with {module!r} in modules_to_save as well"
+        f"{reason}: PEFT left it out, and it is drawn anew at every load; train with {module!r} in modules_to_save as"
+        " well, or say the seed under which the model was loaded for training (head_seed)"
     )
 
 

@@ -174,3 +174,31 @@ def test_families_and_classes_without_a_head_are_refused():
     assert task_of("XLMRobertaForMaskedLM") == LANGUAGE
     assert like(read(tensors(linear("classifier")), "bert", SEQUENCE).spec, "roberta") is None
     assert torch.is_tensor(read(tensors(linear("classifier")), "bert", SEQUENCE).tensors["head/0/bias"])
+
+
+MODERNBERT = {
+    "head.dense.weight": (H, H),
+    "head.norm.weight": (H,),
+    "classifier.weight": (3, H),
+    "classifier.bias": (3,),
+}
+
+
+@pytest.mark.parametrize(("task", "pooling"), [(SEQUENCE, "first_token"), (TOKEN, "tokens"), (QUESTION, "tokens")])
+def test_modernbert_has_no_biases_in_front_and_a_norm_behind_the_activation(task, pooling):
+    held = tensors(MODERNBERT)
+    head = read(held, "modernbert", task)
+    assert (head.spec.layers, head.spec.activation, head.spec.norm_eps, head.spec.pooling) == (2, "gelu", 1e-5, pooling)
+    assert {name: tuple(tensor.shape) for name, tensor in head.tensors.items()} == head_shapes(head.spec, H)
+    assert not head.tensors["head/0/bias"].any()
+    assert not head.tensors["head/0/norm.bias"].any()
+    found = like(head.spec, "modernbert", (task,))
+    assert found is not None
+    assert set(names(found[1]).values()) == set(held)
+
+
+def test_a_head_over_the_mean_of_a_row_is_refused():
+    averaged = OwnSettings(1e-5, "gelu", 20, 4, averaged=True)
+    with pytest.raises(Misfit, match="classifier_pooling is 'mean'"):
+        read(tensors(MODERNBERT), "modernbert", SEQUENCE, averaged)
+    assert read(tensors(MODERNBERT), "modernbert", TOKEN, averaged).spec.pooling == "tokens"

@@ -30,6 +30,7 @@ SPECS = {
         "causal_lm", 2, "gelu", True, "tokens", (), "next_token", vocabulary=11, width=4, norm_eps=1e-5
     ),
     "bare_next_word": HeadSpec("causal_lm", 1, None, False, "tokens", (), "next_token", vocabulary=9, width=6),
+    "translation": HeadSpec("seq2seq_lm", 1, None, False, "tokens", (), "vocabulary", vocabulary=9, width=6, scale=0.5),
     "parse": HeadSpec("dependency_parsing", 1, None, True, "tokens", ("subj", "obj"), "tree"),
 }
 

@@ -58,3 +58,20 @@ def test_the_activation_stands_between_the_maps_and_not_behind_the_last(activati
             y = torch.nn.functional.gelu(y, approximate="tanh")
     assert torch.allclose(linear_maps(x, runs, spec, stacked([held])), y, atol=1e-4)
     assert y.shape == (4, 1)
+
+
+def test_a_norm_stands_behind_every_activation_but_not_behind_the_last_map():
+    spec = replace(SPECS["regression"], activation="relu", norm_eps=1e-3)
+    (held,) = heads(spec, 1)
+    assert {name for name in held if "norm" in name} == {
+        f"{i}.norm.{kind}" for i in range(2) for kind in ("weight", "bias")
+    }
+    x = states([4])
+    y = x
+    for i in range(3):
+        y = y @ held[f"{i}.weight"].T + held[f"{i}.bias"]
+        if i < 2:
+            norm = (held[f"{i}.norm.weight"], held[f"{i}.norm.bias"])
+            y = torch.nn.functional.layer_norm(y.relu(), (HIDDEN,), *norm, 1e-3)
+    got = linear_maps(x, Runs(((0, 4),), ((0, 4),), 4, torch.device("cpu")), spec, stacked([held]))
+    torch.testing.assert_close(got, y)

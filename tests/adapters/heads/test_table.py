@@ -15,9 +15,9 @@ def test_the_table_serves_exactly_what_a_manifest_may_say():
 
 
 def test_an_unknown_type_is_refused_naming_those_there_are():
-    wrong = replace(SPECS["qa"], type="seq2seq_lm")
+    wrong = replace(SPECS["qa"], type="translation")
     for ask in (lambda: head_shapes(wrong, HIDDEN), lambda: head_reasons(wrong, HIDDEN, has_pooler=True)):
-        with pytest.raises(Misfit, match="'seq2seq_lm' is not served; served are classification, "):
+        with pytest.raises(Misfit, match="'translation' is not served; served are classification, "):
             ask()
 
 

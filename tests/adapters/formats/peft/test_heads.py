@@ -71,7 +71,7 @@ def test_a_part_of_the_head_that_was_not_saved_is_refused_with_the_remedy(tmp_pa
     saved = peft_lora_keys([query]) | {f"{root}classifier.weight": (3, H), f"{root}classifier.bias": (3,)}
     said = reasons(peft_folder(tmp_path / "without", config, saved), profile("deberta-v2"))
     assert len(said) == 2
-    assert all("draws it anew at every load; train with 'pooler' in modules_to_save" in reason for reason in said)
+    assert all("drawn anew at every load; train with 'pooler' in modules_to_save" in reason for reason in said)
     whole = saved | {f"{root}pooler.dense.weight": (H, H), f"{root}pooler.dense.bias": (H,)}
     spec = peft.read(peft_folder(tmp_path / "with", config, whole), profile("deberta-v2")).manifest.head
     assert (spec.layers, spec.activation, spec.pooling) == (2, "gelu", "first_token")
