@@ -72,7 +72,8 @@ class Sizes(Protocol):
 
 def bottleneck(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     """`BnConfig`: a bottleneck or a Compacter, and an invertible adapter where one goes with it."""
-    names = [site for key, site in JUNCTIONS.items() if (key in _ALWAYS or sizes.crossing) and settings.flag(key)]
+    named = {key: settings.flag(key) for key in JUNCTIONS}
+    names = [site for key, site in JUNCTIONS.items() if named[key] and (key in _ALWAYS or sizes.crossing)]
     widths = _widths(settings, sizes).items()
     members = {key: settings.get(key) for key in ("residual_before_ln", "scaling")}
     members |= {key: settings.flag(key) for key in _FLAGS} | {"non_linearity": _activation(settings)}
@@ -117,14 +118,15 @@ def prefix(settings: Settings, sizes: Sizes) -> Iterator[PartSpec]:
     members["bottleneck"] = None if flat else settings.count("bottleneck_size")
     members |= {"non_linearity": function} if function != "tanh" and not flat else {}
     members |= {"gating": "shared" if shared else "separate"} if gated else {}
+    encoder, cross = settings.flag("encoder_prefix"), settings.flag("cross_prefix")
     if not sizes.crossing:
         yield from _prefix(members, layers)
         return
     decoder = [layer for layer in layers if layer in sizes.crossing]
-    if settings.flag("encoder_prefix"):
+    if encoder:
         yield from _prefix(members, [layer for layer in layers if layer not in sizes.crossing])
     yield from _prefix(members, decoder)
-    if settings.flag("cross_prefix"):
+    if cross:
         yield from _prefix({**members, "site": "cross_kv"}, decoder)
 
 

@@ -17,7 +17,21 @@ FIRST_ONLY = frozenset(("invertible", "past_prefix", "prompt_tuning", "reft", "w
 _LOW_RANK = frozenset(("lora", "vera", "mtl_lora"))
 # PEFT's tuners that add to a frozen map; those that turn it (BOFT, HRA, OFT, RoAd) are arranged with nothing.
 _ADDING = frozenset(("adalora", "c3a", "delora", "delta", "fourierft", "gralora", "hira", "loha", "lokr", "miss"))
-_ADDING |= {"randlora", "shira", "vblora", "vera_vectors", "waveft"}
+_ADDING |= {
+    "beft",
+    "deft",
+    "frod",
+    "osf",
+    "peanut",
+    "poly",
+    "psoft",
+    "pvera",
+    "randlora",
+    "shira",
+    "supertuning",
+    "tinylora",
+}
+_ADDING |= {"vblora", "vera_vectors", "waveft"}
 _SEQUENTIAL = frozenset(("bottleneck", "compacter"))
 METHODS: Mapping[type[Fuse | Average | Split | Sum], frozenset[str]] = {
     Fuse: _SEQUENTIAL,

@@ -310,6 +310,21 @@ PARTS: Mapping[str, PartSpec] = {
         {"sites": sites(("attn_q", "ffn_in"), rank=4, alpha=90, stored=True, seed=0, random="dense")},
     ),
     "road": PartSpec("road", {"sites": sites(("attn_q", "ffn_in"), variant="road_1", group=8)}),
+    "beft": PartSpec("beft", {"sites": sites(("attn_v",))}),
+    "deft": PartSpec("deft", {"sites": sites(("attn_q",), rank=3, scaling=0.5, projection="relu", removes_only=False)}),
+    "frod": PartSpec("frod", {"sites": sites(("attn_q",), category="attn_q", count=0)}),
+    "osf": PartSpec("osf", {"sites": sites(("attn_q", "ffn_in"), rank=3)}),
+    "peanut": PartSpec("peanut", {"sites": sites(("attn_q",), rank=3, activation="tanh", scaling=0.5)}),
+    "poly": PartSpec("poly", {"sites": sites(("attn_q", "ffn_in"), rank=4, splits=2, skills=3)}),
+    "psoft": PartSpec(
+        "psoft",
+        {"sites": sites(("attn_v",), rank=4, iterations=2, seed=3, eps=0.0, terms=0, orthogonal=True)},
+    ),
+    "pvera": PartSpec("pvera", {"sites": sites(("attn_q",), rank=3, stored=True, seed=5)}),
+    "supertuning": PartSpec(
+        "supertuning", {"sites": sites(("attn_q",), count=5, stored=False, largest=True, rank=0, alpha=0.0)}
+    ),
+    "tinylora": PartSpec("tinylora", {"sites": sites(("attn_q",), rank=2, turns=3, group=0, stored=True, seed=9)}),
     "shira": PartSpec("shira", {"sites": sites(("attn_v",), rank=2)}),
     "vblora": PartSpec(
         "vblora",

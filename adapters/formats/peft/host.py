@@ -32,6 +32,8 @@ class Host:
 
     def in_order(self, paths: Iterable[str]) -> list[str]:
         """Paths of linear maps in the order in which the model has them: layer by layer, the pooler last; raises `Misfit`."""
+        if self.family.decoder is not None:
+            raise Misfit(["this tuner goes by the order of the maps, which is not known in an encoder-decoder"])
         known = self.modules()
 
         def place(path: str) -> tuple[float, int]:

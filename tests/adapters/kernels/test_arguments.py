@@ -48,10 +48,11 @@ def test_tables_have_one_type_and_lie_tight():
     assert entries("t", torch.zeros(3, dtype=torch.int32), torch.int32) == 3
     for wrong in (
         torch.zeros(3),
+        torch.tensor(3, dtype=torch.int32),
         torch.zeros(6, dtype=torch.int32)[::2],
         torch.zeros(3, dtype=torch.int32, device="meta"),
     ):
-        with pytest.raises(ValueError, match=r"t must be torch.int32, contiguous and on the CPU"):
+        with pytest.raises(ValueError, match=r"t must be torch.int32, contiguous, on the CPU and no scalar"):
             entries("t", wrong, torch.int32)
 
 

@@ -41,7 +41,7 @@ REFUSED = {
 # A prompt starts from words; tuners other than RoAd are trained by PEFT.
 UNSTARTED = {"prompt_tuning", "word_prompt"} | {tuner.name for tuner in TUNERS if tuner.name != "road"}
 # Tensors that are never learned: a base of an orthogonal map, places in a matrix.
-CONSTANTS = (".base", "/indices")
+CONSTANTS = ("size.attn_q", ".base", "/indices")
 SERVED = [(case, family) for family in FAMILIES for case in PARTS if case not in REFUSED.get(family, ())]
 
 

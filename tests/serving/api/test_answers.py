@@ -43,6 +43,8 @@ def test_a_fusion_tells_its_children_and_every_version_what_it_requires():
         "layers": 2,
         "heads": 2,
         "embedding": None,
+        "encoder_layers": 0,
+        "gated": False,
     }
 
 
