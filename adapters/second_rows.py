@@ -30,7 +30,8 @@ def generate_second(
     ids = pad_sequence([torch.from_numpy(row.input_ids) for row in rows], batch_first=True).to(backbone.device)
     more.pop("attention_mask", None)  # the rows are their own tokens alone
     model = _Generating(backbone, rows)
-    return model.generate(ids, generation_config=settings, **{**given, **more}, use_cache=False)
+    all_said = {**given, **more, "use_cache": False}  # every step runs the decoder whole
+    return model.generate(ids, generation_config=settings, **all_said)
 
 
 class _Encoder(nn.Module):

@@ -9,7 +9,7 @@ from tests.adapters import builders
 
 IDS = torch.tensor([[5, 6, 7, 8, 2], [9, 10, 11, 12, 13], [40, 41, 42, 2, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
-WAYS = [{}, {"num_beams": 3}, {"num_beams": 2, "num_return_sequences": 2}]
+WAYS = [{}, {"use_cache": True}, {"num_beams": 3}, {"num_beams": 2, "num_return_sequences": 2}]
 
 
 @pytest.fixture(params=["t5", "mt5", "bart", "mbart"])
