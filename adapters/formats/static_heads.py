@@ -5,7 +5,7 @@ that a class takes from its configuration are those of the families' published m
 vocabulary, which take the backbone's.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -210,7 +210,7 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
     candidates = _HEADS.get((model_type, task))
     if not candidates:
         raise Misfit([f"no {task} head of {model_type!r} is served"])
-    head = next((one for one in candidates if f"{one.maps[0]}.weight" in tensors), candidates[-1])
+    head = _likeliest(candidates, tensors)
     wanted = names(head)
     known = {*wanted.values(), *(key for keys in head.copies.values() for key in keys)}
     reasons = [f"{key} belongs to no head that is served" for key in sorted(set(tensors) - known)]
@@ -232,6 +232,17 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
     if task in (LANGUAGE, SEQ2SEQ) and own is None:
         raise Misfit(["a head over the vocabulary is read for a backbone, whose settings it takes"])
     return Head(_spec(head, task, found, own), found, (UNNAMED,) if task in (SEQUENCE, TOKEN) else ())
+
+
+def lacking(tensors: Collection[str], model_type: str, task: str) -> frozenset[str]:
+    """The keys of the class's head that are not there; none where it has no head for the task."""
+    candidates = _HEADS.get((model_type, task), ())
+    head = _likeliest(candidates, tensors) if candidates else None
+    return frozenset() if head is None else frozenset(names(head).values()) - frozenset(tensors)
+
+
+def _likeliest(candidates: Sequence[StaticHead], tensors: Collection[str]) -> StaticHead:
+    return next((one for one in candidates if f"{one.maps[0]}.weight" in tensors), candidates[-1])
 
 
 def names(head: StaticHead) -> dict[str, str]:

@@ -3,9 +3,8 @@
 Per length of rows: the engine's pass with a different adapter in every row against the same pass without adapters, in
 interleaved rounds; and the multiplications of the pass without adapters against what the GPU reaches in one large
 product. Then what uploads cost those who need none: the slowest passes while adapters are written into slots of the
-arena, against quiet ones. Plans are made before the clock starts, as the engine makes the next batch's while this one
-computes; the heads are part of the pass. Everything is
-measured without CUDA graphs and with them. Refuses where torch finds no GPU.
+arena, against quiet ones. Plans are made before the clock starts, which the engine makes between its passes; the heads
+are part of the pass. Everything is measured without CUDA graphs and with them. Refuses where torch finds no GPU.
 """
 
 import argparse

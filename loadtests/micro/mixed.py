@@ -220,7 +220,7 @@ def judge(promises: Sequence[Promise], rows: int, rounds: int, seed: int) -> lis
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; exit code 1 where the engine and the plain model disagree, or a promise is missed."""
+    """Measure and print; exit code 1 where the bare engine and the plain model disagree, or, to judge, a promise is missed."""
     keep_buffers()
     args = argparse.ArgumentParser(prog="python -m loadtests.micro.mixed", description=__doc__)
     args.add_argument("--judge", action="store_true", help="measure every promised ratio; one line of JSON each")

@@ -45,9 +45,8 @@ _DRAWS: Mapping[str, Callable[[int, int, torch.Generator], Drawn]] = {
 
 
 def drawn(held: Mapping[str, Tensor], model_type: str, layers: int, seed: int) -> Drawn:
-    """What a head's tensors lack that transformers draws first under a seed; nothing where it is none of that."""
+    """What stands in front of a head's last map, as transformers draws it first under a seed; nothing for other families."""
     last, draw = held.get("classifier.weight"), _DRAWS.get(model_type)
     if draw is None or last is None or last.dim() != 2:
         return {}
-    parts = draw(last.shape[1], layers, torch.Generator().manual_seed(seed))
-    return {} if any(name in held for name in parts) else parts
+    return draw(last.shape[1], layers, torch.Generator().manual_seed(seed))

@@ -18,7 +18,6 @@ from adapters.errors import Misfit
 from adapters.formats import files
 from adapters.formats.labels import Head, relabel
 from adapters.formats.peft import heads, replaced, replication
-from adapters.formats.peft.drawn import drawn
 from adapters.formats.peft.host import Host, host_of
 from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.settings import tuner_for
@@ -152,8 +151,8 @@ def interpret(
     host = host_of(stored, family, layers if route is None else len(route))
     found = tuner_for(config).read(Saved(config, stored, host), reasons)
     beside = replaced.read(config, found.rest, host, reasons)
-    parts = {} if head_seed is None else drawn(beside.rest, family.model_type, layers, head_seed)
-    head = heads.read(config, beside.rest, family.model_type, reasons, parts)
+    parts = heads.left_out(config, beside.rest, family.model_type, layers, head_seed)
+    head = heads.read(config, {**beside.rest, **parts}, family.model_type, reasons)
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))
     tensors = {**found.tensors, **beside.tensors}

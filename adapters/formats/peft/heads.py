@@ -13,7 +13,7 @@ from adapters.architectures.families import ARCHITECTURES
 from adapters.errors import Misfit
 from adapters.formats import static_heads
 from adapters.formats.labels import Head
-from adapters.formats.peft.drawn import Drawn
+from adapters.formats.peft.drawn import Drawn, drawn
 from adapters.formats.peft.host import ROOT
 from adapters.manifest import Manifest
 from adapters.weights import Package
@@ -30,18 +30,8 @@ TASKS: Mapping[str | None, str | None] = {
 _TASK_TYPES: Mapping[str, str] = {task: name for name, task in TASKS.items() if name is not None and task is not None}
 
 
-def read(
-    config: Mapping[str, Any],
-    rest: Mapping[str, Tensor],
-    model_type: str,
-    reasons: list[str],
-    parts: Drawn | None = None,
-) -> Head | None:
-    """The head that a folder's remaining tensors are; None where it has none, as language models that keep their own.
-
-    `parts` are those that PEFT left out.
-    """
-    rest = {**rest, **(parts or {})}
+def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str, reasons: list[str]) -> Head | None:
+    """The head that a folder's remaining tensors are; None where it has none, as language models that keep their own."""
     task = TASKS[config.get("task_type")]
     try:
         if task is None and rest and config.get("task_type") is None:
@@ -58,6 +48,18 @@ def read(
         return None
     reasons += [f"{key} belongs to no part that is served" for key in sorted(rest)]
     return None
+
+
+def left_out(
+    config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str, layers: int, seed: int | None
+) -> Drawn:
+    """What PEFT left out of the head, drawn under the seed; nothing without one, or where that is not all it lacks."""
+    task = TASKS[config.get("task_type")]
+    lacking = frozenset() if task is None else static_heads.lacking(rest, model_type, task)
+    if seed is None or not lacking:
+        return {}
+    parts = drawn(rest, model_type, layers, seed)
+    return parts if parts.keys() == lacking else {}
 
 
 def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[str, Any]]:

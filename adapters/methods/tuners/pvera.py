@@ -9,7 +9,7 @@ with. A and B are those of all sites, as `vera_vectors` has them; a seed draws t
 from adapters.methods.base import BaseMap, Shapes
 from adapters.methods.tuners.forms import product
 from adapters.methods.tuners.tuner import COUNT, FLAG, Held, Said, Tuner, Widths, seed
-from adapters.methods.tuners.vera_vectors import drawn_matrices
+from adapters.methods.tuners.vera_vectors import stored_or_drawn
 from adapters.weights import Folded
 
 
@@ -21,20 +21,10 @@ def _sizes(said: Said, width: Widths) -> Shapes:
     return {"A": (2 * said["rank"], width[0]), "B": (width[1], said["rank"])}
 
 
-def _shared(said: Said, width: Widths) -> Shapes:
-    return _sizes(said, width) if said["stored"] else {}
-
-
-def _share(said: Said, shared: Held, width: Widths) -> Held:
-    if said["stored"]:
-        return shared
-    return drawn_matrices(said["seed"], _sizes(said, width))
-
-
 def _change(said: Said, held: Held, frozen: BaseMap) -> Folded:
     (out, wide), rank = frozen.weight.shape, said["rank"]
     down = held["lambda_d"][:rank, None] * held["A"][:rank, :wide]
     return product(down, held["lambda_b"][:, None] * held["B"][:out])
 
 
-PVERA = Tuner("pvera", {"rank": COUNT, "stored": FLAG, "seed": seed}, _shapes, _change, _shared, _share)
+PVERA = Tuner("pvera", {"rank": COUNT, "stored": FLAG, "seed": seed}, _shapes, _change, *stored_or_drawn(_sizes))

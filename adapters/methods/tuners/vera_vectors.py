@@ -7,6 +7,7 @@ draws them: uniform, bounded by the square root of six over the columns.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from adapters.methods.base import BaseMap, Shapes
 from adapters.methods.tuners.forms import product
 from adapters.methods.tuners.tuner import COUNT, FLAG, Held, Said, Tuner, Widths, seed
 from adapters.weights import Folded
+
+Sizes = Callable[[Said, Widths], Shapes]
+Share = Callable[[Said, Held, Widths], Held]
 
 
 def _shapes(said: Said, width: Widths) -> Shapes:
@@ -25,14 +29,16 @@ def _sizes(said: Said, width: Widths) -> Shapes:
     return {"A": (said["rank"], width[0]), "B": (width[1], said["rank"])}
 
 
-def _shared(said: Said, width: Widths) -> Shapes:
-    return _sizes(said, width) if said["stored"] else {}
+def stored_or_drawn(sizes: Sizes) -> tuple[Sizes, Share]:
+    """A tuner's `shared_at` and `share`, of matrices of these sizes that are stored, or drawn by the seed."""
 
+    def shared(said: Said, width: Widths) -> Shapes:
+        return sizes(said, width) if said["stored"] else {}
 
-def _share(said: Said, shared: Held, width: Widths) -> Held:
-    if said["stored"]:
-        return shared
-    return drawn_matrices(said["seed"], _sizes(said, width))
+    def share(said: Said, held: Held, width: Widths) -> Held:
+        return held if said["stored"] else drawn_matrices(said["seed"], sizes(said, width))
+
+    return shared, share
 
 
 def drawn_matrices(seed: int, sizes: Shapes) -> dict[str, Tensor]:
@@ -49,4 +55,6 @@ def _change(said: Said, held: Held, frozen: BaseMap) -> Folded:
     return product(held["lambda_d"][:, None] * held["A"][:, :wide], held["lambda_b"][:, None] * held["B"][:out])
 
 
-VERA_VECTORS = Tuner("vera_vectors", {"rank": COUNT, "stored": FLAG, "seed": seed}, _shapes, _change, _shared, _share)
+VERA_VECTORS = Tuner(
+    "vera_vectors", {"rank": COUNT, "stored": FLAG, "seed": seed}, _shapes, _change, *stored_or_drawn(_sizes)
+)

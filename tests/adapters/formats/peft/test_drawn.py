@@ -12,6 +12,7 @@ from transformers import (
 )
 
 from adapters.formats.peft import folder as peft
+from adapters.formats.peft import heads
 from adapters.formats.peft.drawn import drawn
 from tests.adapters.formats.folders import H, peft_config, peft_folder, peft_lora_keys, profile
 
@@ -55,11 +56,20 @@ def test_transformers_draws_the_same_after_the_seed(tmp_path, family):
     assert not all(torch.equal(tensor, held[name]) for name, tensor in drawn(classifier, family, LAYERS, 8).items())
 
 
-def test_what_was_saved_is_never_drawn():
-    classifier = {"classifier.weight": torch.ones(3, WIDE)}
-    assert drawn(classifier | {"pooler.dense.weight": torch.ones(WIDE, WIDE)}, "deberta-v2", LAYERS, 7) == {}
-    assert drawn(classifier, "bert", LAYERS, 7) == {}
-    assert drawn({}, "deberta-v2", LAYERS, 7) == {}
+def test_only_what_the_class_has_and_the_folder_lacks_is_drawn():
+    classifier = {"classifier.weight": torch.ones(3, WIDE), "classifier.bias": torch.ones(3)}
+
+    def parts(held, family, task="SEQ_CLS", seed=7):
+        return heads.left_out({"task_type": task}, held, family, LAYERS, seed)
+
+    assert parts(classifier, "deberta-v2").keys() == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert parts(classifier, "modernbert", "TOKEN_CLS").keys() == {"head.dense.weight", "head.norm.weight"}
+    assert parts(classifier, "deberta-v2", "TOKEN_CLS") == {}, "that class has no pooler"
+    assert parts(classifier, "deberta-v2", seed=None) == {}
+    assert parts(classifier | {"pooler.dense.weight": torch.ones(WIDE, WIDE)}, "deberta-v2") == {}, "half was saved"
+    assert parts(classifier, "bert") == {}
+    assert parts({}, "deberta-v2") == {}
+    assert parts(classifier, "deberta-v2", None) == {}
 
 
 def test_a_head_with_a_drawn_part_says_so_and_is_written_whole(tmp_path):
