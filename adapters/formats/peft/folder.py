@@ -107,7 +107,8 @@ def write(package: Package, folder: Path) -> None:
     route = manifest.route
     if route is not None and tuner is not LORA:
         raise Misfit([f"PEFT replicates layers for LoRA alone, not for {manifest.parts[0].method}"])
-    host = Host(family, manifest.requires.layers if route is None else len(route), prefixed)
+    questions = manifest.head is not None and manifest.head.type == "question_answering"
+    host = Host(family, manifest.requires.layers if route is None else len(route), prefixed, questions)
     written = tuner.write(package, host)
     beside, settings = replaced.write(manifest.parts[1:], package, host)
     head, said = heads.write(package, written.root)
@@ -148,7 +149,8 @@ def interpret(
     """The parts, their tensors and the head; raises `Misfit` with every reason."""
     reasons: list[str] = []
     route = replication.route_of(config, layers)
-    host = host_of(stored, family, layers if route is None else len(route))
+    questions = config.get("task_type") == "QUESTION_ANS"
+    host = host_of(stored, family, layers if route is None else len(route), questions=questions)
     found = tuner_for(config).read(Saved(config, stored, host), reasons)
     beside = replaced.read(config, found.rest, host, reasons)
     parts = heads.left_out(config, beside.rest, family.model_type, layers, head_seed)

@@ -1,7 +1,7 @@
 """The model that a folder was saved from: which modules it has, and how their paths begin."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import inf
 
 from adapters.architectures.record import Architecture
@@ -12,19 +12,31 @@ from adapters.formats.peft.modules import fused_modules, modules
 # Whatever the order of a record's sites.
 _IN_A_LAYER = ("attn_qkv", "attn_q", "attn_k", "attn_v", "attn_out", "ffn_gate", "ffn_in", "ffn_out", "pooler")
 ROOT = "base_model.model."  # before every path of the model that PEFT was put around
+# Families whose class for questions calls the base model by another name than their other classes do.
+_QUESTIONS: Mapping[str, str] = dict.fromkeys(("llama", "qwen2", "qwen3"), "transformer")
 
 
 @dataclass(frozen=True)
 class Host:
-    """A family's record and depth. `prefixed`: the model has a head, so that paths begin with the family's prefix."""
+    """A family's record and depth.
+
+    `prefixed`: the model has a head, so that paths begin with the base model's name in it, which a class for
+    `questions` may call otherwise.
+    """
 
     family: Architecture
     layers: int
     prefixed: bool
+    questions: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every path of the base model, with its dot."""
+        return f"{_named(self.family, questions=self.questions)}." if self.prefixed else ""
 
     def path(self, path: str) -> str:
         """The path of a module of the base model, in the model that was saved."""
-        return f"{self.family.prefix}.{path}" if self.prefixed else path
+        return f"{self.prefix}{path}"
 
     def modules(self) -> dict[str, Address]:
         """Path -> address of every linear map that can be adapted."""
@@ -65,10 +77,14 @@ class Host:
         return self.path(self.family.linear_path(address))
 
 
-def host_of(keys: Iterable[str], family: Architecture, layers: int) -> Host:
-    """The host that a checkpoint's keys speak of."""
+def host_of(keys: Iterable[str], family: Architecture, layers: int, *, questions: bool = False) -> Host:
+    """The host that a checkpoint's keys speak of; `questions`: it was saved from a class for questions."""
     keys = tuple(keys)
-    prefixed = any(key.startswith(f"{ROOT}{family.prefix}.") for key in keys)
-    stem = f"{ROOT}{family.prefix}." if prefixed else ROOT
-    former = f"{stem}{family.formerly.layer.partition('{')[0]}"
-    return Host(family.formerly if any(key.startswith(former) for key in keys) else family, layers, prefixed)
+    prefixed = any(key.startswith(f"{ROOT}{_named(family, questions=questions)}.") for key in keys)
+    host = Host(family, layers, prefixed, questions)
+    former = f"{ROOT}{host.prefix}{family.formerly.layer.partition('{')[0]}"
+    return replace(host, family=family.formerly) if any(key.startswith(former) for key in keys) else host
+
+
+def _named(family: Architecture, *, questions: bool) -> str:
+    return _QUESTIONS.get(family.model_type, family.prefix) if questions else family.prefix

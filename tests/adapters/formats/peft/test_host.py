@@ -19,6 +19,19 @@ def test_paths_are_those_of_the_model_that_was_saved():
     assert Host(BERT, 1, False).modules()["pooler.dense"] == Address(None, "pooler")
 
 
+@pytest.mark.parametrize(
+    ("family", "name"), [("llama", "transformer"), ("qwen2", "transformer"), ("qwen3", "transformer"), ("mistral", "model")]
+)
+def test_a_class_for_questions_calls_the_base_model_by_its_own_name(family, name):
+    record, path = ARCHITECTURES[family], "layers.0.self_attn.q_proj"
+    key = f"base_model.model.{name}.{path}.lora_A.weight"
+    host = host_of([key], record, 1, questions=True)
+    assert host.prefixed
+    assert host.whole_path(Address(0, "attn_q")) == f"{name}.{path}"
+    assert host_of([key], record, 1).prefixed == (name == record.prefix)
+    assert Host(record, 1, True).path(path) == f"model.{path}"
+
+
 def test_a_part_of_a_wider_map_has_no_path():
     with pytest.raises(Misfit, match="as a whole"):
         Host(ARCHITECTURES["modernbert"], 1, False).whole_path(Address(0, "attn_q"))
