@@ -56,7 +56,8 @@ def usable(case: Path) -> bool:
 
 
 def _make(library: str, preset: str, host: Path, written: Path, ours: Path, seed: int) -> None:
-    backbone = json.loads((host / writing.CASE).read_text())["backbone"]
+    said = json.loads((host / writing.CASE).read_text())
+    backbone = said["backbone"]
     model = AdapterModel.from_pretrained(written.parent.parent / "backbones" / backbone)
     model.add_adapter(NAME, preset, **SIZES.get(preset, {}))
     headed = library == "adapterhub"
@@ -79,6 +80,7 @@ def _make(library: str, preset: str, host: Path, written: Path, ours: Path, seed
         "embedding": None,
         "inputs": [""] * len(given["input.input_ids"]),
         "inputs_kind": "texts",
+        "decoder_inputs": said.get("decoder_inputs"),
         "task_type": "FEATURE_EXTRACTION",
         "atol": 1e-5,
         "rtol": 1e-4,

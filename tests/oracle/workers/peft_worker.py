@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import peft_scenes
 import torch
 import transformers
-from peft import PeftModel, get_peft_model
-from shared import backbone, inputs, keep, kept, main, train
-from torch import Tensor
+from peft_hosts import TASKS
+from shared import SPECIAL, VOCABULARY, backbone, inputs, keep, kept, main
+from torch import Tensor, nn
 from transformers import AutoConfig
-from tuner_draws import TASKS, draw
+from tuner_draws import draw
 
 OUTPUTS = ("logits", "start_logits", "end_logits")
+NEW_TOKENS = 6
+SECOND_ROW = 5  # tokens of a decoder's row
+GREEDY: Mapping[str, Any] = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
 
 
 def make(name: str, seed: int, folder: Path) -> None:
@@ -23,26 +27,28 @@ def make(name: str, seed: int, folder: Path) -> None:
     rng = random.Random(seed)
     drawn = draw(rng, seed)
     place = folder.parent.parent / "backbones" / name
-    backbone(drawn.family, rng, place)
-    model = get_peft_model(open_model(place, drawn.task, seed), drawn.config)
-    given = inputs(model.config, rng, even=drawn.even)
+    backbone(drawn.family, rng, place, getattr(transformers, TASKS[drawn.task] if drawn.generating else "AutoModel"))
+    base = open_model(place, drawn.task, seed)
+    given = inputs(base.config, rng, even=drawn.even) | _second_rows(base.config, rng)
     rows = len(next(iter(given.values())))
+    model = peft_scenes.trained(base, drawn, given, compute, rng)
+    saved = peft_scenes.save(model, drawn, folder)
+    scene = peft_scenes.words(drawn, [held["name"] for held in saved], rows, rng)
     case = {
-        "method": f"{drawn.family} {drawn.method} {drawn.task}",
+        "method": f"{drawn.family} {drawn.method} {drawn.task} {drawn.scene}",
         "backbone": name,
         "library": "peft",
-        "adapters": [{"name": "default", "path": "adapters"}],
-        "composition": {"stack": ["default"]},
-        "head": {"name": "default", "type": drawn.task} if drawn.headed else None,
+        "adapters": saved,
+        "head": {"name": saved[0]["name"], "type": drawn.task} if drawn.headed and "rows" not in scene else None,
         "model_class": type(model.get_base_model()).__name__,
         "inputs": [""] * rows,
         "inputs_kind": "pixel_values" if "pixel_values" in given else "texts",
         "task_type": drawn.task,
         "seed": seed,
+        "decoder_inputs": given["decoder_input_ids"].tolist() if "decoder_input_ids" in given else None,
+        "generate": GREEDY if drawn.task == "CAUSAL_LM" else None,
+        **scene,
     }
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    train(model, trained, lambda: list(compute(model, given).values()))
-    model.save_pretrained(folder / "adapters", safe_serialization=True)
     keep(folder, case, given, {})
     load(folder)
 
@@ -52,33 +58,50 @@ def load(folder: Path) -> None:
     case, given = kept(folder)
     place = folder.parent.parent / "backbones" / case["backbone"]
     base = open_model(place, case["task_type"], case["seed"] + 1)  # another head than the saved one was trained with
-    model = PeftModel.from_pretrained(base, str(folder / case["adapters"][0]["path"]))
-    model.eval()
+    model, more = peft_scenes.loaded(base, case, folder)
     with torch.no_grad():
-        keep(folder, case, given, compute(model, given))
+        found = compute(model, {**given, **more})
+        if case.get("generate"):
+            found["generated"] = model.generate(**given, **more, **case["generate"])
+    keep(folder, case, given, found)
 
 
 def open_model(place: Path, task: str, seed: int) -> Any:
     """transformers' class for a task over a backbone's folder; what the folder does not hold is drawn."""
     torch.manual_seed(seed)
-    sort = "AutoModelForImageClassification" if AutoConfig.from_pretrained(place).model_type == "vit" else TASKS[task]
+    images = task == "SEQ_CLS" and AutoConfig.from_pretrained(place).model_type == "vit"
+    sort = "AutoModelForImageClassification" if images else TASKS[task]
     more = {"num_labels": 3} if task in ("SEQ_CLS", "TOKEN_CLS") else {}
     model = getattr(transformers, sort).from_pretrained(place, attn_implementation="eager", **more)
     return model.eval()
 
 
-def compute(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def compute(model: Any, given: Mapping[str, Any]) -> dict[str, Tensor]:
     """What the model answers, and the last hidden states of its base."""
     inner = model.get_base_model()
-    stem = getattr(inner, inner.base_model_prefix, inner)
-    seen = []
-    hook = stem.register_forward_hook(lambda module, args, output: seen.append(output.last_hidden_state))
+    seen: dict[str, Tensor] = {}
+
+    def watch(name: str, module: nn.Module) -> Any:
+        return module.register_forward_hook(lambda module, args, output: seen.update({name: output.last_hidden_state}))
+
+    if inner.config.is_encoder_decoder:
+        hooks = [watch("hidden_state", inner.get_decoder()), watch("encoder_hidden_state", inner.get_encoder())]
+    else:
+        hooks = [watch("hidden_state", getattr(inner, inner.base_model_prefix, inner))]
     try:
         answered = model(**given)
     finally:
-        hook.remove()
-    found = {name: getattr(answered, name) for name in OUTPUTS if getattr(answered, name, None) is not None}
-    return {"hidden_state": seen[-1], **found}
+        for hook in hooks:
+            hook.remove()
+    return seen | {name: getattr(answered, name) for name in OUTPUTS if getattr(answered, name, None) is not None}
+
+
+def _second_rows(config: Any, rng: random.Random) -> dict[str, Tensor]:
+    """The decoder's rows of an encoder-decoder, of one length."""
+    if not config.is_encoder_decoder:
+        return {}
+    drawn = [[rng.randrange(SPECIAL, VOCABULARY) for _ in range(SECOND_ROW - 1)] for _ in range(3)]
+    return {"decoder_input_ids": torch.tensor([[config.decoder_start_token_id, *row] for row in drawn])}
 
 
 if __name__ == "__main__":

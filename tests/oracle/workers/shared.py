@@ -25,7 +25,7 @@ CASE, EXPECTED, UNABLE = "case.json", "expected.safetensors", "unable.json"
 _NARROW = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
 _DISTIL = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
 _GROUPED = {"num_key_value_heads": 2, "pad_token_id": 3, "tie_word_embeddings": False}
-# Family -> (members with other names, further members).
+# Family -> (members with other names, or several of them, further members).
 FAMILIES: Mapping[str, tuple[Mapping[str, str], Mapping[str, Any]]] = {
     "bert": ({}, {"type_vocab_size": 2, "pad_token_id": 0}),
     "roberta": ({}, {"type_vocab_size": 1, "pad_token_id": 1}),
@@ -67,6 +67,24 @@ FAMILIES: Mapping[str, tuple[Mapping[str, str], Mapping[str, Any]]] = {
     "mistral": ({}, {**_GROUPED, "sliding_window": None}),
     "qwen2": ({}, _GROUPED),
     "qwen3": ({}, {**_GROUPED, "head_dim": 8}),
+    "t5": (
+        {
+            "hidden_size": "d_model",
+            "num_hidden_layers": "num_layers",
+            "num_attention_heads": "num_heads",
+            "intermediate_size": "d_ff",
+        },
+        {"d_kv": 8, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0},
+    ),
+    "bart": (
+        {
+            "hidden_size": "d_model",
+            "num_hidden_layers": "encoder_layers decoder_layers",
+            "num_attention_heads": "encoder_attention_heads decoder_attention_heads",
+            "intermediate_size": "encoder_ffn_dim decoder_ffn_dim",
+        },
+        {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2},
+    ),
     "vit": ({}, {"image_size": 16, "patch_size": 4, "num_channels": 3}),
 }
 SEGMENTED = ("bert", "albert", "electra")
@@ -76,8 +94,11 @@ class Unable(Exception):
     """The library itself can not make, save, load or run this; says why."""
 
 
-def backbone(family: str, rng: random.Random, folder: Path) -> None:
-    """Save a small random model of a family: drawn sizes, weights large enough for every adapter to matter."""
+def backbone(family: str, rng: random.Random, folder: Path, sort: Any = AutoModel) -> None:
+    """Save a small random model of a family: drawn sizes, weights large enough for every adapter to matter.
+
+    `sort`: transformers' class, of which a language model's own head is saved as well.
+    """
     names, more = FAMILIES[family]
     sizes = {
         "hidden_size": rng.choice((32, 48, 64)),
@@ -89,9 +110,10 @@ def backbone(family: str, rng: random.Random, folder: Path) -> None:
     }
     if family == "vit":
         sizes = {key: value for key, value in sizes.items() if key not in ("max_position_embeddings", "vocab_size")}
-    config = AutoConfig.for_model(family, **{names.get(key, key): value for key, value in sizes.items()}, **more)
+    named = {name: value for key, value in sizes.items() for name in names.get(key, key).split()}
+    config = AutoConfig.for_model(family, **named, **more)
     torch.manual_seed(rng.getrandbits(32))
-    model = AutoModel.from_config(config)
+    model = sort.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() < 2:

@@ -1,4 +1,4 @@
-"""What a seed draws for PEFT: a family, a tuner with its settings, the modules it adapts, and a task."""
+"""What a seed draws for PEFT: a family, a tuner with its settings, the modules it adapts, a task, and how it is used."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -6,32 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import peft
+from lora_draws import FORMS
+from peft_hosts import DECODERS, FAMILIES, GENERATING, targets, tasks_of
 
-TASKS: Mapping[str, str] = {  # -> transformers' class
-    "FEATURE_EXTRACTION": "AutoModel",
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-}
-_LLAMA = (("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj"))
-_BERT = (("query", "key", "value"), ("intermediate.dense", "output.dense"))
-# Family -> (modules of attention, modules of the feed-forward part).
-MODULES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "electra": _BERT,
-    "distilbert": (("q_lin", "k_lin", "v_lin"), ("lin1", "lin2")),
-    "albert": (("query", "key", "value"), ("ffn", "ffn_output")),
-    "deberta-v2": (("query_proj", "key_proj", "value_proj"), ("intermediate.dense",)),
-    "modernbert": (("Wqkv",), ("mlp.Wo",)),
-    "gpt2": (("c_attn",), ("mlp.c_fc", "mlp.c_proj")),
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "vit": (("query", "key", "value"), ("intermediate.dense",)),
-}
 Settings = Callable[[random.Random], dict[str, Any]]
 
 
@@ -62,11 +39,6 @@ def _some(**more: Any) -> Settings:
 # Tuner -> (configuration, settings).
 TUNERS: Mapping[str, tuple[str, Settings]] = {
     "lora": ("LoraConfig", _lora),
-    "lora_bias": ("LoraConfig", _rank(lora_alpha=(2, 8), bias=("all", "lora_only"))),
-    "lora_patterns": (
-        "LoraConfig",
-        _rank(rank_pattern=({"layer.0": 3}, {"value": 1}), alpha_pattern=({}, {"layers.1": 5}, {"query": 7})),
-    ),
     "ia3": ("IA3Config", _some(init_ia3_weights=(True,))),
     "prompt": ("PromptTuningConfig", _some(num_virtual_tokens=(1, 3, 6))),
     "p_tuning": (
@@ -95,67 +67,82 @@ TUNERS: Mapping[str, tuple[str, Settings]] = {
         "WaveFTConfig",
         _some(n_frequency=(20, 100), wavelet_family=("db1", "db2", "sym4"), use_idwt=(True, False)),
     ),
-    "randlora": ("RandLoraConfig", _some(r=(4, 8), save_projection=(True, False), sparse=(False, True))),
+    # Its default alpha of 640 makes the library's own float32 differ from its float64 by more than the tolerance.
+    "randlora": (
+        "RandLoraConfig",
+        _some(r=(4, 8), randlora_alpha=(2, 16), save_projection=(True, False), sparse=(False, True)),
+    ),
     "road": ("RoadConfig", _some(variant=("road_1", "road_2", "road_4"), group_size=(4, 8))),
     "shira": ("ShiraConfig", _some(r=(1, 2), random_seed=(1, 5))),
     "vblora": ("VBLoRAConfig", _rank(num_vectors=(10, 16), vector_length=(4, 8, 16), topk=(1, 2))),
     "miss": ("MissConfig", _some(r=(2, 4, 8), init_weights=(True, "bat", "mini"), mini_r=(1, 2))),
 }
 _PROMPTS = ("prompt", "p_tuning", "prefix")
-_DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+METHODS = (*TUNERS, *FORMS)
 _HEADLESS = ("trainable_tokens",)  # saves no head, so that its folder does not say what is answered
-# Classes of a task with layers of their own, drawn at random, that the library does not save.
-_UNSAVED: Mapping[str, tuple[str, ...]] = {
-    "SEQ_CLS": ("deberta-v2", "modernbert"),
-    "TOKEN_CLS": ("modernbert",),
-    "QUESTION_ANS": ("modernbert",),
-}
 _WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning")
+_CACHING = ("bert", "roberta", "xlm-roberta", "electra", "t5", "bart", *DECODERS)  # models that take a past
+# Method -> families that the library runs it on, where that is not all of them.
+_RUNS: Mapping[str, tuple[str, ...]] = {
+    **{name: families for name, (_, families) in FORMS.items()},
+    "prefix": _CACHING,
+    **dict.fromkeys((*_PROMPTS[:2], "trainable_tokens"), tuple(family for family in FAMILIES if family != "vit")),
+}
+SCENES = ("alone", "alone", "alone", "mixed", "sum", "weighted")  # how LoRAs are used; see `peft_scenes`
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn. `headed`: whether the model's class has a head that PEFT saves with the adapter."""
+    """What was drawn. `configs`: of each adapter by name. `even`: rows of one length."""
 
     family: str
     method: str
     task: str
-    config: Any
-    even: bool = False  # rows of one length
+    configs: Mapping[str, Any]
+    scene: str = "alone"
+    even: bool = False
 
     @property
     def headed(self) -> bool:
-        """See the class."""
-        return self.task != "FEATURE_EXTRACTION"
+        """Whether the model's class has a head that PEFT saves with the adapter."""
+        return self.task in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+
+    @property
+    def generating(self) -> bool:
+        """Whether the class has the backbone's own head over its vocabulary."""
+        return self.task in GENERATING
 
 
 def draw(rng: random.Random, seed: int) -> Draw:
     """A case from a seed; every tuner comes once in as many seeds that follow one another."""
-    method = list(TUNERS)[seed % len(TUNERS)]
-    family = rng.choice(list(MODULES))
-    if family == "vit" and method in _WITHOUT_MODULES and method != "ln_tuning":
-        family = "bert"
-    task = rng.choice(tuple(TASKS))
-    if family == "vit":
-        task = rng.choice(("FEATURE_EXTRACTION", "SEQ_CLS"))
-    if method in _HEADLESS or family in _UNSAVED.get(task, ()):
-        task = "FEATURE_EXTRACTION"
-    sort, settings = TUNERS[method]
-    made = settings(rng)
-    if method not in _WITHOUT_MODULES:
-        attention, feed = MODULES[family]
-        made["target_modules"] = sorted(rng.choice((attention, (*attention, *feed), feed, attention[:1])))
+    method = METHODS[seed % len(METHODS)]
+    family = rng.choice(_RUNS.get(method, tuple(FAMILIES)))
+    task = "FEATURE_EXTRACTION" if method in _HEADLESS else rng.choice(tasks_of(family))
+    scene = rng.choice(SCENES) if method == "lora" else "alone"
+    names = ("default",) if scene == "alone" else ("a", "b", "c")[: rng.randint(2, 3)]
+    configs = {name: _config(rng, method, family, task, scene) for name in names}
+    # Around a prompt the model is told no ids, and takes the last position for the last token, padding or not.
+    even = method in _PROMPTS and family in DECODERS and task == "SEQ_CLS"
+    return Draw(family, method, task, configs, scene, even or task == "CAUSAL_LM")
+
+
+def _config(rng: random.Random, method: str, family: str, task: str, scene: str) -> Any:
+    if method in FORMS:
+        sort, made = "LoraConfig", FORMS[method][0](rng, family)
+    else:
+        sort, made = TUNERS[method][0], TUNERS[method][1](rng)
+    if scene == "mixed":  # the library mixes plain LoRA alone
+        made |= {"use_dora": False, "init_lora_weights": True}
+    if method not in _WITHOUT_MODULES and "target_modules" not in made:
+        made["target_modules"] = targets(rng, family)
     if method == "ia3":
-        made["feedforward_modules"] = sorted(set(made["target_modules"]) & set(MODULES[family][1]))
+        made["feedforward_modules"] = sorted(set(made["target_modules"]) & set(FAMILIES[family].feed))
     if method == "trainable_tokens":
-        made["target_modules"] = [_words(family)]
+        made["target_modules"] = [FAMILIES[family].words]
+    if method == "ln_tuning":
+        made["target_modules"] = list(FAMILIES[family].norms)
+    if method in _PROMPTS[:2] and family in ("albert", "electra"):
+        made["token_dim"] = 16  # as wide as their word vectors, where the library would take the layers' width
     shown = None if family == "vit" else task
     saved = {"modules_to_save": ["classifier"]} if family == "vit" and task == "SEQ_CLS" else {}
-    # Around a prompt the model is told no ids, and takes the last position for the last token, padding or not.
-    even = method in _PROMPTS and family in _DECODERS and task == "SEQ_CLS"
-    return Draw(family, method, task, getattr(peft, sort)(task_type=shown, **made, **saved), even)
-
-
-def _words(family: str) -> str:
-    named = {"gpt2": "wte", "modernbert": "tok_embeddings"}
-    return "embed_tokens" if family in _DECODERS[1:] else named.get(family, "word_embeddings")
+    return getattr(peft, sort)(task_type=shown, **{**saved, **made})

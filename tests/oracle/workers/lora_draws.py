@@ -1,0 +1,99 @@
+"""The forms in which PEFT's LoRA comes: what its configuration may name beside a list of maps."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from peft_hosts import FAMILIES, SECOND, targets
+
+Form = Callable[[random.Random, str], dict[str, Any]]
+_NUMBERED = r".*\.(0|1)\..*"  # paths in the first two layers
+# PEFT repeats layers of models that hold them in a list of their own, and of no others.
+_REPLICABLE = ("bert", "roberta", "xlm-roberta", "electra", "llama", "mistral", "qwen2", "qwen3")
+
+
+def _sizes(rng: random.Random) -> dict[str, Any]:
+    return {"r": rng.choice((1, 2, 3, 4)), "lora_alpha": rng.choice((1, 4, 6, 8)), "use_rslora": rng.random() < 0.3}
+
+
+def _listed(rng: random.Random, family: str) -> dict[str, Any]:
+    return {**_sizes(rng), "target_modules": targets(rng, family)}
+
+
+def _regex(rng: random.Random, family: str) -> dict[str, Any]:
+    ends = "|".join(end.replace(".", r"\.") for end in targets(rng, family))
+    return {**_sizes(rng), "target_modules": rf"{_NUMBERED}({ends})", "use_dora": rng.random() < 0.3}
+
+
+def _all_linear(rng: random.Random, family: str) -> dict[str, Any]:
+    held = FAMILIES[family]
+    excluded = rng.choice((None, [held.attention[0]], rf".*{held.feed[-1]}"))
+    return {**_sizes(rng), "target_modules": "all-linear", "exclude_modules": excluded}
+
+
+def _patterns(rng: random.Random, family: str) -> dict[str, Any]:
+    own = _listed(rng, family)
+    names = [*own["target_modules"], rf"{_NUMBERED}{own['target_modules'][0]}", r".*\.1\..*"]
+    return {
+        **own,
+        "rank_pattern": {name: rng.randint(1, 6) for name in rng.sample(names, rng.randint(0, 2))},
+        "alpha_pattern": {name: rng.randint(1, 9) for name in rng.sample(names, rng.randint(1, 2))},
+        "use_dora": rng.random() < 0.3,
+    }
+
+
+def _some_layers(rng: random.Random, family: str) -> dict[str, Any]:
+    pattern = {"gpt2": "h", "llama": "layers", "bert": "layer"}.get(family)
+    return {
+        **_listed(rng, family),
+        "layers_to_transform": rng.choice((0, [1], [0, 1])),
+        "layers_pattern": rng.choice((None, pattern)),
+        "lora_bias": rng.random() < 0.3,
+    }
+
+
+def _biased(rng: random.Random, family: str) -> dict[str, Any]:
+    return {**_listed(rng, family), "bias": rng.choice(("all", "lora_only")), "use_dora": rng.random() < 0.2}
+
+
+def _saved_norms(rng: random.Random, family: str) -> dict[str, Any]:
+    saved = [rng.choice(FAMILIES[family].norms), *(["classifier"] if family == "vit" else [])]
+    return {**_listed(rng, family), "modules_to_save": saved}
+
+
+def _words(rng: random.Random, family: str) -> dict[str, Any]:
+    own = _listed(rng, family)
+    return {**own, "target_modules": [*own["target_modules"], FAMILIES[family].words], "use_dora": rng.random() < 0.3}
+
+
+def _tokens(rng: random.Random, family: str) -> dict[str, Any]:
+    chosen = sorted(rng.sample(range(5, 120), 3))
+    return {**_listed(rng, family), "trainable_token_indices": rng.choice((chosen, {FAMILIES[family].words: chosen}))}
+
+
+def _parameters(rng: random.Random, family: str) -> dict[str, Any]:
+    ends = [f"{end}.weight" for end in targets(rng, family)]
+    return {**_sizes(rng), "target_modules": [], "target_parameters": ends}
+
+
+def _replicated(rng: random.Random, family: str) -> dict[str, Any]:
+    return {
+        **_listed(rng, family),
+        "layer_replication": rng.choice(([[0, 2], [0, 2]], [[0, 1], [0, 2]], [[1, 2], [0, 2]])),
+    }
+
+
+_TEXTS = tuple(family for family in FAMILIES if family != "vit")
+# Form -> (settings, families that PEFT runs it on).
+FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
+    "lora regex": (_regex, tuple(FAMILIES)),
+    "lora all-linear": (_all_linear, tuple(FAMILIES)),
+    "lora patterns": (_patterns, tuple(FAMILIES)),
+    "lora layers": (_some_layers, tuple(FAMILIES)),
+    "lora biases": (_biased, tuple(FAMILIES)),
+    "lora saved norms": (_saved_norms, tuple(FAMILIES)),
+    "lora words": (_words, tuple(family for family in _TEXTS if family not in SECOND)),
+    "lora tokens": (_tokens, tuple(family for family in _TEXTS if family not in SECOND)),
+    "lora parameters": (_parameters, tuple(family for family in FAMILIES if family != "gpt2")),
+    "lora replicated": (_replicated, _REPLICABLE),
+}
