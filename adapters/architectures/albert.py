@@ -10,6 +10,7 @@ ALBERT = Architecture(
     model_type="albert",
     prefix="albert",
     replicable=False,
+    embed_map="encoder.embedding_hidden_mapping_in",
     layer="encoder.albert_layer_groups.{group}.albert_layers.{inner}",
     embeddings="embeddings",
     linear={

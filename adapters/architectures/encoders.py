@@ -56,6 +56,7 @@ ELECTRA = replace(
     BERT,
     model_type="electra",
     prefix="electra",
+    embed_map="embeddings_project",
     pooler=None,
     hub_class="ElectraAdapterModel",
     defaults={"type_vocab_size": 2, "embedding_size": 128},

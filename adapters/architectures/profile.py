@@ -60,7 +60,7 @@ class Geometry:
         family = architecture_of(self.model_type)
         if family.decoder is not None:
             return family.split(self.encoder_layers, gated=self.gated)
-        return family.grouped(self.inner_layers)
+        return family.grouped(self.inner_layers, narrow=self.embedding_size != self.hidden_size)
 
     def along(self, route: tuple[int, ...] | None) -> "Geometry":
         """What an adapter fits that has so many layers as its route has places (see `Manifest.route`)."""
@@ -109,6 +109,7 @@ class Geometry:
             "ffn_in": (hidden, architecture_of(self.model_type).ffn_parts * self.intermediate_size),
             "ffn_gate": (hidden, self.intermediate_size),
             "ffn_out": (self.intermediate_size, hidden),
+            "embed_map": (self.embedding_size, hidden),
         }
         return widths.get(site, (hidden, hidden))
 

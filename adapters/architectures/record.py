@@ -113,6 +113,7 @@ class Architecture:
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
     inner: int = 1  # layers in one group, see `grouped`
+    embed_map: str | None = None  # path of the map of narrow word vectors to the width of the layers
     decoder: Decoder | None = None
     encoder_layers: int = 0  # see `split`
     gated_ffn: Mapping[str, str] = field(default_factory=dict)  # site -> what `ffn_in` is called where it has a gate
@@ -135,9 +136,9 @@ class Architecture:
             return "last_eos"
         return "counted_token" if self.causal else "first_token"
 
-    def grouped(self, inner: int) -> "Architecture":
-        """The record for a model whose groups hold so many layers."""
-        return replace(self, inner=inner)
+    def grouped(self, inner: int, *, narrow: bool = True) -> "Architecture":
+        """The record for a model whose groups hold so many layers, and whose word vectors are narrower than these or not."""
+        return replace(self, inner=inner, embed_map=self.embed_map if narrow else None)
 
     def split(self, encoder_layers: int, *, gated: bool) -> "Architecture":
         """The record for an encoder-decoder with so many layers in its encoder, and gated feed-forwards or none."""
@@ -192,7 +193,7 @@ class Architecture:
     def linear_path(self, address: Address) -> str:
         """Dotted path of the linear map at an address, the wider one where it is fused; raises `KeyError`."""
         if address.layer is None:
-            path = {"pooler": self.pooler, "words": self.words}[address.site]
+            path = {"pooler": self.pooler, "words": self.words, "embed_map": self.embed_map}[address.site]
             if path is None:
                 raise KeyError(str(address))
             return path
@@ -268,8 +269,8 @@ class Architecture:
             elif kind is SiteKind.NORM:
                 places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)
                 yield from (a for layer in places if self.has_norm(a := Address(layer, site)))
-            elif site == "pooler":
-                if self.pooler is not None:
+            elif site in ("pooler", "embed_map"):
+                if (self.pooler if site == "pooler" else self.embed_map) is not None:
                     yield Address(None, site)
             elif kind is SiteKind.ATTENTION_KV:
                 yield from self._attentions(site, layers)

@@ -86,6 +86,7 @@ SITES: dict[str, SiteKind] = {
     "embed_lookup": SiteKind.EMBED_LOOKUP,
     "embed_norm": SiteKind.NORM,
     "embed_out": SiteKind.EMBED_OUT,
+    "embed_map": SiteKind.LINEAR,
     "encoder_norm": SiteKind.NORM,
     "final_norm": SiteKind.NORM,
     "pooler": SiteKind.LINEAR,

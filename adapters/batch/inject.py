@@ -50,9 +50,9 @@ class Injection:
             disentangled.install(model, [self._modules[path] for path in paths], self)
         if architecture.post_norm:
             post_norm.install(architecture, geometry, self._modules, self)
-        if architecture.pooler is not None and architecture.pooler in self._modules:
-            hook = self._linear_hook(Address(None, "pooler"), None)
-            self._modules[architecture.pooler].register_forward_hook(hook)
+        for site, path in (("embed_map", architecture.embed_map), ("pooler", architecture.pooler)):
+            if path is not None and path in self._modules:
+                self._modules[path].register_forward_hook(self._linear_hook(Address(None, site), None))
 
     @contextmanager
     def bind(self, plan: BatchPlan, recorder: Recorder | None = None, packing: Packing | None = None) -> Iterator[None]:

@@ -30,7 +30,7 @@ from adapters.methods.word_rows import WORD_ROWS, WORDS
 from adapters.weights import Block, Folded, Insertion
 
 _ATTENTION = ("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_out", "cross_q", "cross_k", "cross_v", "cross_out")
-SITES = (*_ATTENTION, "ffn_in", "ffn_gate", "ffn_out", "pooler")
+SITES = (*_ATTENTION, "ffn_in", "ffn_gate", "ffn_out", "embed_map", "pooler")
 TURNED = "turned"  # a variant: it changes what the map reads, and so adds to nothing (see `adapters.methods.tuners`)
 IDS = "ids"  # the variant of blocks at the table of word vectors
 RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the last

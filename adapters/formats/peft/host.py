@@ -10,7 +10,18 @@ from adapters.errors import Misfit
 from adapters.formats.peft.modules import fused_modules, modules
 
 # Whatever the order of a record's sites.
-_IN_A_LAYER = ("attn_qkv", "attn_q", "attn_k", "attn_v", "attn_out", "ffn_gate", "ffn_in", "ffn_out", "pooler")
+_IN_A_LAYER = (
+    "embed_map",
+    "attn_qkv",
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_out",
+    "ffn_gate",
+    "ffn_in",
+    "ffn_out",
+    "pooler",
+)
 ROOT = "base_model.model."  # before every path of the model that PEFT was put around
 # Families whose class for questions calls the base model by another name than their other classes do.
 _QUESTIONS: Mapping[str, str] = dict.fromkeys(("llama", "qwen2", "qwen3"), "transformer")
@@ -43,7 +54,7 @@ class Host:
         return {self.path(path): address for path, address in modules(self.family, self.layers).items()}
 
     def in_order(self, paths: Iterable[str]) -> list[str]:
-        """Paths of linear maps in the order in which the model has them: layer by layer, the pooler last; raises `Misfit`."""
+        """Paths of linear maps in the order in which the model has them: that of the embeddings first, layer by layer, the pooler last; raises `Misfit`."""
         if self.family.decoder is not None:
             raise Misfit(["this tuner goes by the order of the maps, which is not known in an encoder-decoder"])
         known = self.modules()
@@ -52,7 +63,8 @@ class Host:
             address = known[path]
             if address.site not in _IN_A_LAYER:
                 raise Misfit([f"the place of {path} among the maps of the model is not known"])
-            return (inf if address.layer is None else address.layer, _IN_A_LAYER.index(address.site))
+            outside = -inf if address.site == "embed_map" else inf
+            return (outside if address.layer is None else address.layer, _IN_A_LAYER.index(address.site))
 
         return sorted(paths, key=place)
 
