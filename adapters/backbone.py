@@ -205,7 +205,7 @@ class Backbone:
             return {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}
         if brought:
             raise InvalidRow("either all rows of a pass bring their encoder's states, or none does")
-        vectors = self._word_vectors(plan).to(self.device).unsqueeze(0)
+        vectors = self._adapted(plan, self._word_vectors(plan).to(self.device)).unsqueeze(0)
         return {**inputs, "inputs_embeds": self._injection.embedded(vectors)}
 
     def _target_vectors(self, plan: BatchPlan) -> Tensor:

@@ -81,7 +81,7 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
         each = len(decoder_input_ids) // len(self._rows)
         held = zip(decoder_input_ids.cpu().numpy(), encoder_outputs.last_hidden_state, strict=True)
         rows = [
-            replace(row, decoder_ids=ids, positions=(len(ids) - 1,), encoded=states[: len(row.input_ids)])
+            replace(row, decoder_ids=ids, positions=(len(ids) - 1,), encoded=states[: row.length])
             for i, (ids, states) in enumerate(held)
             for row in [self._rows[i // each]]
         ]

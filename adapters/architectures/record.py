@@ -264,7 +264,7 @@ class Architecture:
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
         for site, kind in SITES.items():
-            if site == "embed_out" or (site in ("words", "embed_lookup") and self._one_table):
+            if site in ("embed_out", "embed_lookup") or (site == "words" and self._one_table):
                 yield Address(None, site)
             elif kind is SiteKind.NORM:
                 places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)

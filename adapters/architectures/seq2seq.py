@@ -12,7 +12,6 @@ from adapters.architectures.record import Architecture, Decoder, Junction
 
 _REFUSED = {
     "prompt_tuning": "AdapterHub has no prompt tuning for this family",
-    "word_prompt": "PEFT's prompts for an encoder-decoder, which stand in front of both of its rows, are not served",
     "word_rows": "rows of the table of words that both of its stacks read are not served",
 }
 

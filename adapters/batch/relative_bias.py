@@ -91,7 +91,7 @@ class RunningBias:
 
     def _past(self, row: int) -> bool:
         insertion = self.plan.rows[row].insertion
-        return insertion is not None and insertion.shift > 0
+        return insertion is not None and insertion.shift > 0 and not insertion.count
 
     def _of(self, group: LengthGroup, past: bool, biased: bool) -> Tensor:
         key = (group.length, group.more, past, biased)

@@ -150,7 +150,8 @@ def check_row(row: Row, geometry: Geometry) -> None:
     tokens = len(row.input_ids)
     if tokens == 0:
         raise InvalidRow("a row without tokens")
-    shift = 0 if row.insertion is None or geometry.encoder_layers else row.insertion.shift
+    past = row.insertion is not None and bool(geometry.encoder_layers) and not row.insertion.count  # of the decoder
+    shift = 0 if row.insertion is None or past else row.insertion.shift
     if row.first_position < 0 or row.first_position + shift + tokens > geometry.max_tokens:
         counted = f" from position {row.first_position} on" if row.first_position else ""
         behind = f"; behind the adapter's {shift}" if shift else ";"

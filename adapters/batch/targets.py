@@ -29,13 +29,13 @@ def moved(ids: Ids, geometry: Geometry) -> Ids:
 
 def target_positions(row: Row, ids: Ids) -> Ids:
     """Positions of the decoder's tokens: behind a prefix that has positions of its own."""
-    shift = 0 if row.insertion is None else row.insertion.shift
+    shift = _behind(row)
     return np.arange(shift, shift + len(ids))
 
 
 def row_positions(row: Row) -> Ids:
-    """Positions of the encoder's tokens."""
-    return np.arange(row.first_position, row.first_position + len(row.input_ids))
+    """Positions of the encoder's tokens, those of a prompt in front of them included."""
+    return np.arange(row.first_position, row.first_position + row.length)
 
 
 def is_whole(row: Row, ids: Ids, pooling: str) -> bool:
@@ -57,10 +57,7 @@ def check_target(row: Row, geometry: Geometry) -> None:
         if row.decoder_ids is not None:
             raise InvalidRow(f"the row has tokens for a decoder, and the backbone ({geometry.model_type}) has none")
         return
-    if row.insertion is not None and row.insertion.count:
-        raise InvalidRow(f"prompts are not served on {geometry.model_type}")
-    ids = target_ids(row, geometry)
-    shift = 0 if row.insertion is None else row.insertion.shift
+    ids, shift = target_ids(row, geometry), _behind(row)
     if not len(ids):
         raise InvalidRow("a row without tokens for the decoder")
     if shift + len(ids) > geometry.max_tokens:
@@ -72,8 +69,13 @@ def check_target(row: Row, geometry: Geometry) -> None:
         raise InvalidRow(
             "a ReFT in the decoder takes its places from the encoder's row in AdapterHub, so both must be equally long"
         )
-    if row.encoded is not None and tuple(row.encoded.shape) != (len(row.input_ids), geometry.hidden_size):
+    if row.encoded is not None and tuple(row.encoded.shape) != (row.length, geometry.hidden_size):
         raise InvalidRow("the encoder's states that a row brings must be [tokens, hidden]")
+
+
+def _behind(row: Row) -> int:
+    """How many positions a past has in front of the decoder's tokens; a prompt stands in front of the encoder's."""
+    return 0 if row.insertion is None or row.insertion.count else row.insertion.shift
 
 
 def _acts_on_decoder(first: Any, geometry: Geometry) -> bool:

@@ -3,7 +3,8 @@
 prefix: [prompt; x]      prefix_after_bos: [x_0; prompt; x_1 ...]
 
 AdapterHub's prompt goes in after the embedding module, and has no positions. PEFT's goes in as word vectors before it,
-always in front: positions count the prompt (p-tuning, arXiv:2103.10385, trains the same vectors through a network).
+always in front: positions count the prompt (p-tuning, arXiv:2103.10385, trains the same vectors through a network). For an
+encoder-decoder it stores one for each stack (`stacks`), and runs the encoder's alone.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from adapters.weights import Block, Folded, Insertion
 
 AFTER, BEFORE = Address(None, "embed_out"), Address(None, "embed_lookup")
 PLACES = ("prefix", "prefix_after_bos")
+_AFTER, _BEFORE = ("length", "at"), ("length", "segments", "stacks")
 MAX_LENGTH = 512  # every prompt token costs what a token of the text costs
 
 
@@ -32,8 +34,8 @@ class PromptTuning:
     first_only: bool = True
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
-        """See `Method.shapes`: prompt [tokens, embedding width]."""
-        length = self.insertion(config).count
+        """See `Method.shapes`: prompt [stacks * tokens, embedding width]."""
+        length = self.insertion(config).count * int(config.get("stacks", 1))
         return prefixed(self.address, {"prompt": (length, fitting.geometry.embedding_size)})
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
@@ -42,17 +44,20 @@ class PromptTuning:
         return {name: torch.randn(shape, generator=generator) * 0.02 for name, shape in shapes}
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
-        """The prompt as it is."""
-        prompt = {"prompt": at(tensors, self.address)["prompt"]}
-        return {self.address: Folded(self.name, self.insertion(config).at, prompt)}
+        """The prompt as it is, that of the first stack."""
+        insertion = self.insertion(config)
+        prompt = {"prompt": at(tensors, self.address)["prompt"][: insertion.count]}
+        return {self.address: Folded(self.name, insertion.at, prompt)}
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion:
         """Where the prompt's tokens go; raises `Misfit`."""
-        settings = Settings(self.name, config, ("length", "at" if self.address == AFTER else "segments"))
+        before = self.address == BEFORE
+        settings = Settings(self.name, {"stacks": 1, **config} if before else config, _BEFORE if before else _AFTER)
         length = settings.count("length", at_most=MAX_LENGTH)
         if self.address == AFTER:
             found = Insertion(length, PLACES.index(settings.choice("at", PLACES)))
         else:
+            settings.count("stacks", at_most=2)
             found = Insertion(length, 0, shift=length, segments=settings.flag("segments"))
         settings.done()
         return found

@@ -61,16 +61,21 @@ class Prompts:
         """See `Tuner.read`."""
         rest = {key: tensor for key, tensor in saved.tensors.items() if key != VECTORS}
         reasons += [f"{key} is no key of PEFT" for key in rest if not key.startswith(ROOT)]
-        stacks = _stacks(saved.host)
-        if saved.config.get("num_transformer_submodules") not in (None, stacks):
-            reasons.append(f"num_transformer_submodules must be {stacks}, as the backbone has so many stacks")
+        stacks = saved.config.get("num_transformer_submodules") or _stacks(saved.host)
+        if stacks not in self._takes(saved.host):
+            takes = " or ".join(map(str, self._takes(saved.host)))
+            reasons.append(f"num_transformer_submodules must be {takes} for this backbone, not {stacks!r}")
+            stacks = 1
         vectors = saved.tensors.get(VECTORS)
         count = saved.config.get("num_virtual_tokens")
+        stored = stacks if self.method == "word_prompt" else 1
         if vectors is None or vectors.dim() != 2:
             reasons.append(f"the checkpoint lacks {VECTORS}")
-        elif vectors.shape[0] != count:
-            reasons.append(f"num_virtual_tokens is {count}, but {VECTORS} holds {vectors.shape[0]}")
+        elif not isinstance(count, int) or vectors.shape[0] != stored * count:
+            each = "" if stored == 1 else f" for each of {stored} stacks"
+            reasons.append(f"num_virtual_tokens is {count}{each}, but {VECTORS} holds {vectors.shape[0]}")
         settings = {"length": count, "segments": saved.config.get("task_type") in _SEGMENTED}
+        settings |= {} if stored == 1 else {"stacks": stored}
         tensors = {} if vectors is None else {self._tensor(saved.host): self._native(vectors)}
         return Found(
             (PartSpec(self.method, settings),), tensors, {key.removeprefix(ROOT): t for key, t in rest.items()}
@@ -83,17 +88,23 @@ class Prompts:
         heeded = manifest.head is not None and manifest.head.type != "question_answering"
         if host.family.segment_ids and settings["segments"] != heeded:
             raise Misfit(["PEFT heeds segment ids beside prompts for classification and tagging, and nowhere else"])
-        vectors = package.tensors[self._tensor(host)].reshape(settings["length"], -1)
+        stacks = _stacks(host) if self.method == "past_prefix" else settings.get("stacks", 1)
+        rows = settings["length"] * settings.get("stacks", 1)
+        vectors = package.tensors[self._tensor(host)].reshape(rows, -1)
         width = manifest.requires.hidden_size if self.method == "past_prefix" else vectors.shape[1]
         config = {
             "peft_type": self.name,
             "num_virtual_tokens": settings["length"],
             "token_dim": width,
-            "num_transformer_submodules": _stacks(host),
+            "num_transformer_submodules": stacks,
             "num_attention_heads": manifest.requires.heads,
             "num_layers": manifest.requires.layers - manifest.requires.encoder_layers,
         }
         return Written({VECTORS: vectors}, config, ROOT)
+
+    def _takes(self, host: Host) -> tuple[int, ...]:
+        """How many stacks a configuration may name; one of an encoder-decoder's is its encoder."""
+        return (1, 2) if host.family.decoder is not None and self.method == "word_prompt" else (_stacks(host),)
 
     def _tensor(self, host: Host) -> str:
         """The native name of the vectors; a past is a decoder's."""

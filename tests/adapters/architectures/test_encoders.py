@@ -1,11 +1,17 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from adapters.architectures.encoders import BERT, DISTILBERT, ELECTRA, ROBERTA, XLM_ROBERTA
+from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.profile import read_geometry
-from adapters.architectures.sites import SITES, SiteKind
+from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.batch.rows import Row
 from adapters.errors import UnknownArchitecture
+from adapters.manifest import PartSpec
+from adapters.methods.fold import fold
 from tests.adapters import builders
 
 
@@ -62,3 +68,35 @@ def test_what_is_not_an_encoder_with_absolute_positions_is_refused_by_name(membe
     config = {**builders.config_json("bert"), member: "relative_key" if "position" in member else True}
     with pytest.raises(UnknownArchitecture, match=member):
         read_geometry(config)
+
+
+@pytest.mark.parametrize("family", ["albert", "electra"])
+def test_the_map_behind_narrow_word_vectors_is_adapted_for_a_row_alone(family):
+    backbone = builders.backbone(family)
+    site, module = "model/embed_map", backbone.model.get_submodule(ARCHITECTURES[family].embed_map)
+    part = PartSpec("biases", {"sites": {site: {}}})
+    package = builders.package(family, [part])
+    (resident,) = builders.in_one_arena([fold(package, backbone.profile, torch.float32, backbone.base_maps)])
+    text = builders.ids(1, 7)
+    with torch.inference_mode():
+        bare, adapted = backbone.run(
+            [Row((), None, None, text), Row((resident,), None, None, text)], ["hidden_state"] * 2
+        )
+        frozen = module.bias.clone()
+        try:
+            module.bias.copy_(package.tensors[f"{site}/bias"])
+            (wanted,) = backbone.run([Row((), None, None, text)], ["hidden_state"])
+        finally:
+            module.bias.copy_(frozen)
+        (again,) = backbone.run([Row((), None, None, text)], ["hidden_state"])
+    assert (adapted - wanted).abs().max() < 1e-5 < (adapted - bare).abs().max()
+    assert torch.allclose(bare, again, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["albert", "electra", "bert"])
+def test_there_is_no_such_map_where_word_vectors_are_as_wide_as_the_layers(family):
+    geometry = builders.profile(family).geometry
+    place = Address(None, "embed_map")
+    assert (place in geometry.architecture.addresses(2)) == (family != "bert")
+    wide = replace(geometry, embedding_size=geometry.hidden_size)
+    assert place not in wide.architecture.addresses(2)

@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModel
 from transformers.models.mbart.modeling_mbart import shift_tokens_right
 
 from adapters.batch.rows import Row
-from adapters.batch.targets import check_target, eos_place, is_whole, moved, target_ids, target_positions
+from adapters.batch.targets import check_target, eos_place, is_whole, moved, row_positions, target_ids, target_positions
 from adapters.errors import InvalidRow
+from adapters.methods.fold import fold
 from tests.adapters import builders
 
 T5, BART, MBART = (builders.profile(family).geometry for family in ("t5", "bart", "mbart"))
@@ -61,3 +63,22 @@ def test_a_reft_in_the_decoder_needs_rows_of_one_length():
     check_target(replace(row(7, 8, decoder_ids=np.array([3, 4])), members=(resident,)), T5)
     with pytest.raises(InvalidRow, match="equally long"):
         check_target(replace(row(7, 8, decoder_ids=np.array([3])), members=(resident,)), T5)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_a_prompt_stands_in_front_of_the_encoders_tokens_alone(family):
+    package = builders.package(family, [builders.PARTS["word_prompt"]])
+    (prompt,) = builders.in_one_arena([fold(package, builders.profile(family), torch.float32)])
+    ids, second = builders.ids(1, 6), builders.ids(2, 4)
+    beside, plain = (Row(members, None, None, ids, decoder_ids=second) for members in ((prompt,), ()))
+    assert target_positions(beside, second).tolist() == [0, 1, 2, 3]
+    assert row_positions(beside).tolist() == list(range(9))
+    with torch.inference_mode():
+        wanted = ["hidden_state", "encoder_hidden_state", "hidden_state"]
+        states, encoded, bare = builders.backbone(family).run([beside, beside, plain], wanted)
+        model = AutoModel.from_pretrained(builders.folder(family), attn_implementation="eager").eval()
+        own = model.get_input_embeddings()(torch.from_numpy(ids))
+        vectors = torch.cat([package.tensors["model/embed_lookup/prompt"], own])
+        found = model(inputs_embeds=vectors[None], decoder_input_ids=torch.from_numpy(second)[None])
+    assert (encoded - found.encoder_last_hidden_state[0]).abs().max() < 1e-5
+    assert (states - found.last_hidden_state[0]).abs().max() < 1e-5 < (states - bare).abs().max()

@@ -20,7 +20,8 @@ def test_paths_are_those_of_the_model_that_was_saved():
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), [("llama", "transformer"), ("qwen2", "transformer"), ("qwen3", "transformer"), ("mistral", "model")]
+    ("family", "name"),
+    [("llama", "transformer"), ("qwen2", "transformer"), ("qwen3", "transformer"), ("mistral", "model")],
 )
 def test_a_class_for_questions_calls_the_base_model_by_its_own_name(family, name):
     record, path = ARCHITECTURES[family], "layers.0.self_attn.q_proj"

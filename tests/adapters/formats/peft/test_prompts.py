@@ -8,7 +8,10 @@ from adapters.errors import Misfit
 from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
 from adapters.manifest import Provenance
+from adapters.methods.fold import fold
+from adapters.methods.prompt_tuning import BEFORE
 from adapters.weights import Package
+from tests.adapters import builders
 from tests.adapters.formats.folders import LAYERS, H, peft_folder, profile
 from tests.adapters.formats.peft.reading import assert_same, reasons
 
@@ -79,6 +82,31 @@ def test_models_without_segment_ids_in_peft_are_read_so_and_others_not_written_s
 )
 def test_what_contradicts_the_vectors_or_is_not_known_is_refused(tmp_path, changes, reason):
     assert any(reason in one for one in reasons(folder(tmp_path, "PROMPT_TUNING", **changes)))
+
+
+@pytest.mark.parametrize(("task", "stacks"), [("SEQ_2_SEQ_LM", 2), ("FEATURE_EXTRACTION", 1)])
+def test_an_encoder_decoders_prompt_is_kept_whole_though_the_encoders_alone_runs(tmp_path, task, stacks):
+    said = config("PROMPT_TUNING", task_type=task, num_transformer_submodules=stacks)
+    stored = peft_folder(tmp_path / "in", said, {"prompt_embeddings": (stacks * N, builders.HIDDEN)})
+    where = builders.profile("t5")
+    package = peft.read(stored, where)
+    check(package, where)
+    (block,) = fold(package, where, torch.float32).blocks[BEFORE]
+    assert block.spans["prompt"].shape == (N, builders.HIDDEN)
+    assert package.manifest.parts[0].config.get("stacks", 1) == stacks
+    peft.write(package, tmp_path / "out")
+    before, after = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("in", "out"))
+    assert torch.equal(before["prompt_embeddings"], after["prompt_embeddings"])
+    peft.write(unlabelled(package), tmp_path / "own")
+    assert peft.read(tmp_path / "own", where).manifest.parts == package.manifest.parts
+
+
+def test_prompts_of_stacks_that_there_are_not_are_refused(tmp_path):
+    for stacks in (0.5, 3):
+        said = config("PROMPT_TUNING", task_type="SEQ_2_SEQ_LM", num_transformer_submodules=stacks)
+        stored = peft_folder(tmp_path / str(stacks), said, {"prompt_embeddings": (N, builders.HIDDEN)})
+        found = reasons(stored, builders.profile("t5"))
+        assert any("num_transformer_submodules must be 1 or 2" in one for one in found)
 
 
 def test_other_keys_and_no_vectors_are_refused(tmp_path):
