@@ -39,6 +39,7 @@ from serving.commands.options import (
     Labels,
     Port,
     ProblemType,
+    TaskId,
     connect,
     split,
 )
@@ -195,13 +196,14 @@ def convert(
     labels: Labels = "",
     problem_type: ProblemType = "",
     head_seed: HeadSeed = None,
+    task_id: TaskId = None,
     backbone: Fitting = None,
 ) -> None:
     """Convert between AdapterHub, PEFT and native packages; pickles become safetensors."""
     from serving.commands.packages import Reading, prepare, write
 
     with connect(ctx) as client:
-        ready = prepare(Reading(source, backbone, split(labels), problem_type or None, head_seed), client)
+        ready = prepare(Reading(source, backbone, split(labels), problem_type or None, head_seed, task_id), client)
     write(ready, target, to)
 
 

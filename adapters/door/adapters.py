@@ -65,14 +65,15 @@ class Adapters(Owner):
         labels: Sequence[str] | None = None,
         problem_type: str | None = None,
         head_seed: int | None = None,
+        task_id: int | None = None,
     ) -> str:
         """Load an adapter and its head (AdapterHub, PEFT, native; a folder, a file or a hub id); frozen at first.
 
         Returns its name: `load_as`, else what the folder says, else what it is called. One of that name is replaced.
         `config`: what it has to be, if that matters. `id2label`, or `labels` in their order, rename the head's;
         `problem_type` is for heads of PEFT, which do not say it, and `head_seed`, under which the model was loaded for
-        training, gives what PEFT left out of some. Raises `Misfit` with every reason, `InvalidName`, and
-        `TypeError` for what has no meaning here.
+        training, gives what PEFT left out of some. `task_id` is for folders of PEFT that hold several tasks: the adapter
+        is for that one. Raises `Misfit` with every reason, `InvalidName`, and `TypeError` for what has no meaning here.
         """
         refuse(
             "load_adapter",
@@ -83,7 +84,8 @@ class Adapters(Owner):
         )
         path, named = adapter_name_or_path, labels_to_load(id2label, labels)
         with readable(path) as source:
-            said: dict[str, Any] = {"labels": named, "problem_type": problem_type, "head_seed": head_seed}
+            said: dict[str, Any] = {"labels": named, "problem_type": problem_type}
+            said |= {"head_seed": head_seed, "task_id": task_id}
             package = recognise.read(source, self.backbone.profile, **said)
             name = load_as or _own_name(source, Path(path))
         if package.manifest.kind != "adapter":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import InvalidPackage, Misfit
@@ -39,18 +40,23 @@ def read(
     problem_type: str | None = None,
     name: str | None = None,
     head_seed: int | None = None,
+    task_id: int | None = None,
 ) -> Package:
     """Read a file or folder in any format for a backbone; `labels` and `problem_type` are for heads that have none.
 
-    `head_seed` gives what PEFT leaves out of some heads (`peft.drawn`), and nothing else.
+    `head_seed` gives what PEFT leaves out of some heads (`peft.drawn`), and nothing else. `task_id` says which task of a
+    folder of PEFT's the package is for (`peft.tasks`).
     A saved setup is several packages: `adapterhub.setup` reads it, and here it is a `Misfit`.
     Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles (run `converter.convert` first), or
     `InvalidPackage`.
     """
     kind = format_of(path)
+    if kind != PEFT and task_id is not None:
+        raise Misfit([f"task_id is {task_id}, but only folders of PEFT hold several tasks: leave it out"])
     try:
         if kind == PEFT:
-            return peft.read(path, profile, labels=labels, problem_type=problem_type, head_seed=head_seed)
+            said: dict[str, Any] = {"problem_type": problem_type, "head_seed": head_seed, "task_id": task_id}
+            return peft.read(path, profile, labels=labels, **said)
         if kind == ADAPTERHUB:
             return relabel(adapterhub.read(path, profile, name=name), labels, problem_type)
     except Misfit as misfit:  # `check` would say it of a package, which there is none of now

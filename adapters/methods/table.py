@@ -26,6 +26,7 @@ from adapters.methods.ia3 import IA3
 from adapters.methods.invertible import INVERTIBLE
 from adapters.methods.lora import LORA
 from adapters.methods.mtl_lora import MTL_LORA
+from adapters.methods.multitask_prompt import MULTITASK_PROMPT
 from adapters.methods.norms import NORMS
 from adapters.methods.prefix_tuning import PAST_PREFIX, PREFIX_TUNING
 from adapters.methods.prompt_tuning import PROMPT_TUNING, WORD_PROMPT
@@ -44,6 +45,7 @@ _ALL: tuple[Method, ...] = (
     INVERTIBLE,
     LORA,
     MTL_LORA,
+    MULTITASK_PROMPT,
     NORMS,
     PAST_PREFIX,
     PREFIX_TUNING,

@@ -13,7 +13,7 @@ from serving.api.naming import Named
 from serving.errors import Unprocessable
 
 # Methods that act for the first adapter of a composition alone: they stand beside every block, and not in it.
-FIRST_ONLY = frozenset(("invertible", "past_prefix", "prompt_tuning", "reft", "word_prompt"))
+FIRST_ONLY = frozenset(("invertible", "multitask_prompt", "past_prefix", "prompt_tuning", "reft", "word_prompt"))
 _LOW_RANK = frozenset(("lora", "vera", "mtl_lora"))
 # PEFT's tuners that add to a frozen map; those that turn it (BOFT, HRA, OFT, RoAd) are arranged with nothing.
 _ADDING = frozenset(("adalora", "c3a", "delora", "delta", "fourierft", "gralora", "hira", "loha", "lokr", "miss"))

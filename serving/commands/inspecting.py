@@ -14,6 +14,7 @@ from serving.commands.options import (
     Labels,
     ProblemType,
     Source,
+    TaskId,
     connect,
     split,
 )
@@ -32,6 +33,7 @@ def validate(
     labels: Labels = "",
     problem_type: ProblemType = "",
     head_seed: HeadSeed = None,
+    task_id: TaskId = None,
     backbone: Fitting = None,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +41,7 @@ def validate(
     from serving.commands.packages import Reading  # noqa: PLC0415 - torch, only where it is asked for
     from serving.commands.pushing import dry_run  # noqa: PLC0415 - as above
 
-    reading = Reading(source, backbone, split(labels), problem_type or None, head_seed)
+    reading = Reading(source, backbone, split(labels), problem_type or None, head_seed, task_id)
     with connect(ctx) as client:
         found = dry_run(client, reading, name, text=text)
     if as_json:

@@ -47,6 +47,9 @@ HeadSeed = Annotated[
     int | None,
     typer.Option(help="Seed under which the model was loaded for training: draws what PEFT left out of the head."),
 ]
+TaskId = Annotated[
+    int | None, typer.Option(min=0, help="Which task to take of a PEFT folder that was trained on several, from 0 on.")
+]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port that answers HTTP.")]
 
 HUB = "hf:"  # what a source on the Hugging Face hub begins with

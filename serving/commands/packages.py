@@ -29,13 +29,14 @@ from serving.errors import Conflict, NotReady, Unprocessable
 
 @dataclass(frozen=True)
 class Reading:
-    """What to read, for which backbone (None asks the service), and what a folder does not say of its head."""
+    """What to read, for which backbone (None asks the service), and what a folder does not say of its head or its task."""
 
     source: Path
     backbone: Path | None
     labels: tuple[str, ...] | None = None
     problem_type: str | None = None
     head_seed: int | None = None
+    task_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,7 @@ def read(reading: Reading, source: Path, profile: BackboneProfile) -> Ready:
         "labels": reading.labels,
         "problem_type": reading.problem_type,
         "head_seed": reading.head_seed,
+        "task_id": reading.task_id,
     }
     package = recognise.read(source, profile, **said)
     for warning in recognise.warnings(package):

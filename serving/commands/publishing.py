@@ -17,6 +17,7 @@ from serving.commands.options import (
     Name,
     ProblemType,
     Source,
+    TaskId,
     connect,
     split,
 )
@@ -39,6 +40,7 @@ def push(
     labels: Labels = "",
     problem_type: ProblemType = "",
     head_seed: HeadSeed = None,
+    task_id: TaskId = None,
     backbone: Fitting = None,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +50,7 @@ def push(
     from serving.commands.packages import Reading  # noqa: PLC0415 - as above
 
     wish = pushing.Wish(promote, embedding, tables.pairs(tag or (), "TAG=VALUE"))
-    reading = Reading(source, backbone, split(labels), problem_type or None, head_seed)
+    reading = Reading(source, backbone, split(labels), problem_type or None, head_seed, task_id)
     with connect(ctx) as client:
         if dry_run:
             found = pushing.dry_run(client, reading, name)

@@ -40,6 +40,8 @@ def push(client: Client, reading: Reading, name: str, wish: Wish) -> Any:
             raise Unprocessable("--embedding was given, but this is a composition of adapters")
         if reading.labels is not None or reading.problem_type is not None:
             raise Unprocessable("a composition has the labels and problem types of its own heads")
+        if reading.task_id is not None:
+            raise Unprocessable("--task-id was given, but this is a composition of adapters, none of several tasks")
         if spec is None:
             found = setup.read(source, profile)
             return _tagged(client, push_setup(client, found, name, profile, promote=wish.promote), wish)

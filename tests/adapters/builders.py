@@ -316,6 +316,7 @@ PARTS: Mapping[str, PartSpec] = {
     "osf": PartSpec("osf", {"sites": sites(("attn_q", "ffn_in"), rank=3)}),
     "peanut": PartSpec("peanut", {"sites": sites(("attn_q",), rank=3, activation="tanh", scaling=0.5)}),
     "poly": PartSpec("poly", {"sites": sites(("attn_q", "ffn_in"), rank=4, splits=2, skills=3)}),
+    "poly_tasks": PartSpec("poly", {"sites": sites(("attn_v",), rank=2, splits=1, skills=2, tasks=3, task=2)}),
     "psoft": PartSpec(
         "psoft",
         {"sites": sites(("attn_v",), rank=4, iterations=2, seed=3, eps=0.0, terms=0, orthogonal=True)},
@@ -356,6 +357,9 @@ PARTS: Mapping[str, PartSpec] = {
     "word_rows": PartSpec("word_rows", {"tokens": [70, *range(5, 60, 2)]}),
     "word_table": PartSpec("word_rows", {"tokens": None}),
     "word_prompt": PartSpec("word_prompt", {"length": 3, "segments": True}),
+    "multitask_prompt": PartSpec(
+        "multitask_prompt", {"length": 2, "segments": True, "ranks": 2, "tasks": 3, "task": 1}
+    ),
     "past_prefix": PartSpec("past_prefix", {"length": 4, "segments": False}),
 }
 # Of an encoder-decoder, whose second layer is its decoder's.

@@ -22,6 +22,7 @@ from adapters.formats.peft.host import Host, host_of
 from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
+from adapters.formats.peft.tasks import Task, task_of
 from adapters.formats.peft.tuner import Saved
 from adapters.formats.static_heads import AVERAGED
 from adapters.manifest import Manifest, PartSpec, Provenance
@@ -43,6 +44,7 @@ class Content:
     head: Head | None
     prefixed: bool  # keys hold the family's prefix: it was saved from a model with a head
     drawn: frozenset[str]  # what the folder does not hold of the head, and a seed gave
+    task: Task
 
 
 def read(
@@ -52,10 +54,12 @@ def read(
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     head_seed: int | None = None,
+    task_id: int | None = None,
 ) -> Package:
     """Read a folder for a backbone; without `labels` they are LABEL_i and `manifest.source["warnings"]` says so.
 
     `head_seed`: what PEFT left out of the head is drawn as transformers draws it under this seed (see `peft.drawn`).
+    `task_id`: which task of a folder of several the package is for (see `peft.tasks`); written again it holds them all.
     Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles, `InvalidPackage` where files are broken.
     """
     config = files.read_json(folder / CONFIG)
@@ -65,7 +69,7 @@ def read(
     family = geometry.architecture
     tuner_for(config)  # what is refused whatever the weights are, in whichever form
     stored = files.read_tensors(folder, WEIGHTS)
-    content = interpret(config, stored, family, geometry.layers, head_seed)
+    content = interpret(config, stored, family, geometry.layers, head_seed, task_id)
     head, empty = content.head, {key: list(tensor.shape) for key, tensor in stored.items() if not tensor.numel()}
     if head is not None and head.spec.pooling == "pooler" and not profile.has_pooler:
         raise Misfit(["the head needs the backbone's pooler, which its checkpoint does not hold"])
@@ -86,6 +90,7 @@ def read(
             "warnings": [*(head.warnings if head is not None else ()), *map(_warned, sorted(content.drawn))],
         }
         | ({"head_seed": head_seed} if content.drawn else {})
+        | ({"task_id": content.task.number} if content.task.said else {})
         | ({"empty": empty} if empty else {}),
     )
     tensors = {**content.tensors, **({} if head is None else head.tensors)}
@@ -145,20 +150,22 @@ def interpret(
     family: Architecture,
     layers: int,
     head_seed: int | None = None,
+    task_id: int | None = None,
 ) -> Content:
     """The parts, their tensors and the head; raises `Misfit` with every reason."""
     reasons: list[str] = []
     route = replication.route_of(config, layers)
     questions = config.get("task_type") == "QUESTION_ANS"
     host = host_of(stored, family, layers if route is None else len(route), questions=questions)
-    found = tuner_for(config).read(Saved(config, stored, host), reasons)
+    task = task_of(config, task_id)
+    found = tuner_for(config).read(Saved(config, stored, host, task), reasons)
     beside = replaced.read(config, found.rest, host, reasons)
     parts = heads.left_out(config, beside.rest, family.model_type, layers, head_seed)
     head = heads.read(config, {**beside.rest, **parts}, family.model_type, reasons)
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))
     tensors = {**found.tensors, **beside.tensors}
-    return Content((*found.parts, *beside.parts), tensors, head, host.prefixed, frozenset(parts))
+    return Content((*found.parts, *beside.parts), tensors, head, host.prefixed, frozenset(parts), task)
 
 
 def _warned(part: str) -> str:
@@ -169,7 +176,8 @@ def _agrees(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Arc
     """Whether the configuration that the package came with still says what its parts say."""
     try:
         route = replication.route_of(config, manifest.requires.layers)
-        parts = interpret(config, stored, family, manifest.requires.layers).parts
+        task_id = manifest.source.get("task_id")
+        parts = interpret(config, stored, family, manifest.requires.layers, task_id=task_id).parts
         return (route, parts) == (manifest.route, manifest.parts)
     except (Misfit, KeyError):
         return False

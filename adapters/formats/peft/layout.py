@@ -118,7 +118,7 @@ class Layout:
                 if copy is not None and (name not in shared or not torch.equal(copy, shared[name])):
                     reasons.append(f"{path} holds another {name} than what all modules share")
             said = {setting: member.of(saved.config, path) for setting, member in self.members.items()}
-            said |= self.placed(saved.config, path, ordered.index(path), len(ordered))
+            said |= self.placed(saved.config, path, ordered.index(path), len(ordered)) | saved.task.said
             sites[address] = {**said, **self.derived(saved.config, held)}
             kept = {name: tensor for name, tensor in held.items() if tensor.numel()}  # a package has no empty tensors
             tensors |= {f"{address}/{name}": _number(tensor) for name, tensor in kept.items()}

@@ -141,8 +141,7 @@ NEWER_LAYOUTS: Mapping[str, Layout] = {
         "poly_",
         {"poly_lora_A": "A", "poly_lora_B": "B", "poly_router.module_logits": "logits"},
         {"rank": Member("r", 8), "splits": Member("n_splits", 1), "skills": Member("n_skills", 4)},
-        frozenset(("poly_type", "init_weights")),
-        only={"n_tasks": 1},
+        frozenset(("poly_type", "n_tasks", "init_weights")),
     ),
     "PSOFT": Layout(
         "psoft",

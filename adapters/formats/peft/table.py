@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from adapters.formats.peft.ia3 import IA3
 from adapters.formats.peft.layouts import LAYOUTS
 from adapters.formats.peft.lora import LORA
+from adapters.formats.peft.multitask_prompt import MULTITASK_PROMPT_TUNING
 from adapters.formats.peft.newer_layouts import NEWER_LAYOUTS
 from adapters.formats.peft.norms import NORMS
 from adapters.formats.peft.prompts import P_TUNING, PREFIX_TUNING, PROMPT_TUNING
@@ -16,6 +17,7 @@ TUNERS: Mapping[str, Tuner] = {
     "IA3": IA3,
     "LN_TUNING": NORMS,
     "PROMPT_TUNING": PROMPT_TUNING,
+    "MULTITASK_PROMPT_TUNING": MULTITASK_PROMPT_TUNING,
     "P_TUNING": P_TUNING,
     "PREFIX_TUNING": PREFIX_TUNING,
     "TRAINABLE_TOKENS": TRAINABLE_TOKENS,

@@ -10,17 +10,19 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from adapters.formats.peft.host import ROOT, Host
+from adapters.formats.peft.tasks import ALONE, Task
 from adapters.manifest import PartSpec
 from adapters.weights import Package
 
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What a folder holds: its configuration, and its tensors under PEFT's keys."""
+    """What a folder holds: its configuration, and its tensors under PEFT's keys. `task`: which of its tasks is read."""
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     host: Host
+    task: Task = ALONE
 
 
 @dataclass(frozen=True, eq=False)

@@ -156,6 +156,16 @@ def test_all_adapters_are_saved_in_folders_of_their_names(model, tmp_path):
     assert fresh().load_adapter(tmp_path / "sentiment" / "sst-2") == "sentiment/sst-2"
 
 
+def test_of_a_folder_of_several_tasks_one_is_loaded(model, tmp_path):
+    part = PartSpec("multitask_prompt", {"length": 2, "segments": False, "ranks": 1, "tasks": 3, "task": 0})
+    peft.write(builders.package("bert", [part]), tmp_path / "tasks")
+    for task in (0, 2):
+        assert model.load_adapter(tmp_path / "tasks", load_as=f"task-{task}", task_id=task) == f"task-{task}"
+        assert model.adapter_package(f"task-{task}").manifest.parts[0].config["task"] == task
+    with pytest.raises(Misfit, match="say which task"):
+        model.load_adapter(tmp_path / "tasks")
+
+
 def test_peft_folders_are_called_as_their_folder(model, tmp_path):
     head = builders.HEADS["pooler"]
     peft.write(builders.package("bert", [builders.lora(bias=False)], head), tmp_path / "mine")

@@ -65,6 +65,14 @@ def test_labels_reach_adapterhub_heads_and_are_refused_for_native_packages(tmp_p
         recognise.read(tmp_path / "file", profile(), labels=["a", "b", "c"])
 
 
+def test_a_task_is_for_folders_of_peft_alone(tmp_path):
+    hub = seq_bn_folder(tmp_path / "hub")
+    (tmp_path / "file").write_bytes(native.write(recognise.read(hub, profile())))
+    for source in (hub, tmp_path / "file"):
+        with pytest.raises(Misfit, match="task_id is 1, but only folders of PEFT hold several tasks: leave it out"):
+            recognise.read(source, profile(), task_id=1)
+
+
 def test_what_is_no_adapter_is_refused(tmp_path):
     with pytest.raises(InvalidPackage, match="there is no"):
         recognise.read(tmp_path / "absent", profile())

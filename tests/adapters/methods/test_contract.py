@@ -39,7 +39,9 @@ REFUSED = {
     "qwen3": PREFIXES | PROMPTS | NORMS | {"post_add_bn", "vera"},  # whose heads are wider than its states
 }
 # A prompt starts from words; tuners other than RoAd are trained by PEFT.
-UNSTARTED = {"prompt_tuning", "word_prompt"} | {tuner.name for tuner in TUNERS if tuner.name != "road"}
+UNSTARTED = {"multitask_prompt", "prompt_tuning", "word_prompt"} | {
+    tuner.name for tuner in TUNERS if tuner.name != "road"
+}
 # Tensors that are never learned: a base of an orthogonal map, places in a matrix.
 CONSTANTS = ("size.attn_q", ".base", "/indices")
 SERVED = [(case, family) for family in FAMILIES for case in PARTS if case not in REFUSED.get(family, ())]
@@ -53,7 +55,12 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def test_every_method_has_cases_here_and_acts_on_some_kind_of_site():
     packages_of_their_own = {"fusion"}
-    fold_into_others = {"compacter": "bottleneck", "vera": "lora", "mtl_lora": "lora"}
+    fold_into_others = {
+        "compacter": "bottleneck",
+        "vera": "lora",
+        "mtl_lora": "lora",
+        "multitask_prompt": "word_prompt",
+    }
     fold_into_others |= {tuner.name: "delta" for tuner in TUNERS if tuner.name != "road"}
     assert {part.method for part in PARTS.values()} == set(METHODS) - packages_of_their_own
     acting = {name for table in TABLES.values() for name in table}

@@ -10,6 +10,7 @@ from adapters.door import sources as door
 from adapters.formats import native
 from adapters.formats.adapterhub import folder as adapterhub
 from adapters.formats.peft import folder as peft
+from adapters.manifest import PartSpec
 from adapters.weights import Package
 from tests.adapters import builders
 from tests.serving import fakes
@@ -97,6 +98,22 @@ def test_labels_are_given_where_a_folder_has_none(hand, sources):
     assert hand.json("show", "plain")["selected"]["labels"] == ["LABEL_0", "LABEL_1"]
     hand.run("push", sources / "headed", "named", "--labels", "bad, good")
     assert hand.json("show", "named")["selected"]["labels"] == ["bad", "good"]
+
+
+def test_of_a_folder_of_several_tasks_one_is_taken(hand, held, sources):
+    part = PartSpec("multitask_prompt", {"length": 2, "segments": False, "ranks": 1, "tasks": 3, "task": 0})
+    peft.write(builders.package("bert", [part]), sources / "tasks")
+    for command in (("push", sources / "tasks", "tone"), ("validate", sources / "tasks")):
+        assert "task_id, from 0 to 2" in hand.run(*command, code=1).stderr
+        hand.run(*command, "--task-id", 3, code=1)
+    assert blobs(held) == []
+    hand.run("push", sources / "tasks", "first", "--task-id", 0)
+    hand.run("push", sources / "tasks", "last", "--task-id", 2)
+    assert {native.read(data).manifest.parts[0].config["task"] for data in blobs(held)} == {0, 2}
+    hand.run("validate", sources / "tasks", "--task-id", 1)
+    backbone = ("--backbone", builders.folder("bert"))
+    NOWHERE.run("convert", sources / "tasks", sources / "made.safetensors", "--task-id", 1, *backbone)
+    assert native.read(sources / "made.safetensors").manifest.source["task_id"] == 1
 
 
 def test_a_misfit_tells_every_reason_and_nothing_is_sent(hand, held, sources):

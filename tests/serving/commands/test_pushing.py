@@ -48,7 +48,9 @@ def test_a_pulled_target_can_be_pushed_under_another_name(hand, saved, tmp_path)
     hand.run("push", tmp_path / "news.safetensors", "gossip", code=3)
 
 
-@pytest.mark.parametrize("option", [("--embedding",), ("--labels", "a,b"), ("--problem-type", "multi_label")])
+@pytest.mark.parametrize(
+    "option", [("--embedding",), ("--labels", "a,b"), ("--problem-type", "multi_label"), ("--task-id", 1)]
+)
 def test_what_a_composition_can_not_be_is_refused(hand, saved, option):
     hand.run("push", saved, "news", *option, code=1)
     assert hand.json("ls")["items"] == []

@@ -182,12 +182,27 @@ def test_settings_follow_the_configuration(kind, changes, settings, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "changes"),
-    [("FROD", {"save_projection": False}), ("POLY", {"n_tasks": 2}), ("PVERA", {"sample_at_inference": True})],
+    [("FROD", {"save_projection": False}), ("PVERA", {"sample_at_inference": True})],
 )
 def test_what_peft_alone_can_compute_is_refused_with_the_value_that_is_served(kind, changes, tmp_path):
     ((name, value),) = changes.items()
     (reason,) = reasons(folder(tmp_path, kind, **changes))
     assert reason.startswith(f"{name}={value!r} is not served: save it with {name}=")
+
+
+def test_poly_of_several_tasks_is_read_for_one_and_written_again_with_all(tmp_path):
+    held = tensors("POLY")
+    held |= {key: torch.randn(3, 6) for key in held if key.endswith("module_logits")}
+    source = folder(tmp_path / "in", "POLY", held, n_tasks=3)
+    package = peft.read(source, profile(), task_id=2)
+    assert sites(package) == dict.fromkeys(SITES, CASES["POLY"][3] | {"tasks": 3, "task": 2})
+    check(package, profile())
+    peft.write(native.read(native.write(package)), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text()) == config("POLY", n_tasks=3)
+    after = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert held.keys() == after.keys()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in held.items())
+    assert "n_tasks is 3: say which task the package is for (task_id, from 0 to 2)" in reasons(source)
 
 
 @pytest.mark.parametrize(
