@@ -1,4 +1,4 @@
-"""PEFT's prompt learning: prompt tuning, p-tuning and prefix tuning, all saved as the vectors that training arrived at.
+"""PEFT's prompt learning: prompt tuning, p-tuning, CPT and prefix tuning, all saved as the vectors that training arrived at.
 
 `prompt_embeddings` is [tokens, width], or [tokens, layers * 2 * width] of keys and values; the head's keys begin with
 `base_model.` here. Networks that the vectors were trained through (p-tuning's MLP or LSTM, a prefix's projection) are
@@ -39,6 +39,7 @@ class Prompts:
     method: str
     tensor: str
     own: tuple[str, ...]
+    task: str | None = None  # the only task type that it runs for
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -55,6 +56,8 @@ class Prompts:
         reasons = []
         if config.get("task_type") is None:
             reasons.append(f"{self.name} without a task_type: PEFT runs such a model without its vectors")
+        elif self.task is not None and config["task_type"] != self.task:
+            reasons.append(f"{self.name} is for the task {self.task} alone, not for {config['task_type']!r}")
         return reasons
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
@@ -121,9 +124,12 @@ def _stacks(host: Host) -> int:
 
 _TRAINING = ("prompt_tuning_init", "prompt_tuning_init_text", "prompt_tuning_init_token_ids", "tokenizer_name_or_path", "tokenizer_kwargs")  # fmt: skip
 _NETWORK = ("encoder_reparameterization_type", "encoder_hidden_size", "encoder_num_layers", "encoder_dropout")
+# The tokens that CPT (Blau et al. 2024, arXiv:2410.17222) starts from, and what bounded their changes in training.
+_CONTEXT = ("cpt_token_ids", "cpt_mask", "cpt_tokens_type_mask", "opt_weighted_loss_type", "opt_loss_decay_factor", "opt_projection_epsilon", "opt_projection_format_epsilon")  # fmt: skip
 _PROMPT = f"{BEFORE}/prompt"
 PROMPT_TUNING = Prompts("PROMPT_TUNING", "word_prompt", _PROMPT, _TRAINING)
 P_TUNING = Prompts("P_TUNING", "word_prompt", _PROMPT, _NETWORK)
+CPT = Prompts("CPT", "word_prompt", _PROMPT, (*_CONTEXT, "tokenizer_name_or_path"), "CAUSAL_LM")
 PREFIX_TUNING = Prompts(
     "PREFIX_TUNING",
     "past_prefix",

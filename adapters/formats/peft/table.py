@@ -8,7 +8,7 @@ from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.multitask_prompt import MULTITASK_PROMPT_TUNING
 from adapters.formats.peft.newer_layouts import NEWER_LAYOUTS
 from adapters.formats.peft.norms import NORMS
-from adapters.formats.peft.prompts import P_TUNING, PREFIX_TUNING, PROMPT_TUNING
+from adapters.formats.peft.prompts import CPT, P_TUNING, PREFIX_TUNING, PROMPT_TUNING
 from adapters.formats.peft.tokens import TRAINABLE_TOKENS
 from adapters.formats.peft.tuner import Tuner
 
@@ -18,6 +18,7 @@ TUNERS: Mapping[str, Tuner] = {
     "LN_TUNING": NORMS,
     "PROMPT_TUNING": PROMPT_TUNING,
     "MULTITASK_PROMPT_TUNING": MULTITASK_PROMPT_TUNING,
+    "CPT": CPT,
     "P_TUNING": P_TUNING,
     "PREFIX_TUNING": PREFIX_TUNING,
     "TRAINABLE_TOKENS": TRAINABLE_TOKENS,

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -113,3 +114,25 @@ def test_other_keys_and_no_vectors_are_refused(tmp_path):
     assert any("no key of PEFT" in one for one in reasons(folder(tmp_path / "a", "P_TUNING", {**HEAD, "x": (2,)})))
     bare = peft_folder(tmp_path / "b", config("P_TUNING"), HEAD)
     assert any("lacks prompt_embeddings" in one for one in reasons(bare))
+
+
+CONTEXT = {"cpt_token_ids": [5, 6, 7], "cpt_mask": [1, 1, 1], "cpt_tokens_type_mask": [1, 2, 4]}
+
+
+def test_cpt_is_the_prompt_that_its_tokens_became(tmp_path):
+    said = {"task_type": "CAUSAL_LM", "opt_projection_epsilon": 0.2, "opt_weighted_loss_type": "decay", **CONTEXT}
+    source = peft_folder(tmp_path / "in", config("CPT", **said), {"prompt_embeddings": (N, H)})
+    package = peft.read(source, profile())
+    (part,) = package.manifest.parts
+    assert (part.method, part.config, package.manifest.head) == ("word_prompt", {"length": N, "segments": False}, None)
+    peft.write(package, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text()) == config("CPT", **said)
+    before, after = (load_file(path / "adapter_model.safetensors") for path in (source, tmp_path / "out"))
+    assert torch.equal(before.pop("prompt_embeddings"), after.pop("prompt_embeddings"))
+    assert not before | after
+
+
+@pytest.mark.parametrize("task", ["SEQ_CLS", "FEATURE_EXTRACTION"])
+def test_cpt_for_anything_but_a_language_model_is_refused(tmp_path, task):
+    source = peft_folder(tmp_path, config("CPT", task_type=task, **CONTEXT), {"prompt_embeddings": (N, H)})
+    assert f"CPT is for the task CAUSAL_LM alone, not for '{task}'" in reasons(source)
