@@ -34,12 +34,13 @@ class Shelf:
     profile: BackboneProfile
     scratch: Path
 
-    def read(self, folder: Path) -> Package:
+    def read(self, folder: Path, task_id: int | None = None) -> Package:
         """A folder as a checked package that went through the native format; raises `AdapterError`."""
+        said: dict[str, Any] = {"head_seed": HEAD_SEED, "task_id": task_id}
         try:
-            package = recognise.read(folder, self.profile, head_seed=HEAD_SEED)
+            package = recognise.read(folder, self.profile, **said)
         except UnsafeFile:
-            package = recognise.read(converter.convert(folder, self._place()), self.profile, head_seed=HEAD_SEED)
+            package = recognise.read(converter.convert(folder, self._place()), self.profile, **said)
         return self.through_native(package)
 
     def setup(self, folder: Path) -> Setup:
@@ -100,7 +101,7 @@ class Holdings:
 
 def of_case(case: Case, shelf: Shelf, backbone: Path) -> Holdings:
     """The folders that a case lists, each read once."""
-    read = cache(shelf.read)
+    read = cache(partial(shelf.read, task_id=case.raw.get("task_id")))
     members: dict[Named, Reader] = {("adapter", name): partial(read, path) for name, path in case.artefacts().items()}
     members |= {("fusion", name): partial(read, path) for name, path in case.fusions().items()}
     own = cache(partial(shelf.language_head, backbone)) if case.own_head else None

@@ -15,7 +15,7 @@ from tests.oracle import native, writing
 from tests.oracle.libraries import Library
 
 SPARE = 2  # draws per case that is wanted: what the library itself can not run is drawn again
-STRIDE = 9240  # a multiple of the lengths of all tables that a seed goes through in turn
+STRIDE = 175_560  # a multiple of the lengths of all tables that a seed goes through in turn
 
 
 @dataclass(frozen=True)

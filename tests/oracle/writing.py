@@ -25,20 +25,21 @@ def rewrite(source: Path, target: Path, profile: BackboneProfile, scratch: Path)
     if case.get("embedding"):
         paths[case["embedding"]["path"]] = case["embedding"]["name"]
     for path, name in paths.items():
-        write(read(source / path, profile, scratch), case["library"], target / path, name)
+        package = read(source / path, profile, scratch, case.get("task_id"))
+        write(package, case["library"], target / path, name)
     words = {key: value for key, value in case.items() if key != "setup_path"}
     (target / CASE).write_text(json.dumps(words))
     shutil.copyfile(source / EXPECTED, target / EXPECTED)
 
 
-def read(folder: Path, profile: BackboneProfile, scratch: Path) -> Package:
+def read(folder: Path, profile: BackboneProfile, scratch: Path, task_id: int | None = None) -> Package:
     """A folder as a package; what the library keeps as a pickle alone goes through the converter."""
     try:
-        return recognise.read(folder, profile)
+        return recognise.read(folder, profile, task_id=task_id)
     except UnsafeFile:
         place = scratch / str(sum(1 for _ in scratch.iterdir()))
         place.mkdir()
-        return recognise.read(converter.convert(folder, place), profile)
+        return recognise.read(converter.convert(folder, place), profile, task_id=task_id)
 
 
 def write(package: Package, library: str, folder: Path, name: str) -> None:

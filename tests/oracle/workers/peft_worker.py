@@ -31,7 +31,7 @@ def make(name: str, seed: int, folder: Path) -> None:
     base = open_model(place, drawn.task, seed)
     given = inputs(base.config, rng, even=drawn.even) | _second_rows(base.config, rng)
     rows = len(next(iter(given.values())))
-    model = peft_scenes.trained(base, drawn, given, compute, rng)
+    model = peft_scenes.trained(base, drawn, given | _tasks(drawn.task_id, rows), compute, rng)
     saved = peft_scenes.save(model, drawn, folder)
     scene = peft_scenes.words(drawn, [held["name"] for held in saved], rows, rng)
     case = {
@@ -44,6 +44,7 @@ def make(name: str, seed: int, folder: Path) -> None:
         "inputs": [""] * rows,
         "inputs_kind": "pixel_values" if "pixel_values" in given else "texts",
         "task_type": drawn.task,
+        "task_id": drawn.task_id,
         "seed": seed,
         "decoder_inputs": given["decoder_input_ids"].tolist() if "decoder_input_ids" in given else None,
         "generate": GREEDY if drawn.task == "CAUSAL_LM" else None,
@@ -59,6 +60,7 @@ def load(folder: Path) -> None:
     place = folder.parent.parent / "backbones" / case["backbone"]
     base = open_model(place, case["task_type"], case["seed"] + 1)  # another head than the saved one was trained with
     model, more = peft_scenes.loaded(base, case, folder)
+    more |= _tasks(case["task_id"], len(case["inputs"]))
     with torch.no_grad():
         found = compute(model, {**given, **more})
         if case.get("generate"):
@@ -94,6 +96,11 @@ def compute(model: Any, given: Mapping[str, Any]) -> dict[str, Tensor]:
         for hook in hooks:
             hook.remove()
     return seen | {name: getattr(answered, name) for name in OUTPUTS if getattr(answered, name, None) is not None}
+
+
+def _tasks(number: int | None, rows: int) -> dict[str, Tensor]:
+    """What a model is told beside its inputs: the task of each row."""
+    return {} if number is None else {"task_ids": torch.full((rows,), number)}
 
 
 def _second_rows(config: Any, rng: random.Random) -> dict[str, Tensor]:

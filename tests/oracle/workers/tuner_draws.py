@@ -8,6 +8,8 @@ from typing import Any
 import peft
 from lora_draws import FORMS
 from peft_hosts import DECODERS, FAMILIES, GENERATING, targets, tasks_of
+from task_draws import BOUND, task_id
+from task_draws import PROMPTS as BOUND_PROMPTS
 
 Settings = Callable[[random.Random], dict[str, Any]]
 
@@ -76,8 +78,9 @@ TUNERS: Mapping[str, tuple[str, Settings]] = {
     "shira": ("ShiraConfig", _some(r=(1, 2), random_seed=(1, 5))),
     "vblora": ("VBLoRAConfig", _rank(num_vectors=(10, 16), vector_length=(4, 8, 16), topk=(1, 2))),
     "miss": ("MissConfig", _some(r=(2, 4, 8), init_weights=(True, "bat", "mini"), mini_r=(1, 2))),
+    **{name: (bound.sort, bound.settings) for name, bound in BOUND.items()},
 }
-_PROMPTS = ("prompt", "p_tuning", "prefix")
+_PROMPTS = ("prompt", "p_tuning", "prefix", *BOUND_PROMPTS)
 METHODS = (*TUNERS, *FORMS)
 _HEADLESS = ("trainable_tokens",)  # saves no head, so that its folder does not say what is answered
 _WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning")
@@ -85,6 +88,7 @@ _CACHING = ("bert", "roberta", "xlm-roberta", "electra", "t5", "bart", *DECODERS
 # Method -> families that the library runs it on, where that is not all of them.
 _RUNS: Mapping[str, tuple[str, ...]] = {
     **{name: families for name, (_, families) in FORMS.items()},
+    **{name: bound.families for name, bound in BOUND.items()},
     "prefix": _CACHING,
     **dict.fromkeys((*_PROMPTS[:2], "trainable_tokens"), tuple(family for family in FAMILIES if family != "vit")),
 }
@@ -93,7 +97,7 @@ SCENES = ("alone", "alone", "alone", "mixed", "sum", "weighted")  # how LoRAs ar
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn. `configs`: of each adapter by name. `even`: rows of one length."""
+    """What was drawn. `configs`: of each adapter by name. `even`: rows of one length. `task_id`: the task of all rows."""
 
     family: str
     method: str
@@ -101,6 +105,7 @@ class Draw:
     configs: Mapping[str, Any]
     scene: str = "alone"
     even: bool = False
+    task_id: int | None = None
 
     @property
     def headed(self) -> bool:
@@ -117,13 +122,15 @@ def draw(rng: random.Random, seed: int) -> Draw:
     """A case from a seed; every tuner comes once in as many seeds that follow one another."""
     method = METHODS[seed % len(METHODS)]
     family = rng.choice(_RUNS.get(method, tuple(FAMILIES)))
-    task = "FEATURE_EXTRACTION" if method in _HEADLESS else rng.choice(tasks_of(family))
+    tasks = [task for task in tasks_of(family) if method not in BOUND or task in BOUND[method].tasks]
+    task = "FEATURE_EXTRACTION" if method in _HEADLESS else rng.choice(tasks)
     scene = rng.choice(SCENES) if method == "lora" else "alone"
     names = ("default",) if scene == "alone" else ("a", "b", "c")[: rng.randint(2, 3)]
     configs = {name: _config(rng, method, family, task, scene) for name in names}
     # Around a prompt the model is told no ids, and takes the last position for the last token, padding or not.
     even = method in _PROMPTS and family in DECODERS and task == "SEQ_CLS"
-    return Draw(family, method, task, configs, scene, even or task == "CAUSAL_LM")
+    chosen = task_id(rng, configs[names[0]])
+    return Draw(family, method, task, configs, scene, even or task == "CAUSAL_LM", chosen)
 
 
 def _config(rng: random.Random, method: str, family: str, task: str, scene: str) -> Any:
