@@ -27,6 +27,11 @@ _COMMON = frozenset(
     )
 )
 BIASED = ("all", "lora_only")  # of tuners that count `bias` among their own settings
+# What PEFT itself does not compute again from a folder that it saved.
+UNSERVED: Mapping[str, str] = {
+    "XLORA": "PEFT's X-LoRA is not served: PEFT 0.21 leaves the first map of its gate out of the folder (the name holds"
+    " '.0.', as the first LoRA's does) and draws another at every load; serve its LoRAs as they are, or averaged",
+}
 _OBJECTS = ("rank_pattern", "alpha_pattern", "auto_mapping")
 
 
@@ -35,7 +40,7 @@ def tuner_for(config: Mapping[str, Any]) -> Tuner:
     kind = config.get("peft_type")
     tuner = TUNERS.get(kind) if isinstance(kind, str) else None
     if tuner is None:
-        raise Misfit([f"PEFT's method {kind!r} is not served yet"])
+        raise Misfit([UNSERVED.get(str(kind), f"PEFT's method {kind!r} is not served yet")])
     reasons = tuner.refused(config)
     unknown = sorted(key for key, value in config.items() if value and key not in _COMMON | tuner.settings)
     reasons += [f"the setting {key!r} is not known: it may change what the adapter computes" for key in unknown]

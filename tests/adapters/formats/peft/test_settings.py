@@ -8,7 +8,8 @@ from tests.adapters.formats.peft.reading import basic, reasons
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"peft_type": "XLORA"}, "XLORA"),
+        ({"peft_type": "XLORA"}, "draws another at every load; serve its LoRAs as they are, or averaged"),
+        ({"peft_type": "NEWEST"}, "PEFT's method 'NEWEST' is not served yet"),
         ({"use_dora": True}, "use_dora is True, but the checkpoint says otherwise"),
         ({"bias": "some"}, "bias='some'"),
         ({"peft_type": "IA3", "r": None, "lora_alpha": None, "bias": "all"}, "bias='all'"),
