@@ -20,7 +20,7 @@ FORKS: Mapping[SiteKind, frozenset[str]] = {
 _ORDER = list(METHODS)
 _FIRST_ONLY = frozenset(name for name, method in METHODS.items() if method.first_only)
 WORDS = Address(None, "words")
-SUMMED = ("lora", "delta")  # the methods whose deltas PEFT adds
+SUMMED = ("lora", "delta", "lily")  # the methods whose deltas PEFT adds
 
 
 def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:

@@ -7,6 +7,7 @@ from adapters.batch.past import Past
 from adapters.batch.rows import Fork, Member, Row, leaves
 from adapters.methods.gate import WEIGHT
 from adapters.methods.table import PLACED
+from adapters.methods.tuners.lily import ROUTER
 from adapters.weights import Adapter, Block, Resident
 
 
@@ -65,7 +66,7 @@ def _left_of(adapter: Adapter) -> Adapter:
 
 def _settled(block: Block, seen: int) -> bool:
     """Whether what the block did to the first `seen` tokens of a row holds whatever follows."""
-    if WEIGHT in block.spans:
+    if WEIGHT in block.spans or ROUTER in block.spans:
         return False
     return block.method not in PLACED or PLACED[block.method].settled(block, seen)
 

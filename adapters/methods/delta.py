@@ -2,6 +2,7 @@
 
 It costs as many bytes as the map itself, and as much time as the map takes for the rows that carry it. An adapter that
 changes what the map reads, rather than adding to what it gives, has the variant `lora.TURNED`: it chains with nothing.
+What a tuner adds to the map's bias along comes as `bias` [out].
 """
 
 from collections.abc import Mapping
@@ -61,16 +62,16 @@ class Delta:
         """See `ActsOnLinear`: what is added, from the state below, or from x."""
         delta = operand.params["delta"]
         tokens = enter(x if h is None else h, operand.runs, ((delta.shape[1], delta.shape[0]),))
-        return tokens.linear(delta, None).leave()
+        return tokens.linear(delta, operand.params.get("bias")).leave()
 
     def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: the sum."""
         return y + h
 
     def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
-        """See `ActsOnLinear`: y += D x, segment by segment."""
+        """See `ActsOnLinear`: y += D x, segment by segment; with a bias there is no kernel."""
         kernels, delta = kernels_for(x, operand.runs), operand.params["delta"]
-        if kernels is None:
+        if kernels is None or "bias" in operand.params:
             return False
         kernels.linear(x, y, operand.runs.places, delta.arena, delta.starts, accumulate=True)
         return True

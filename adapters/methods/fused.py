@@ -17,9 +17,10 @@ from adapters.weights import Folded
 ROWS: Mapping[str, frozenset[str]] = {
     "biases": frozenset(("shift",)),
     "lora": frozenset(("up", "bias", "gain", "shift")),
-    "delta": frozenset(("delta",)),
+    "delta": frozenset(("delta", "bias")),
     "road": frozenset(("first", "second")),
     "ia3": frozenset(("scale",)),
+    "lily": frozenset(("up",)),
 }
 
 

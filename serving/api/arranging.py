@@ -31,7 +31,7 @@ _ADDING |= {
     "supertuning",
     "tinylora",
 }
-_ADDING |= {"vblora", "vera_vectors", "waveft"}
+_ADDING |= {"adamss", "glora", "lily", "unilora", "vblora", "vera_vectors", "waveft"}
 _SEQUENTIAL = frozenset(("bottleneck", "compacter"))
 METHODS: Mapping[type[Fuse | Average | Split | Sum], frozenset[str]] = {
     Fuse: _SEQUENTIAL,

@@ -310,6 +310,12 @@ PARTS: Mapping[str, PartSpec] = {
         {"sites": sites(("attn_q", "ffn_in"), rank=4, alpha=90, stored=True, seed=0, random="dense")},
     ),
     "road": PartSpec("road", {"sites": sites(("attn_q", "ffn_in"), variant="road_1", group=8)}),
+    "adamss": PartSpec(
+        "adamss",
+        {
+            "sites": sites(("attn_q",), directions=6, columns=HIDDEN + 1, groups=[[HIDDEN, 3]], seed=0)
+        },  # one group, as every backbone has
+    ),
     "beft": PartSpec("beft", {"sites": sites(("attn_v",))}),
     "deft": PartSpec("deft", {"sites": sites(("attn_q",), rank=3, scaling=0.5, projection="relu", removes_only=False)}),
     "frod": PartSpec("frod", {"sites": sites(("attn_q",), category="attn_q", count=0)}),
@@ -326,6 +332,14 @@ PARTS: Mapping[str, PartSpec] = {
         "supertuning", {"sites": sites(("attn_q",), count=5, stored=False, largest=True, rank=0, alpha=0.0)}
     ),
     "tinylora": PartSpec("tinylora", {"sites": sites(("attn_q",), rank=2, turns=3, group=0, stored=True, seed=9)}),
+    "glora": PartSpec(
+        "glora", {"sites": sites(("attn_q", "ffn_in"), rank=3, weights="lora", coupling="vector", biases="constant")}
+    ),
+    "lily": PartSpec("lily", {"sites": sites(("attn_q", "ffn_in"), rank=3, experts=2, scaling=1.5)}),
+    "unilora": PartSpec(
+        "unilora",
+        {"sites": {f"{i}/attn_q": {"rank": 3, "length": 50, "seed": 3, "place": i} for i in range(LAYERS)}},
+    ),
     "shira": PartSpec("shira", {"sites": sites(("attn_v",), rank=2)}),
     "vblora": PartSpec(
         "vblora",

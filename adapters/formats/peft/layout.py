@@ -10,6 +10,7 @@ from torch import Tensor
 from adapters.architectures.sites import Address
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import adapted
+from adapters.formats.peft.named import named
 from adapters.formats.peft.modules import of_pattern
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.manifest import PartSpec
@@ -43,6 +44,10 @@ def _anywhere(config: Mapping[str, Any], path: str, index: int, count: int) -> d
     return {}
 
 
+def _never(config: Mapping[str, Any]) -> bool:
+    return False
+
+
 def _floating(name: str, said: Mapping[str, Any]) -> torch.dtype | None:
     return None
 
@@ -57,7 +62,8 @@ class Layout:
     nothing about what a trained adapter computes. `integer`: PEFT's type of a tensor of integers, by its name and the
     site's settings; None for floating numbers. `only`: members whose other values PEFT's model alone can compute.
     `lists`: as `shared`, for names that numbers or words follow. `placed` adds the settings that follow from a module's
-    path and from its place among all that are adapted, in the order of the model.
+    path and, where the configuration is `ordered`, from its place among all that are adapted, in the order of the model.
+    `unnamed`: whether a configuration's modules hold no tensors, so that it alone says which they are.
     """
 
     method: str
@@ -73,6 +79,8 @@ class Layout:
     only: Mapping[str, Any] = field(default_factory=dict)
     lists: Mapping[str, str] = field(default_factory=dict)
     placed: Callable[[Mapping[str, Any], str, int, int], dict[str, Any]] = _anywhere
+    ordered: Callable[[Mapping[str, Any]], bool] = _never
+    unnamed: Callable[[Mapping[str, Any]], bool] = _never
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -101,12 +109,16 @@ class Layout:
             keys |= {key: f"{native}.{key.removeprefix(stem)}" for key in saved.tensors if key.startswith(stem)}
         shared = {native: saved.tensors[key] for key, native in keys.items() if key in saved.tensors}
         own = {key: tensor for key, tensor in saved.tensors.items() if key not in keys}
-        found = adapted(Saved(saved.config, own, saved.host), {**self.parameters, **self._copies}, self.stem, reasons)
+        own_saved = Saved(saved.config, own, saved.host)
+        if self.unnamed(saved.config):
+            found, host = named(own_saved, self.stem, reasons)
+        else:
+            found, host = adapted(own_saved, {**self.parameters, **self._copies}, self.stem, reasons), saved.host
         tensors: dict[str, Tensor] = {
             f"model/{self.method}/{name}": _number(tensor) for name, tensor in shared.items() if tensor.numel()
         }
         sites: dict[str, Any] = {}
-        ordered = saved.host.in_order(found.paths) if self.placed is not _anywhere else list(found.paths)
+        ordered = host.in_order(found.paths) if self.ordered(saved.config) else []
         for path, address in found.paths.items():
             held = {
                 name.removeprefix(f"{address}/"): t
@@ -118,7 +130,9 @@ class Layout:
                 if copy is not None and (name not in shared or not torch.equal(copy, shared[name])):
                     reasons.append(f"{path} holds another {name} than what all modules share")
             said = {setting: member.of(saved.config, path) for setting, member in self.members.items()}
-            said |= self.placed(saved.config, path, ordered.index(path), len(ordered)) | saved.task.said
+            said |= (
+                self.placed(saved.config, path, ordered.index(path) if ordered else 0, len(ordered)) | saved.task.said
+            )
             sites[address] = {**said, **self.derived(saved.config, held)}
             kept = {name: tensor for name, tensor in held.items() if tensor.numel()}  # a package has no empty tensors
             tensors |= {f"{address}/{name}": _number(tensor) for name, tensor in kept.items()}

@@ -12,6 +12,10 @@ from adapters.methods.settings import is_number
 DEEPEST = 64  # of PEANuT's networks
 
 
+def _always(config: Mapping[str, Any]) -> bool:
+    return True
+
+
 def _said(config: Mapping[str, Any], name: str, default: float) -> Any:
     """A number that is computed with here; the default where none is said."""
     value = config.get(name)
@@ -28,7 +32,16 @@ def _deft(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
 
 
 def _frod(config: Mapping[str, Any], held: Held) -> dict[str, Any]:
-    return {"count": int(held["values"].numel()) if "values" in held else 0}
+    """What the maps share is built of them where it is not stored."""
+    found: dict[str, Any] = {"count": int(held["values"].numel()) if "values" in held else 0}
+    if not _frod_built(config):
+        return found
+    ridge, seed = _said(config, "regularization_alpha", 1e-3), _said(config, "projection_prng_key", 0)
+    return found | {"built": True, "seed": seed, "ridge": ridge}
+
+
+def _frod_built(config: Mapping[str, Any]) -> bool:
+    return config.get("save_projection") is False
 
 
 def _category(config: Mapping[str, Any], path: str, index: int, count: int) -> dict[str, Any]:
@@ -98,10 +111,8 @@ NEWER_LAYOUTS: Mapping[str, Layout] = {
         {},
         frozenset(
             (
-                "projection_prng_key",
                 "frod_dropout",
                 "sparse_rate",
-                "regularization_alpha",
                 "progressbar",
                 "runtime_offload_base_weight",
                 "fan_in_fan_out",
@@ -109,10 +120,11 @@ NEWER_LAYOUTS: Mapping[str, Layout] = {
             )
         ),
         derived=_frod,
+        derived_from=("save_projection", "projection_prng_key", "regularization_alpha"),
         lists={"frod_V": "V", "frod_s_indices": "places", "frod_s_size": "size"},
         placed=_category,
+        ordered=_frod_built,  # in an encoder-decoder two maps of a layer would be of one name
         integer=_frod_integer,
-        only={"save_projection": True},
     ),
     "OSF": Layout(
         "osf",
@@ -201,5 +213,6 @@ NEWER_LAYOUTS: Mapping[str, Layout] = {
         derived_from=("weight_tying", "projection_seed"),
         lists={"tinylora_v": "v"},
         placed=_group,
+        ordered=_always,
     ),
 }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from adapters.formats.peft.ia3 import IA3
+from adapters.formats.peft.latest_layouts import LATEST_LAYOUTS
 from adapters.formats.peft.layouts import LAYOUTS
 from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.multitask_prompt import MULTITASK_PROMPT_TUNING
@@ -24,6 +25,7 @@ TUNERS: Mapping[str, Tuner] = {
     "TRAINABLE_TOKENS": TRAINABLE_TOKENS,
     **LAYOUTS,
     **NEWER_LAYOUTS,
+    **LATEST_LAYOUTS,
 }
 
 

@@ -3,23 +3,35 @@
 from torch import Tensor
 from torch.nn import functional
 
+from adapters.methods.biases import BIASES
 from adapters.methods.delta import DELTA_NAME
 from adapters.methods.lora import LORA, rank_class
 from adapters.weights import Folded
 
 
-def product(down: Tensor, up: Tensor, variant: str | None = None) -> Folded:
-    """The change up @ down, for A [r, in] and B [out, r]: as LoRA where that takes fewer numbers than [out, in]."""
+def product(down: Tensor, up: Tensor, variant: str | None = None, bias: Tensor | None = None) -> Folded:
+    """The change up @ down, for A [r, in] and B [out, r]: as LoRA where that takes fewer numbers than [out, in].
+
+    `bias` [out] is added to what the map gives.
+    """
     (rank, wide), out = down.shape, up.shape[0]
     padded = rank_class(rank)
     if padded * (wide + out) >= wide * out:
-        return full(up @ down, variant)
+        return full(up @ down, variant, bias)
     pad = padded - rank
-    return Folded(
-        LORA.name, variant, {"down": functional.pad(down, (0, 0, 0, pad)), "up": functional.pad(up, (0, pad))}
-    )
+    held = {"down": functional.pad(down, (0, 0, 0, pad)), "up": functional.pad(up, (0, pad))}
+    return Folded(LORA.name, variant, held | _biased(bias))
 
 
-def full(delta: Tensor, variant: str | None = None) -> Folded:
-    """The change D [out, in] as it is."""
-    return Folded(DELTA_NAME, variant, {"delta": delta})
+def full(delta: Tensor, variant: str | None = None, bias: Tensor | None = None) -> Folded:
+    """The change D [out, in] as it is; `bias` as in `product`."""
+    return Folded(DELTA_NAME, variant, {"delta": delta} | _biased(bias))
+
+
+def shift(bias: Tensor) -> Folded:
+    """What is added [out] to what the map gives, whatever it reads."""
+    return Folded(BIASES.name, None, {"shift": bias})
+
+
+def _biased(bias: Tensor | None) -> dict[str, Tensor]:
+    return {} if bias is None else {"bias": bias}

@@ -2,6 +2,7 @@
 
 from adapters.methods.base import Method
 from adapters.methods.tuners.adalora import ADALORA
+from adapters.methods.tuners.adamss import ADAMSS
 from adapters.methods.tuners.beft import BEFT
 from adapters.methods.tuners.boft import BOFT
 from adapters.methods.tuners.c3a import C3A
@@ -9,9 +10,11 @@ from adapters.methods.tuners.deft import DEFT
 from adapters.methods.tuners.delora import DELORA
 from adapters.methods.tuners.fourierft import FOURIERFT
 from adapters.methods.tuners.frod import FROD
+from adapters.methods.tuners.glora import GLORA
 from adapters.methods.tuners.gralora import GRALORA
 from adapters.methods.tuners.hira import HIRA
 from adapters.methods.tuners.hra import HRA
+from adapters.methods.tuners.lily import LILY
 from adapters.methods.tuners.loha import LOHA
 from adapters.methods.tuners.lokr import LOKR
 from adapters.methods.tuners.miss import MISS
@@ -26,12 +29,14 @@ from adapters.methods.tuners.road import ROAD
 from adapters.methods.tuners.shira import SHIRA
 from adapters.methods.tuners.supertuning import SUPERTUNING
 from adapters.methods.tuners.tinylora import TINYLORA
+from adapters.methods.tuners.unilora import UNILORA
 from adapters.methods.tuners.vblora import VBLORA
 from adapters.methods.tuners.vera_vectors import VERA_VECTORS
 from adapters.methods.tuners.waveft import WAVEFT
 
 TUNERS: tuple[Method, ...] = (
     ADALORA,
+    ADAMSS,
     BEFT,
     BOFT,
     C3A,
@@ -39,9 +44,11 @@ TUNERS: tuple[Method, ...] = (
     DELORA,
     FOURIERFT,
     FROD,
+    GLORA,
     GRALORA,
     HIRA,
     HRA,
+    LILY,
     LOHA,
     LOKR,
     MISS,
@@ -56,6 +63,7 @@ TUNERS: tuple[Method, ...] = (
     SHIRA,
     SUPERTUNING,
     TINYLORA,
+    UNILORA,
     VBLORA,
     VERA_VECTORS,
     WAVEFT,

@@ -57,6 +57,10 @@ def _nothing(said: Said, shared: Held, width: Widths) -> Held:
     return shared
 
 
+def _as_they_are(sites: Mapping[Address, Said], shared: Held, fitting: Fitting) -> Held:
+    return shared
+
+
 @dataclass(frozen=True)
 class Tuner:
     """A method: `settings` of a site by name, its stored tensors, and the block that they become.
@@ -64,7 +68,7 @@ class Tuner:
     `shapes_at` gives the shapes of a site's tensors (raising `Misfit`), `change` their block from the frozen map.
     `shared_at` gives those of what all sites share, from any site's settings and the largest (in, out) among the
     sites; `share` makes what is not stored of it. `kin_at` gives those of what some sites share, from the settings and
-    (in, out) of each.
+    (in, out) of each. `gather` makes of the settings of all sites, and of the backbone, what is not stored of that.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Tuner:
     shared_at: Callable[[Said, Widths], Shapes] = _none
     share: Callable[[Said, Held, Widths], Held] = _nothing
     kin_at: Callable[[Said, Widths], Shapes] = _none
+    gather: Callable[[Mapping[Address, Said], Held, Fitting], Held] = _as_they_are
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
@@ -104,6 +109,7 @@ class Tuner:
         sites = self._read(config, fitting)
         some = next(iter(sites.values()))
         shared = self.share(some, wide_at(tensors, self._shared), _largest(sites, fitting))
+        shared = self.gather(sites, shared, fitting)
         folded: dict[Address, Folded] = {}
         for address, said in sites.items():
             held = {**shared, **wide_at(tensors, address)}

@@ -47,7 +47,8 @@ def make(name: str, seed: int, folder: Path) -> None:
         "task_id": drawn.task_id,
         "seed": seed,
         "decoder_inputs": given["decoder_input_ids"].tolist() if "decoder_input_ids" in given else None,
-        "generate": GREEDY if drawn.task == "CAUSAL_LM" else None,
+        "generate": GREEDY if drawn.task == "CAUSAL_LM" and not drawn.apart else None,
+        "apart": drawn.apart,
         **scene,
     }
     keep(folder, case, given, {})
@@ -62,7 +63,7 @@ def load(folder: Path) -> None:
     model, more = peft_scenes.loaded(base, case, folder)
     more |= _tasks(case["task_id"], len(case["inputs"]))
     with torch.no_grad():
-        found = compute(model, {**given, **more})
+        found = (compute_apart if case["apart"] else compute)(model, {**given, **more})
         if case.get("generate"):
             found["generated"] = model.generate(**given, **more, **case["generate"])
     keep(folder, case, given, found)
@@ -109,6 +110,24 @@ def _second_rows(config: Any, rng: random.Random) -> dict[str, Tensor]:
         return {}
     drawn = [[rng.randrange(SPECIAL, VOCABULARY) for _ in range(SECOND_ROW - 1)] for _ in range(3)]
     return {"decoder_input_ids": torch.tensor([[config.decoder_start_token_id, *row] for row in drawn])}
+
+
+def compute_apart(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As `compute`, of every row without the others and without its padding; what is padded is zero."""
+    mask = given.get("attention_mask")
+    rows = len(next(iter(given.values())))
+    made: list[dict[str, Tensor]] = []
+    for row in range(rows):
+        own = {name: tensor[row : row + 1] for name, tensor in given.items()}
+        if mask is not None:
+            own = {name: tensor[:, mask[row].bool()] for name, tensor in own.items()}
+        made.append(compute(model, own))
+    return {name: _padded([one[name][0] for one in made]) for name in made[0]}
+
+
+def _padded(rows: list[Tensor]) -> Tensor:
+    """Rows of several lengths, on the right as the inputs."""
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
 if __name__ == "__main__":

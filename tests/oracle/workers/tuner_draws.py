@@ -1,17 +1,16 @@
 """What a seed draws for PEFT: a family, a tuner with its settings, the modules it adapts, a task, and how it is used."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import peft
+from latest_draws import LATEST, Settings, some
 from lora_draws import FORMS
 from peft_hosts import DECODERS, FAMILIES, GENERATING, targets, tasks_of
 from task_draws import BOUND, task_id
 from task_draws import PROMPTS as BOUND_PROMPTS
-
-Settings = Callable[[random.Random], dict[str, Any]]
 
 
 def _lora(rng: random.Random) -> dict[str, Any]:
@@ -34,54 +33,52 @@ def _rank(**more: Any) -> Settings:
     return lambda rng: {"r": rng.choice((2, 4)), **{key: rng.choice(values) for key, values in more.items()}}
 
 
-def _some(**more: Any) -> Settings:
-    return lambda rng: {key: rng.choice(values) for key, values in more.items()}
-
-
 # Tuner -> (configuration, settings).
 TUNERS: Mapping[str, tuple[str, Settings]] = {
     "lora": ("LoraConfig", _lora),
-    "ia3": ("IA3Config", _some(init_ia3_weights=(True,))),
-    "prompt": ("PromptTuningConfig", _some(num_virtual_tokens=(1, 3, 6))),
+    "ia3": ("IA3Config", some(init_ia3_weights=(True,))),
+    "prompt": ("PromptTuningConfig", some(num_virtual_tokens=(1, 3, 6))),
     "p_tuning": (
         "PromptEncoderConfig",
-        _some(num_virtual_tokens=(1, 4), encoder_hidden_size=(8, 16), encoder_reparameterization_type=("MLP", "LSTM")),
+        some(num_virtual_tokens=(1, 4), encoder_hidden_size=(8, 16), encoder_reparameterization_type=("MLP", "LSTM")),
     ),
-    "prefix": ("PrefixTuningConfig", _some(num_virtual_tokens=(1, 3, 6), prefix_projection=(False, False, True))),
-    "ln_tuning": ("LNTuningConfig", _some()),
-    "trainable_tokens": ("TrainableTokensConfig", _some(token_indices=([7, 9], [5, 30, 40, 41]))),
-    "vera": ("VeraConfig", _some(r=(2, 8), save_projection=(True, False), projection_prng_key=(0, 3))),
-    "adalora": ("AdaLoraConfig", _some(init_r=(2, 6), lora_alpha=(2, 8), total_step=(10,))),
+    "prefix": ("PrefixTuningConfig", some(num_virtual_tokens=(1, 3, 6), prefix_projection=(False, False, True))),
+    "ln_tuning": ("LNTuningConfig", some()),
+    "trainable_tokens": ("TrainableTokensConfig", some(token_indices=([7, 9], [5, 30, 40, 41]))),
+    "vera": ("VeraConfig", some(r=(2, 8), save_projection=(True, False), projection_prng_key=(0, 3))),
+    "adalora": ("AdaLoraConfig", some(init_r=(2, 6), lora_alpha=(2, 8), total_step=(10,))),
     "loha": ("LoHaConfig", _rank(alpha=(1, 8))),
     "lokr": ("LoKrConfig", _rank(alpha=(1, 8), decompose_both=(True, False), decompose_factor=(-1, 4))),
     "oft": (
         "OFTConfig",
-        _some(r=(0,), oft_block_size=(4, 8, 16), block_share=(True, False), use_cayley_neumann=(True, False)),
+        some(r=(0,), oft_block_size=(4, 8, 16), block_share=(True, False), use_cayley_neumann=(True, False)),
     ),
-    "boft": ("BOFTConfig", _some(boft_block_size=(4,), boft_n_butterfly_factor=(1, 2))),
-    "c3a": ("C3AConfig", _some(block_size=(4, 8, 16))),
-    "hra": ("HRAConfig", _some(r=(2, 4), apply_GS=(True, False))),
+    "boft": ("BOFTConfig", some(boft_block_size=(4,), boft_n_butterfly_factor=(1, 2))),
+    "c3a": ("C3AConfig", some(block_size=(4, 8, 16))),
+    "hra": ("HRAConfig", some(r=(2, 4), apply_GS=(True, False))),
     "hira": ("HiraConfig", _rank()),
     "delora": ("DeloraConfig", _rank(delora_lambda=(4, 15))),
-    "gralora": ("GraloraConfig", _some(r=(4, 8), gralora_k=(2, 4), hybrid_r=(0, 2), alpha=(4, 16))),
-    "fourierft": ("FourierFTConfig", _some(n_frequency=(20, 100), scaling=(50.0, 150.0), random_loc_seed=(777, 3))),
+    "gralora": ("GraloraConfig", some(r=(4, 8), gralora_k=(2, 4), hybrid_r=(0, 2), alpha=(4, 16))),
+    "fourierft": ("FourierFTConfig", some(n_frequency=(20, 100), scaling=(50.0, 150.0), random_loc_seed=(777, 3))),
     "waveft": (
         "WaveFTConfig",
-        _some(n_frequency=(20, 100), wavelet_family=("db1", "db2", "sym4"), use_idwt=(True, False)),
+        some(n_frequency=(20, 100), wavelet_family=("db1", "db2", "sym4"), use_idwt=(True, False)),
     ),
     # Its default alpha of 640 makes the library's own float32 differ from its float64 by more than the tolerance.
     "randlora": (
         "RandLoraConfig",
-        _some(r=(4, 8), randlora_alpha=(2, 16), save_projection=(True, False), sparse=(False, True)),
+        some(r=(4, 8), randlora_alpha=(2, 16), save_projection=(True, False), sparse=(False, True)),
     ),
-    "road": ("RoadConfig", _some(variant=("road_1", "road_2", "road_4"), group_size=(4, 8))),
-    "shira": ("ShiraConfig", _some(r=(1, 2), random_seed=(1, 5))),
+    "road": ("RoadConfig", some(variant=("road_1", "road_2", "road_4"), group_size=(4, 8))),
+    "shira": ("ShiraConfig", some(r=(1, 2), random_seed=(1, 5))),
     "vblora": ("VBLoRAConfig", _rank(num_vectors=(10, 16), vector_length=(4, 8, 16), topk=(1, 2))),
-    "miss": ("MissConfig", _some(r=(2, 4, 8), init_weights=(True, "bat", "mini"), mini_r=(1, 2))),
+    "miss": ("MissConfig", some(r=(2, 4, 8), init_weights=(True, "bat", "mini"), mini_r=(1, 2))),
+    **LATEST,
     **{name: (bound.sort, bound.settings) for name, bound in BOUND.items()},
 }
 _PROMPTS = ("prompt", "p_tuning", "prefix", *BOUND_PROMPTS)
 METHODS = (*TUNERS, *FORMS)
+_APART = ("lily",)  # what a row gets depends on its neighbours
 _HEADLESS = ("trainable_tokens",)  # saves no head, so that its folder does not say what is answered
 _WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning")
 _CACHING = ("bert", "roberta", "xlm-roberta", "electra", "t5", "bart", *DECODERS)  # models that take a past
@@ -97,7 +94,10 @@ SCENES = ("alone", "alone", "alone", "mixed", "sum", "weighted")  # how LoRAs ar
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn. `configs`: of each adapter by name. `even`: rows of one length. `task_id`: the task of all rows."""
+    """What was drawn. `configs`: of each adapter by name. `even`: rows of one length. `task_id`: the task of all rows.
+
+    `apart`: rows one by one, without padding.
+    """
 
     family: str
     method: str
@@ -106,6 +106,7 @@ class Draw:
     scene: str = "alone"
     even: bool = False
     task_id: int | None = None
+    apart: bool = False
 
     @property
     def headed(self) -> bool:
@@ -130,7 +131,8 @@ def draw(rng: random.Random, seed: int) -> Draw:
     # Around a prompt the model is told no ids, and takes the last position for the last token, padding or not.
     even = method in _PROMPTS and family in DECODERS and task == "SEQ_CLS"
     chosen = task_id(rng, configs[names[0]])
-    return Draw(family, method, task, configs, scene, even or task == "CAUSAL_LM", chosen)
+    even = even or task == "CAUSAL_LM"
+    return Draw(family, method, task, configs, scene, even, chosen, method in _APART)
 
 
 def _config(rng: random.Random, method: str, family: str, task: str, scene: str) -> Any:

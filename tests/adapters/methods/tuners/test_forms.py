@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adapters.methods.tuners.forms import full, product
+from adapters.methods.tuners.forms import full, product, shift
 from tests.adapters.methods.tuners.formulas import delta
 
 
@@ -18,3 +18,10 @@ def test_a_variant_stays_with_its_change():
     assert product(torch.ones(1, 32), torch.ones(24, 1), "turned").variant == "turned"
     assert full(torch.ones(2, 3), "turned").variant == "turned"
     assert full(torch.ones(2, 3)).variant is None
+
+
+@pytest.mark.parametrize("rank", [3, 40])
+def test_what_is_added_to_the_bias_comes_along(rank):
+    made = product(torch.ones(rank, 32), torch.ones(24, rank), bias=torch.arange(24.0))
+    assert torch.equal(made.tensors["bias"], torch.arange(24.0))
+    assert shift(torch.ones(3)).tensors.keys() == {"shift"}

@@ -1,10 +1,15 @@
 import pytest
 import torch
+from torch.nn import functional
 
+from adapters.architectures.sites import Address
 from adapters.errors import Misfit
+from adapters.methods.base import BaseMap, Fitting
 from adapters.methods.tuners.frod import FROD
 from tests.adapters.methods.operands import stored
 from tests.adapters.methods.tuners.formulas import DOWN, FITTING, SITE, UP, at, close, delta, weight
+
+OTHER = "0/attn_v"
 
 
 def folded(said, tensors):
@@ -63,6 +68,56 @@ def test_entries_outside_of_the_basis_and_kinds_of_several_widths_are_refused():
     sites = {site: {"category": "one", "count": 0} for site in (SITE, DOWN)}
     with pytest.raises(Misfit, match=r"model/frod/V.one is shared by maps of several widths"):
         FROD.shapes({"sites": sites}, FITTING)
+
+
+def built(count=5, ridge=0.01):
+    """Two maps of one kind, and one of another, whose bases are not stored."""
+    kinds = {SITE: "b", OTHER: "b", DOWN: "a"}
+    more = {"count": count, "built": True, "seed": 6, "ridge": ridge}
+    said = {"sites": {site: {"category": kind, **more} for site, kind in kinds.items()}}
+    return said, stored(FROD, said, 1)
+
+
+def distinct(address):
+    """A frozen map that no other address has."""
+    wide, out = FITTING.widths(address.site)
+    generator = torch.Generator().manual_seed(sum(map(ord, str(address))))
+    return BaseMap(torch.randn(out, wide, generator=generator), torch.zeros(out))
+
+
+def test_what_is_not_stored_is_built_of_the_maps_of_a_kind_and_drawn_kind_by_kind():
+    said, tensors = built()
+    assert not any(name.startswith("model/") for name in tensors)
+    fitting = Fitting(FITTING.geometry, FITTING.architecture, distinct)
+    deltas = {str(a): delta(made) for a, made in FROD.fold(said, tensors, fitting).items()}
+    generator = torch.Generator().manual_seed(6)
+    for sites in ((DOWN,), (OTHER, SITE)):  # layer by layer
+        weights = [distinct(Address.parse(site)).weight for site in sites]
+        wide = weights[0].shape[1]
+        stacked = torch.cat(weights)
+        if len(stacked) < wide:
+            basis = torch.linalg.svd(stacked, full_matrices=True)[2].T
+        else:
+            columns, upper = torch.linalg.qr(stacked)
+            squares = [part.T @ part + 0.01 * torch.eye(wide) for part in columns.chunk(len(weights))]
+            mean = sum(torch.linalg.inv(square) for square in squares) / len(weights)
+            basis = upper.T @ torch.linalg.eigh(mean)[1]
+        beside = torch.tensor([(i, j) for i in range(wide) for j in range(wide) if i != j])
+        rows, columns = beside[torch.randperm(len(beside), generator=generator)[:5]].T
+        for site, own in zip(sites, weights, strict=True):
+            turned = own @ torch.linalg.pinv(basis).T
+            inner = torch.diag(at(tensors, site)["l"])
+            inner[rows, columns] += at(tensors, site)["values"]
+            want = functional.normalize(turned, dim=0) @ inner @ basis.T - own
+            assert torch.allclose(deltas[site], want, atol=2e-3, rtol=1e-3)
+
+
+def test_no_entries_are_drawn_where_none_are_said_and_not_more_than_there_are():
+    said, tensors = built(count=0)
+    assert all(made.tensors["delta"].isfinite().all() for made in FROD.fold(said, tensors, FITTING).values())
+    said, tensors = built(count=5000)
+    with pytest.raises(Misfit, match="5000 entries are more than"):
+        FROD.fold(said, tensors, FITTING)
 
 
 def test_a_kind_has_a_name():
