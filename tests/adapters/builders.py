@@ -313,7 +313,7 @@ PARTS: Mapping[str, PartSpec] = {
     "adamss": PartSpec(
         "adamss",
         {
-            "sites": sites(("attn_q",), directions=6, columns=HIDDEN + 1, groups=[[HIDDEN, 3]], seed=0)
+            "sites": sites(("ffn_out",), directions=6, columns=49, groups=[[HIDDEN, 3]], seed=0)
         },  # one group, as every backbone has
     ),
     "beft": PartSpec("beft", {"sites": sites(("attn_v",))}),
@@ -333,7 +333,7 @@ PARTS: Mapping[str, PartSpec] = {
     ),
     "tinylora": PartSpec("tinylora", {"sites": sites(("attn_q",), rank=2, turns=3, group=0, stored=True, seed=9)}),
     "glora": PartSpec(
-        "glora", {"sites": sites(("attn_q", "ffn_in"), rank=3, weights="lora", coupling="vector", biases="constant")}
+        "glora", {"sites": sites(("attn_q",), rank=3, weights="lora", coupling="vector", biases="constant")}
     ),
     "lily": PartSpec("lily", {"sites": sites(("attn_q", "ffn_in"), rank=3, experts=2, scaling=1.5)}),
     "unilora": PartSpec(

@@ -10,8 +10,8 @@ from torch import Tensor
 from adapters.architectures.sites import Address
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import adapted
-from adapters.formats.peft.named import named
 from adapters.formats.peft.modules import of_pattern
+from adapters.formats.peft.named import named
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.manifest import PartSpec
 from adapters.weights import Package

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from adapters.architectures.sites import Address
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import Adapted
 from adapters.formats.peft.modules import targeted
 from adapters.formats.peft.tuner import Saved
 
+POOLER = Address(None, "pooler")
 HEADLESS = "FEATURE_EXTRACTION"
 # Families whose pooler is below the head of a sequence classifier; no other head has one.
 _POOLED = ("bert", "albert")
@@ -39,7 +41,7 @@ def named(saved: Saved, stem: str, reasons: list[str]) -> tuple[Adapted, Host]:
     family = host.family.model_type
     found = {path: str(address) for path, address in host.modules().items() if targeted(saved.config, path)}
     if prefixed and not (task == "SEQ_CLS" and family in _POOLED):
-        found = {path: address for path, address in found.items() if address != "pooler"}
+        found = {path: address for path, address in found.items() if address != str(POOLER)}
     beyond = [path for path in _IN_HEADS.get(family, ()) if prefixed and targeted(saved.config, path)]
     reasons += [f"{path} of the head is adapted, which is not served" for path in beyond]
     if not found:

@@ -54,7 +54,8 @@ def _change(said: Said, held: Held, frozen: BaseMap) -> Folded:
     count, wide = len(said["groups"]), frozen.weight.shape[1]
     places = _places(said, frozen)
     low = torch.cat([held[f"A.{i}"] for i in range(count)])
-    spread = torch.block_diag(*(held[f"B.{i}"] for i in range(count)))
+    blocks = [held[f"B.{i}"] for i in range(count)]
+    spread: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch has no types for it
     up = torch.zeros_like(spread).index_copy(0, places, spread)
     # The groups may have more dimensions together than there are directions.
     up, down = (up @ low, held["newB"]) if len(low) > said["directions"] else (up, low @ held["newB"])

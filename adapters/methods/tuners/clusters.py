@@ -19,7 +19,7 @@ def clustered(points: Floats, count: int, steps: int, seed: int) -> Labels:
     points = points - points.mean(axis=0)
     weights = np.ones(len(points), np.float32)
     # scikit-learn draws from numpy's older generator.
-    generator = np.random.RandomState(seed)  # noqa: NPY002
+    generator = np.random.RandomState(seed)
     centres = points[generator.choice(len(points), size=count, replace=False, p=weights / weights.sum())]
     labels = np.full(len(points), -1)
     for _ in range(steps):
@@ -35,7 +35,8 @@ def clustered(points: Floats, count: int, steps: int, seed: int) -> Labels:
 
 def _nearest(points: Floats, centres: Floats) -> Labels:
     distances = np.einsum("ij,ij->i", centres, centres) - 2 * (points @ centres.T)  # less the point's own length
-    return np.argmin(distances, axis=1)
+    nearest: Labels = np.argmin(distances, axis=1)
+    return nearest
 
 
 def _means(points: Floats, centres: Floats, labels: Labels) -> Floats:
@@ -50,4 +51,5 @@ def _means(points: Floats, centres: Floats, labels: Labels) -> Floats:
             sums[labels[point]] -= points[point]
             sizes[labels[point]] -= 1
             sums[cluster], sizes[cluster] = points[point], 1
-    return sums * (1 / np.maximum(sizes, 1))[:, None]
+    shares: Floats = (1 / np.maximum(sizes, 1)).astype(np.float32)  # as scikit-learn: no division
+    return sums * shares[:, None]

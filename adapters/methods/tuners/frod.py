@@ -99,12 +99,15 @@ def _basis(weights: list[Tensor], ridge: float) -> Tensor:
     """V [in, in]: the step of a hierarchical decomposition that all maps [out, in] of a kind share."""
     tall = torch.cat(weights)
     if len(tall) < tall.shape[1]:
-        return torch.linalg.svd(tall, full_matrices=True).Vh.T
+        right: Tensor = torch.linalg.svd(tall, full_matrices=True)[2]
+        return right.T
     columns, upper = torch.linalg.qr(tall)
     mean = torch.zeros_like(upper)
     for part in columns.split([len(weight) for weight in weights]):
         mean += torch.linalg.inv(part.T @ part + ridge * torch.eye(len(upper)))
-    return upper.T @ torch.linalg.eigh(mean / len(weights)).eigenvectors
+    directions: Tensor = torch.linalg.eigh(mean / len(weights))[1]
+    basis: Tensor = upper.T @ directions
+    return basis
 
 
 FROD = Tuner(

@@ -27,7 +27,8 @@ KINDS: Mapping[str, str] = {"A": "weights", "B": "weights", "C": "coupling", "D"
 def _shapes(said: Said, width: Widths) -> Shapes:
     wide, out = width
     found: Shapes = {}
-    for letter, size in (("A", (out, wide)), ("B", (out, wide)), ("C", (wide, 1)), ("D", (out,)), ("E", (out,))):
+    sizes: dict[str, tuple[int, ...]] = {"A": (out, wide), "B": (out, wide), "C": (wide, 1), "D": (out,), "E": (out,)}
+    for letter, size in sizes.items():
         match said[KINDS[letter]]:
             case "lora":
                 found |= {f"{letter}.Xd": (size[0], said["rank"]), f"{letter}.Xu": (said["rank"], size[1])}

@@ -71,11 +71,11 @@ class Lily:
         """See `ActsOnLinear`: the delta of the state below, or of x."""
         down, router, up = (operand.params[name] for name in ("down", ROUTER, "up"))
         runs = operand.runs
-        narrow = enter(x if h is None else h, runs, (down.shape[::-1],)).linear(down, None).leave()
-        chosen = enter(narrow, runs, (router.shape[::-1],)).linear(router, None).leave().softmax(-1)
+        narrow = enter(x if h is None else h, runs, ((down.shape[1], down.shape[0]),)).linear(down, None).leave()
+        chosen = enter(narrow, runs, ((router.shape[1], router.shape[0]),)).linear(router, None).leave().softmax(-1)
         shares = row_mean(chosen, runs).index_select(0, runs.row_of_token)
         mixed = (shares[:, :, None] * narrow[:, None]).flatten(1)
-        return enter(mixed, runs, (up.shape[::-1],)).linear(up, None).leave()
+        return enter(mixed, runs, ((up.shape[1], up.shape[0]),)).linear(up, None).leave()
 
     def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: the sum."""

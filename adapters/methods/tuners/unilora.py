@@ -67,7 +67,7 @@ def _dealt(sites: Mapping[Address, Said], shared: Held, fitting: Fitting) -> Hel
     made: dict[str, Tensor] = dict(shared)
     for address in ordered:
         for name, size in zip(_MATRICES, sizes[address], strict=True):
-            own, indices = indices.split([size[0] * size[1], len(indices) - size[0] * size[1]])
+            own, indices = indices[: size[0] * size[1]], indices[size[0] * size[1] :]
             place = sites[address]["place"]
             made |= {f"indices_{name}.{place}": own.view(size), f"scales_{name}.{place}": scales[own].view(size)}
     return made
@@ -88,7 +88,7 @@ def _balanced(total: int, length: int, seed: int) -> Tensor:
 
 
 def _change(said: Said, held: Held, frozen: BaseMap) -> Folded:
-    return product(*(_matrix(said, held, name) for name in _MATRICES))
+    return product(_matrix(said, held, "A"), _matrix(said, held, "B"))
 
 
 def _matrix(said: Said, held: Held, name: str) -> Tensor:

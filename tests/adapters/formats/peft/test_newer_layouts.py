@@ -182,7 +182,7 @@ def test_settings_follow_the_configuration(kind, changes, settings, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "changes"),
-    [("FROD", {"save_projection": False}), ("PVERA", {"sample_at_inference": True})],
+    [("PVERA", {"sample_at_inference": True})],
 )
 def test_what_peft_alone_can_compute_is_refused_with_the_value_that_is_served(kind, changes, tmp_path):
     ((name, value),) = changes.items()
@@ -203,6 +203,17 @@ def test_poly_of_several_tasks_is_read_for_one_and_written_again_with_all(tmp_pa
     assert held.keys() == after.keys()
     assert all(torch.equal(tensor, after[key]) for key, tensor in held.items())
     assert "n_tasks is 3: say which task the package is for (task_id, from 0 to 2)" in reasons(source)
+
+
+def test_frod_s_bases_are_built_where_they_are_not_stored(tmp_path):
+    held = {key: tensor for key, tensor in tensors("FROD").items() if key.startswith("base_model.model.")}
+    said = {"save_projection": False, "projection_prng_key": 3, "regularization_alpha": 0.5}
+    package = peft.read(folder(tmp_path / "in", "FROD", held, **said), profile())
+    more = {"count": 3, "built": True, "seed": 3, "ridge": 0.5}
+    assert sites(package) == {site: more | OWN["FROD"][i] for i, site in enumerate(SITES)}
+    check(package, profile())
+    peft.write(package, tmp_path / "out")
+    assert load_file(tmp_path / "out" / "adapter_model.safetensors").keys() == held.keys()
 
 
 @pytest.mark.parametrize(

@@ -54,5 +54,5 @@ def test_the_bias_is_scaled_and_shifted_and_reads_the_map(weights, coupling, bia
 
 def test_numbers_where_there_is_nothing_are_refused():
     tensors = stored(GLORA, said(coupling="none"), UP)
-    with pytest.raises(Misfit, match="C.zeros must be zero"):
+    with pytest.raises(Misfit, match=r"C\.zeros must be zero"):
         block(GLORA, said(coupling="none"), tensors, UP)
