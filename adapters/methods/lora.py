@@ -164,7 +164,9 @@ def low_rank(
     scaling, pad = 1.0 if site.gated else site.scaling, rank_class(site.rank) - site.rank
     parameters = {"down": functional.pad(down, (0, 0, 0, pad)), "up": functional.pad(up * scaling, (0, pad))}
     if site.base_table:
-        return Folded(WORD_ROWS.name, None, {"rows": held["base_table"] + scaling * (up @ down).T})
+        rows = held["base_table"] + scaling * (up @ down).T
+        rows = rows if site.dora == "none" else rows * held[MAGNITUDE] / _row_norms(rows.T)
+        return Folded(WORD_ROWS.name, None, {"rows": rows})
     ids = address.site == WORDS.site
     if ids:  # looked up by row
         parameters["down"] = parameters["down"].T
@@ -232,8 +234,8 @@ def read_site(settings: Settings, where: str, held: Mapping[str, Any], known: tu
         base_bias=flag_in(settings, where, held, "base_bias"),
         base_table=flag_in(settings, where, held, "base_table"),
     )
-    if site.base_table and site.dora != "none":
-        settings.wrong(f"{where}: DoRA over a table of its own is not served")
+    if site.base_table and site.dora == "adapterhub":
+        settings.wrong(f"{where}: AdapterHub has no DoRA over a table of its own")
     if site.gated and site.dora == "peft":
         settings.wrong(f"{where}: PEFT's DoRA has no gate")
     if site.gated and site.start != "none":

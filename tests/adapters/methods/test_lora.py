@@ -179,13 +179,16 @@ def test_at_the_table_of_words_ids_stand_for_one_hot_tokens(dora):
     assert not LORA.settle(IDS, y, operand)
 
 
-def test_a_table_saved_along_becomes_rows_with_the_change_in_them():
-    settings = {"sites": {str(WORDS): {"rank": 3, "scaling": 2.0, "base_table": True}}}
+@pytest.mark.parametrize("dora", ["none", "peft"])
+def test_a_table_saved_along_becomes_rows_with_the_change_in_them(dora):
+    settings = {"sites": {str(WORDS): {"rank": 3, "scaling": 2.0, "base_table": True, "dora": dora}}}
     held = operands.stored(LORA, settings, 1)
     block = LORA.fold(settings, held, FITTING)[WORDS]
-    change = held[f"{WORDS}/lora_B"] @ held[f"{WORDS}/lora_A"]
+    rows = held[f"{WORDS}/base_table"] + 2 * (held[f"{WORDS}/lora_B"] @ held[f"{WORDS}/lora_A"]).T
+    if dora == "peft":
+        rows = rows * (held[f"{WORDS}/magnitude"] / torch.linalg.vector_norm(rows, dim=0))
     assert block.method == "word_rows"
-    assert torch.allclose(block.tensors["rows"], held[f"{WORDS}/base_table"] + 2 * change.T, atol=1e-5)
+    assert torch.allclose(block.tensors["rows"], rows, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_a_table_saved_along_becomes_rows_with_the_change_in_them():
         (WORDS, {"bias": True}, "neither biases, gates nor starts"),
         (WORDS, {"gated": True}, "neither biases, gates nor starts"),
         (QUERY, {"base_table": True}, "base_table belongs to model/words"),
-        (WORDS, {"base_table": True, "dora": "peft"}, "DoRA over a table"),
+        (WORDS, {"base_table": True, "dora": "adapterhub"}, "DoRA over a table"),
         (QUERY, {"base_bias": True, "gated": True}, "a base_bias goes with"),
     ],
 )

@@ -12,6 +12,7 @@ TASKS: Mapping[str, str] = {  # -> transformers' class
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
 }
+HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")  # their heads are saved with the adapter
 GENERATING = ("CAUSAL_LM", "SEQ_2_SEQ_LM")  # their heads are the backbone's own
 
 

@@ -17,6 +17,11 @@ _WAYS = ("linear", "cat", "svd", "ties", "dare_linear", "magnitude_prune")
 def trained(base: Any, drawn: Draw, given: Mapping[str, Any], compute: Any, rng: random.Random) -> PeftModel:
     """The model with every adapter of a draw, each a few steps away from its start; `weighted` ones made into one."""
     first, *others = drawn.configs
+    if drawn.family == "distilbert" and drawn.configs[first].is_prompt_learning:
+        said = base.config  # whose names for them the library does not know
+        sizes = {"token_dim": said.dim, "num_layers": said.n_layers, "num_attention_heads": said.n_heads}
+        for name, value in sizes.items():
+            setattr(drawn.configs[first], name, value)
     model = get_peft_model(base, drawn.configs[first], adapter_name=first)
     for name in others:
         model.add_adapter(name, drawn.configs[name])

@@ -96,6 +96,8 @@ def compute(model: Any, given: Mapping[str, Any]) -> dict[str, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
+    if hasattr(answered, "last_hidden_state"):  # AdaLoRA calls the base past its hooks
+        seen["hidden_state"] = answered.last_hidden_state
     return seen | {name: getattr(answered, name) for name in OUTPUTS if getattr(answered, name, None) is not None}
 
 

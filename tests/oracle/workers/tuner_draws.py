@@ -8,7 +8,7 @@ from typing import Any
 import peft
 from latest_draws import LATEST, Settings, some
 from lora_draws import FORMS
-from peft_hosts import DECODERS, FAMILIES, GENERATING, targets, tasks_of
+from peft_hosts import DECODERS, FAMILIES, GENERATING, HEADED, SECOND, targets, tasks_of
 from task_draws import BOUND, task_id
 from task_draws import PROMPTS as BOUND_PROMPTS
 
@@ -24,7 +24,7 @@ def _lora(rng: random.Random) -> dict[str, Any]:
     }
     if rng.random() < 0.2:
         made |= {"lora_bias": True, "use_dora": False}
-    if rng.random() < 0.3:
+    elif rng.random() < 0.3:
         made |= {"init_lora_weights": rng.choice(("pissa", "olora", "gaussian", False))}
     return made
 
@@ -81,12 +81,16 @@ METHODS = (*TUNERS, *FORMS)
 _APART = ("lily",)  # what a row gets depends on its neighbours
 _HEADLESS = ("trainable_tokens",)  # saves no head, so that its folder does not say what is answered
 _WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning")
-_CACHING = ("bert", "roberta", "xlm-roberta", "electra", "t5", "bart", *DECODERS)  # models that take a past
+# GPT-2's maps are `Conv1D`, for which these tuners have no layer.
+_LINEAR_ALONE = ("loha", "lokr", "oft", "boft", "c3a", "hra", "delora", "road", "shira", "miss")
+# Models that take a past; those of the other families have no cache that a prefix could be put in.
+_CACHING = ("bert", "roberta", "xlm-roberta", "electra", "t5", "bart", *DECODERS)
 # Method -> families that the library runs it on, where that is not all of them.
 _RUNS: Mapping[str, tuple[str, ...]] = {
     **{name: families for name, (_, families) in FORMS.items()},
     **{name: bound.families for name, bound in BOUND.items()},
     "prefix": _CACHING,
+    **dict.fromkeys(_LINEAR_ALONE, tuple(family for family in FAMILIES if family != "gpt2")),
     **dict.fromkeys((*_PROMPTS[:2], "trainable_tokens"), tuple(family for family in FAMILIES if family != "vit")),
 }
 SCENES = ("alone", "alone", "alone", "mixed", "sum", "weighted")  # how LoRAs are used; see `peft_scenes`
@@ -111,7 +115,7 @@ class Draw:
     @property
     def headed(self) -> bool:
         """Whether the model's class has a head that PEFT saves with the adapter."""
-        return self.task in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+        return self.task in HEADED
 
     @property
     def generating(self) -> bool:
@@ -123,9 +127,10 @@ def draw(rng: random.Random, seed: int) -> Draw:
     """A case from a seed; every tuner comes once in as many seeds that follow one another."""
     method = METHODS[seed % len(METHODS)]
     family = rng.choice(_RUNS.get(method, tuple(FAMILIES)))
-    tasks = [task for task in tasks_of(family) if method not in BOUND or task in BOUND[method].tasks]
-    task = "FEATURE_EXTRACTION" if method in _HEADLESS else rng.choice(tasks)
-    scene = rng.choice(SCENES) if method == "lora" else "alone"
+    task = rng.choice([task for task in tasks_of(family) if _runs(method, family, task)])
+    # The library has one saved head on at a time, and makes none out of several.
+    scenes = SCENES if task not in HEADED else [scene for scene in SCENES if scene in ("alone", "mixed")]
+    scene = rng.choice(scenes) if method == "lora" else "alone"
     names = ("default",) if scene == "alone" else ("a", "b", "c")[: rng.randint(2, 3)]
     configs = {name: _config(rng, method, family, task, scene) for name in names}
     # Around a prompt the model is told no ids, and takes the last position for the last token, padding or not.
@@ -133,6 +138,19 @@ def draw(rng: random.Random, seed: int) -> Draw:
     chosen = task_id(rng, configs[names[0]])
     even = even or task == "CAUSAL_LM"
     return Draw(family, method, task, configs, scene, even, chosen, method in _APART)
+
+
+def _runs(method: str, family: str, task: str) -> bool:
+    """Whether the library runs a method on a class."""
+    if method in _HEADLESS:
+        return task == "FEATURE_EXTRACTION"
+    if method in BOUND:
+        return task in BOUND[method].tasks
+    if method == "prefix" and family in SECOND:
+        return task == "SEQ_2_SEQ_LM"  # elsewhere it makes one stack's cache, which such a model does not take
+    if method == "lora all-linear":  # else it adapts the head that it saves as well, which it then refuses
+        return task not in HEADED or (task == "SEQ_CLS" and family != "distilbert")
+    return True
 
 
 def _config(rng: random.Random, method: str, family: str, task: str, scene: str) -> Any:
