@@ -234,6 +234,11 @@ def read(tensors: Mapping[str, Tensor], model_type: str, task: str, own: OwnSett
     return Head(_spec(head, task, found, own), found, (UNNAMED,) if task in (SEQUENCE, TOKEN) else ())
 
 
+def has(path: str, model_type: str, task: str) -> bool:
+    """Whether the class of a task counts the linear map at `path` among its head's."""
+    return any(path in head.maps for head in _HEADS.get((model_type, task), ()))
+
+
 def lacking(tensors: Collection[str], model_type: str, task: str) -> frozenset[str]:
     """The keys of the class's head that are not there; none where it has no head for the task."""
     candidates = _HEADS.get((model_type, task), ())

@@ -1,8 +1,9 @@
 """A full change of a frozen map: y' = y + D x with D [out, in]; what is neither low rank nor a factor folds to this.
 
-It costs as many bytes as the map itself, and as much time as the map takes for the rows that carry it. An adapter that
-changes what the map reads, rather than adding to what it gives, has the variant `lora.TURNED`: it chains with nothing.
-What a tuner adds to the map's bias along comes as `bias` [out].
+What is folded may have a shift [out] beside it: y' = y + D x + s (what a tuner adds to the map's bias; see also
+`adapters.methods.maps`). It costs as many bytes as the map itself, and as much time as the map takes for the rows that
+carry it. An adapter that changes what the map reads, or stands in its place, rather than adding to what it gives, has the
+variant `lora.TURNED`: it chains with nothing.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from adapters.methods.settings import Settings, known_in
 from adapters.weights import Block, Folded, Insertion
 
 DELTA_NAME = "delta"
+SHIFT = "shift"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Delta:
         """See `ActsOnLinear`: what is added, from the state below, or from x."""
         delta = operand.params["delta"]
         tokens = enter(x if h is None else h, operand.runs, ((delta.shape[1], delta.shape[0]),))
-        return tokens.linear(delta, operand.params.get("bias")).leave()
+        return tokens.linear(delta, operand.params.get(SHIFT)).leave()
 
     def apply(self, h: Tensor, y: Tensor, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: the sum."""
@@ -71,7 +73,7 @@ class Delta:
     def settle(self, x: Tensor, y: Tensor, operand: Operand) -> bool:
         """See `ActsOnLinear`: y += D x, segment by segment; with a bias there is no kernel."""
         kernels, delta = kernels_for(x, operand.runs), operand.params["delta"]
-        if kernels is None or "bias" in operand.params:
+        if kernels is None or SHIFT in operand.params:
             return False
         kernels.linear(x, y, operand.runs.places, delta.arena, delta.starts, accumulate=True)
         return True

@@ -17,7 +17,7 @@ from adapters.weights import Folded
 ROWS: Mapping[str, frozenset[str]] = {
     "biases": frozenset(("shift",)),
     "lora": frozenset(("up", "bias", "gain", "shift")),
-    "delta": frozenset(("delta", "bias")),
+    "delta": frozenset(("delta", "shift")),
     "road": frozenset(("first", "second")),
     "ia3": frozenset(("scale",)),
     "lily": frozenset(("up",)),

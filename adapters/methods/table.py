@@ -25,6 +25,7 @@ from adapters.methods.fusion import FUSION
 from adapters.methods.ia3 import IA3
 from adapters.methods.invertible import INVERTIBLE
 from adapters.methods.lora import LORA
+from adapters.methods.maps import MAPS
 from adapters.methods.mtl_lora import MTL_LORA
 from adapters.methods.multitask_prompt import MULTITASK_PROMPT
 from adapters.methods.norms import NORMS
@@ -44,6 +45,7 @@ _ALL: tuple[Method, ...] = (
     IA3,
     INVERTIBLE,
     LORA,
+    MAPS,
     MTL_LORA,
     MULTITASK_PROMPT,
     NORMS,

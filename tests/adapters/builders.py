@@ -362,6 +362,7 @@ PARTS: Mapping[str, PartSpec] = {
         },
     ),
     "biases": PartSpec("biases", {"sites": sites(ALL_LINEAR)}),
+    "maps": PartSpec("maps", {"sites": {**sites(ALL_LINEAR, [0], bias=True), **sites(("attn_q", "ffn_out"), [1])}}),
     "lora_base_bias": lora(base_bias=True, bias=True),
     "dora_base_bias": lora(("attn_v",), base_bias=True, dora="peft"),
     "lora_words": PartSpec("lora", {"sites": {WORDS: {"rank": 3, "scaling": 1.7}}}),

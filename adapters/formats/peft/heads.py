@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from adapters.architectures.families import ARCHITECTURES
+from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
 from adapters.formats import static_heads
 from adapters.formats.labels import Head
@@ -48,6 +49,12 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str,
         return None
     reasons += [f"{key} belongs to no part that is served" for key in sorted(rest)]
     return None
+
+
+def has(config: Mapping[str, Any], path: str, family: Architecture) -> bool:
+    """Whether the class that a folder was saved from counts the linear map at `path` among its head's."""
+    task = TASKS.get(config.get("task_type"))
+    return task is not None and static_heads.has(path, family.model_type, task)
 
 
 def left_out(

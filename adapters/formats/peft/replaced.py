@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
+from adapters.formats.peft import heads
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.tokens import write_beside
 from adapters.formats.peft.tuner import Found
@@ -21,7 +22,7 @@ from adapters.methods.norms import PARAMETERS
 from adapters.methods.word_rows import WORDS
 from adapters.weights import Package
 
-METHODS = ("norms", "biases", "word_rows")  # what may stand beside a tuner's part
+METHODS = ("norms", "biases", "maps", "word_rows")  # what may stand beside a tuner's part
 _HEADS = re.compile(r"(?P<module>.+)\.(?P<kind>original_module|modules_to_save)\.(?P<parameter>.+)")
 
 
@@ -29,12 +30,19 @@ _HEADS = re.compile(r"(?P<module>.+)\.(?P<kind>original_module|modules_to_save)\
 class _Taken:
     norms: dict[str, dict[str, bool]] = field(default_factory=dict)
     biases: dict[str, dict[str, bool]] = field(default_factory=dict)
+    maps: dict[str, dict[str, bool]] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     table: bool = False
 
+    def of_map(self, site: str, parameter: str, tensor: Tensor) -> None:
+        held = self.maps.setdefault(site, {})
+        if parameter == "bias":
+            held["bias"] = True
+        self.tensors[f"{site}/{parameter}"] = tensor
+
     def parts(self) -> tuple[PartSpec, ...]:
-        held = (("norms", {"sites": self.norms}, self.norms), ("biases", {"sites": self.biases}, self.biases))
-        found = [PartSpec(method, config) for method, config, any_of in held if any_of]
+        held = {"norms": self.norms, "biases": self.biases, "maps": self.maps}
+        found = [PartSpec(method, {"sites": sites}) for method, sites in held.items() if sites]
         return (*found, *([PartSpec("word_rows", {"tokens": None})] if self.table else []))
 
 
@@ -42,13 +50,19 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reas
     """Parts out of what a tuner left over, for what the configuration explains; the rest stays for the head."""
     norms, maps = host.norms(), host.modules()
     taken, left = _Taken(), dict[str, Tensor]()
-    for key, tensor in _without_copies(config, rest, reasons).items():
+    held = _without_copies(config, rest, reasons)
+    for key, tensor in held.items():
         path, _, parameter = key.rpartition(".")
-        explained = _saved_whole(config, path) or (config.get("bias") == "all" and parameter == "bias")
+        whole = _saved_whole(config, path)
+        explained = whole or (config.get("bias") == "all" and parameter == "bias")
         if explained and path in norms and parameter in PARAMETERS:
             taken.norms.setdefault(str(norms[path]), {})[parameter] = True
             taken.tensors[f"{norms[path]}/{parameter}"] = tensor
-        elif explained and path in maps and parameter == "bias" and not _saved_whole(config, path):
+        elif whole and path in maps and parameter in PARAMETERS and not heads.has(config, path, host.family):
+            taken.of_map(str(maps[path]), parameter, _turned(tensor, host))
+            if f"{path}.weight" not in held:
+                reasons.append(f"the checkpoint lacks {path}.weight, which modules_to_save names")
+        elif explained and path in maps and parameter == "bias" and not whole:
             taken.biases[str(maps[path])] = {}
             taken.tensors[f"{maps[path]}/bias"] = tensor
         elif explained and path == host.words and parameter == "weight":
@@ -77,8 +91,10 @@ def write(parts: Sequence[PartSpec], package: Package, host: Host) -> tuple[dict
             address = Address.parse(site)
             norm = part.method == "norms"
             path = host.path(host.family.own_norm_path(address)) if norm else host.whole_path(address)
-            names = [name for name in PARAMETERS if held.get(name)] if norm else ["bias"]
-            stored |= {f"{ROOT}{path}.{name}": package.tensors[f"{site}/{name}"] for name in names}
+            names = [name for name in PARAMETERS if _said(part, held, name)]
+            for name in names:
+                tensor = package.tensors[f"{site}/{name}"]
+                stored[f"{ROOT}{path}.{name}"] = tensor if norm else _turned(tensor, host)
             if names == ["bias"]:
                 config["bias"] = "all"
             else:
@@ -86,10 +102,25 @@ def write(parts: Sequence[PartSpec], package: Package, host: Host) -> tuple[dict
     return stored, config | ({"modules_to_save": whole} if whole else {})
 
 
+def _said(part: PartSpec, held: Mapping[str, Any], name: str) -> bool:
+    """Whether a part holds a parameter of a site in the place of the frozen one."""
+    own = {"biases": "bias", "maps": "weight"}.get(part.method)
+    return name == own or bool(held.get(name))
+
+
+def _turned(tensor: Tensor, host: Host) -> Tensor:
+    """A parameter of a linear map as the family's checkpoints hold it, and back: some hold matrices as [in, out]."""
+    return tensor.T.contiguous() if host.family.turned and tensor.dim() > 1 else tensor
+
+
 def _saved_whole(config: Mapping[str, Any], path: str) -> bool:
-    """Whether `modules_to_save` names the module, or one that it is a part of."""
-    names = config.get("modules_to_save") or ()
-    return any(re.match(rf"(^|.*\.){re.escape(str(name))}($|\..*)", path) for name in names)
+    """Whether `modules_to_save` names the module, or one that it is a part of: PEFT takes every path that ends so.
+
+    A name need not begin where a module's does: `norm` names `input_layernorm` as well.
+    """
+    steps = f"{ROOT}{path}".split(".")
+    owners = [".".join(steps[: end + 1]) for end in range(len(steps))]
+    return any(owner.endswith(str(name)) for name in config.get("modules_to_save") or () for owner in owners)
 
 
 def _without_copies(config: Mapping[str, Any], rest: Mapping[str, Tensor], reasons: list[str]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.methods.biases import BIASES
-from adapters.methods.delta import DELTA_NAME
+from adapters.methods.delta import DELTA_NAME, SHIFT
 from adapters.methods.lora import LORA, rank_class
 from adapters.weights import Folded
 
@@ -20,18 +20,18 @@ def product(down: Tensor, up: Tensor, variant: str | None = None, bias: Tensor |
         return full(up @ down, variant, bias)
     pad = padded - rank
     held = {"down": functional.pad(down, (0, 0, 0, pad)), "up": functional.pad(up, (0, pad))}
-    return Folded(LORA.name, variant, held | _biased(bias))
+    return Folded(LORA.name, variant, held | _named("bias", bias))
 
 
 def full(delta: Tensor, variant: str | None = None, bias: Tensor | None = None) -> Folded:
     """The change D [out, in] as it is; `bias` as in `product`."""
-    return Folded(DELTA_NAME, variant, {"delta": delta} | _biased(bias))
+    return Folded(DELTA_NAME, variant, {"delta": delta} | _named(SHIFT, bias))
 
 
 def shift(bias: Tensor) -> Folded:
     """What is added [out] to what the map gives, whatever it reads."""
-    return Folded(BIASES.name, None, {"shift": bias})
+    return Folded(BIASES.name, None, {SHIFT: bias})
 
 
-def _biased(bias: Tensor | None) -> dict[str, Tensor]:
-    return {} if bias is None else {"bias": bias}
+def _named(name: str, bias: Tensor | None) -> dict[str, Tensor]:
+    return {} if bias is None else {name: bias}

@@ -57,6 +57,7 @@ def test_every_method_has_cases_here_and_acts_on_some_kind_of_site():
     packages_of_their_own = {"fusion"}
     fold_into_others = {
         "compacter": "bottleneck",
+        "maps": "delta",
         "vera": "lora",
         "mtl_lora": "lora",
         "multitask_prompt": "word_prompt",

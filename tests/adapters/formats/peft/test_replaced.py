@@ -108,3 +108,40 @@ def test_other_parts_beside_a_tuner_are_not_written(tmp_path):
     more = (*package.manifest.parts, PartSpec("reft", {}))
     with pytest.raises(Misfit, match="no reft beside it"):
         peft.write(Package(replace(package.manifest, parts=more), package.tensors), tmp_path / "out")
+
+
+def test_a_name_of_a_module_to_save_may_be_the_end_of_a_modules_own(tmp_path):
+    config = peft_config(modules_to_save=["classifier", "Norm"])
+    norm = {f"{LAYER}output.LayerNorm.{name}": (H,) for name in ("weight", "bias")}
+    package = peft.read(peft_folder(tmp_path / "in", config, KEYS | norm), profile())
+    assert parts(package)["norms"] == {"0/ffn_norm": {"weight": True, "bias": True}}
+
+
+def test_linear_maps_of_the_backbone_can_be_saved_whole(tmp_path):
+    config = peft_config(modules_to_save=["classifier", "key", "output.dense"])
+    weights = {f"{LAYER}attention.self.key": (H, H), f"{LAYER}output.dense": (H, WIDE)}
+    maps = {
+        f"{path}.{name}": shape[: 2 - (name == "bias")]
+        for path, shape in weights.items()
+        for name in ("weight", "bias")
+    }
+    package = peft.read(peft_folder(tmp_path / "in", config, KEYS | maps), profile())
+    assert parts(package)["maps"] == {"0/attn_k": {"bias": True}, "0/ffn_out": {"bias": True}}
+    both_ways(package, tmp_path)
+    bare = peft_folder(tmp_path / "bare", config, KEYS | {key: maps[key] for key in maps if key.endswith("bias")})
+    assert any("lacks bert.encoder.layer.0.attention.self.key.weight" in one for one in reasons(bare))
+    alone = peft_folder(tmp_path / "alone", peft_config(), KEYS | maps)
+    assert any("attention.self.key.weight belongs to no head" in one for one in reasons(alone))
+
+
+def test_the_pooler_is_the_heads_where_the_class_counts_it_there_and_a_map_elsewhere(tmp_path):
+    pooler = {f"{ROOT}bert.pooler.dense.weight": (H, H), f"{ROOT}bert.pooler.dense.bias": (H,)}
+    config = peft_config(modules_to_save=["classifier", "pooler"])
+    package = peft.read(peft_folder(tmp_path / "head", config, KEYS | pooler), profile())
+    assert (package.manifest.head.layers, list(parts(package))) == (2, ["lora"])
+    config = peft_config(modules_to_save=["pooler"], task_type="FEATURE_EXTRACTION")
+    lora = {key.replace("bert.", ""): shape for key, shape in peft_lora_keys(QV).items()}
+    bare = {key.replace("bert.", ""): shape for key, shape in pooler.items()}
+    package = peft.read(peft_folder(tmp_path / "map", config, lora | bare), profile())
+    assert parts(package)["maps"] == {"model/pooler": {"bias": True}}
+    both_ways(package, tmp_path)

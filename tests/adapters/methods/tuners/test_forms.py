@@ -20,8 +20,8 @@ def test_a_variant_stays_with_its_change():
     assert full(torch.ones(2, 3)).variant is None
 
 
-@pytest.mark.parametrize("rank", [3, 40])
-def test_what_is_added_to_the_bias_comes_along(rank):
+@pytest.mark.parametrize(("rank", "name"), [(3, "bias"), (40, "shift")])
+def test_what_is_added_to_the_bias_comes_along(rank, name):
     made = product(torch.ones(rank, 32), torch.ones(24, rank), bias=torch.arange(24.0))
-    assert torch.equal(made.tensors["bias"], torch.arange(24.0))
+    assert torch.equal(made.tensors[name], torch.arange(24.0))
     assert shift(torch.ones(3)).tensors.keys() == {"shift"}

@@ -42,7 +42,7 @@ def test_the_map_is_scaled_and_shifted_entry_by_entry(weights):
 def test_the_bias_is_scaled_and_shifted_and_reads_the_map(weights, coupling, biases):
     held, folded = made(said(weights, coupling, biases))
     assert folded.method == ("biases" if weights == "none" else "delta")
-    change = folded.tensors.get("bias" if weights == "lora" else "shift")
+    change = folded.tensors.get("shift")
     if weights == "lora" and coupling == biases == "none":
         assert change is None
         return
