@@ -162,8 +162,7 @@ class Backbone:
             assert source is not None
             starts = tuple(plan.rows[row].word_starts for row in step.rows)
             context = HeadContext(step.ranges, starts, step.undo, step.whole)
-            read = source[step.places] if step.spec.scale is None else source[step.places] * step.spec.scale
-            answers = head_of(step.spec).apply(read, step.runs, step.spec, step.params, context)
+            answers = head_of(step.spec).apply(step.read(source), step.runs, step.spec, step.params, context)
             logits |= dict(zip(step.rows, answers, strict=True))
         return States(hidden, logits, encoded)
 

@@ -40,7 +40,7 @@ HEAD_TYPES = (
     "dependency_parsing",
     "seq2seq_lm",
 )
-POOLINGS = ("first_token", "pooler", "tokens", "last_token", "counted_token", "last_eos")
+POOLINGS = ("first_token", "pooler", "tokens", "last_token", "counted_token", "last_eos", "mean")
 VOCABULARIES = ("masked_lm", "causal_lm", "seq2seq_lm")  # heads whose outputs are a vocabulary
 _ROW_PROBLEMS = ("single_label", "multi_label", "regression", "choice", "tree")
 PROBLEM_TYPES = (*_ROW_PROBLEMS, "token", "span", "vocabulary", "next_token")
@@ -78,7 +78,7 @@ class HeadSpec:
     `pooling` tells which state of a row is read: that of its first token, the pooler's, all tokens', that of the last
     token that is not the backbone's padding (`last_token`, as transformers has it), or that at the place n - 1 where n
     of the row's tokens are no padding (`counted_token`, as AdapterHub has it: another one if a text holds the pad id).
-    `choices`: how many a multiple-choice head was made for, None for any number. For heads over a vocabulary:
+    `mean`: the mean of the states of all of its tokens. `choices`: how many a multiple-choice head was made for, None for any number. For heads over a vocabulary:
     `vocabulary` outputs, from states of `width`, normalised with `norm_eps` (None: without a norm), and whether they
     undo the row's invertible adapter first (`inverse`). `segments`: whether segment ids count for the head's rows.
     `last_eos`, of an encoder-decoder: the decoder's state at the place of the row's last `eos_token_id`; every state where

@@ -40,6 +40,17 @@ class HeadStep:
     params: Mapping[str, Stacked]
     undo: Callable[[Tensor], Tensor] | None
     whole: bool = False  # a head for rows that reads all of their states, see `targets.is_whole`
+    counts: tuple[int, ...] | None = None  # of a head for means: how many of the places are each row's
+
+    def read(self, states: Tensor) -> Tensor:
+        """What the heads read [n, hidden] of the states [tokens, hidden] of a pass."""
+        found = states[self.places]
+        if self.counts is not None:
+            counts = torch.tensor(self.counts, device=found.device)
+            owners = torch.repeat_interleave(torch.arange(len(counts), device=found.device), counts)
+            sums = found.new_zeros(len(counts), found.shape[1], dtype=torch.float32).index_add(0, owners, found.float())
+            found = (sums / counts.unsqueeze(1)).to(found.dtype)
+        return found if self.spec.scale is None else found * self.spec.scale
 
 
 def head_steps(
@@ -65,7 +76,7 @@ def head_steps(
             place[i] = layout.starts[i] + (
                 0 if is_whole(rows[i], targets[i], pooling) else eos_place(rows[i], geometry)
             )
-        elif pooling not in ("pooler", "tokens"):
+        elif pooling not in ("pooler", "tokens", "mean"):
             place[i] = layout.starts[i] + pooled_token(rows[i], geometry, pooling)
     return tuple(_head_step(rows, members, layout, place, space, whole=kin[2]) for kin, members in groups.items())
 
@@ -81,7 +92,12 @@ def _head_step(
 ) -> HeadStep:
     members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
     spec = spec_of(rows[members[0]])
-    if spec.pooling == "tokens" or whole:
+    counts: tuple[int, ...] | None = None
+    if spec.pooling == "mean":
+        bounds = [layout.bounds(i) for i in members]
+        counts = tuple(end - start for start, end in bounds)
+        places, starts = torch.cat([torch.arange(*own) for own in bounds]), tuple(range(len(members) + 1))
+    elif spec.pooling == "tokens" or whole:
         parts = [_places(rows[i], *layout.bounds(i)) for i in members]
         places, starts = torch.cat(parts), layout_of(map(len, parts)).starts
     else:  # one state per row
@@ -90,11 +106,11 @@ def _head_step(
     states = space(starts[-1])
     segments = segments_of([id(_head(rows[i])) for i in members])
     owners = [_head(rows[members[segment.first]]) for segment in segments]
-    bounds = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
+    held = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
     params = stacked(owners, [owner.adapter.head_spans for owner in owners])
     undo = _undo([rows[i] for i in members], ranges, states)
     return HeadStep(
-        spec, tuple(members), places.to(states.device), ranges, states.runs(bounds, ranges), params, undo, whole
+        spec, tuple(members), places.to(states.device), ranges, states.runs(held, ranges), params, undo, whole, counts
     )
 
 

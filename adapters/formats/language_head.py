@@ -7,7 +7,7 @@ from torch import Tensor
 
 from adapters.architectures.profile import BackboneProfile
 from adapters.errors import Misfit
-from adapters.formats import files, static_heads
+from adapters.formats import files, static_classes, static_heads
 from adapters.manifest import Manifest, Provenance
 from adapters.requires import Requires
 from adapters.weights import Package
@@ -23,7 +23,7 @@ def read(folder: Path, profile: BackboneProfile) -> Package:
         raise Misfit([f"{family.model_type} has no head over its vocabulary: name a head"])
     config = files.read_json(folder / "config.json")
     tied = config.get("tie_word_embeddings", family.defaults.get("tie_word_embeddings", False))
-    task = static_heads.SEQ2SEQ if family.decoder else static_heads.CAUSAL
+    task = static_classes.SEQ2SEQ if family.decoder else static_classes.CAUSAL
     words = f"{family.words}.weight"
     own = (words, f"{family.prefix}.{words}") if tied else (KEY,)
     # transformers 5 calls every T5 tied; one that is not has a head of its own in its checkpoint.

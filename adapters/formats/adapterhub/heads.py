@@ -14,7 +14,7 @@ from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
-from adapters.formats import static_heads
+from adapters.formats import static_classes, static_heads
 from adapters.formats.adapterhub.head_config import config_of, flexible_keys, names_labels, spec_of
 from adapters.formats.labels import OTHERS, UNNAMED, Head, ordered
 from adapters.formats.static_heads import OwnSettings
@@ -77,10 +77,10 @@ def write_like(saved: Mapping[str, Any], spec: HeadSpec, tensors: Mapping[str, T
             if any(bool(held[name].any()) for name in dropped):
                 return None
         else:
-            like = static_heads.like(spec, str(saved.get("model_type")), static_heads.TASKS.values())
+            like = static_heads.like(spec, str(saved.get("model_type")), static_classes.TASKS.values())
             if like is None:
                 return None
-            keys, copies = static_heads.names(like[1]), like[1].copies
+            keys, copies = static_classes.names(like[1]), like[1].copies
         stored = {key: held[native] for native, key in keys.items()}
         stored |= {key: held[native] for native, again in copies.items() for key in again}
         return stored if _read(saved, stored, own).spec == spec else None
@@ -115,11 +115,11 @@ def _read(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], own: OwnSetti
 
 
 def _static(saved: Mapping[str, Any], tensors: Mapping[str, Tensor], own: OwnSettings) -> Head:
-    task = static_heads.task_of(str(saved.get("model_class") or ""))
+    task = static_classes.task_of(str(saved.get("model_class") or ""))
     # The classes undid an invertible adapter until the library became `adapters`; since then flexible heads alone do.
     own = replace(own, inverse=not str(saved.get("version", "")).startswith("adapters."))
     head = static_heads.read(tensors, str(saved.get("model_type")), task, own)
-    if task not in (static_heads.SEQUENCE, static_heads.TOKEN):
+    if task not in (static_classes.SEQUENCE, static_classes.TOKEN):
         return head
     labels = ordered(saved.get("label2id"), len(head.spec.labels))
     return head if labels is None else replace(head, spec=replace(head.spec, labels=labels), warnings=())

@@ -24,7 +24,7 @@ from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tasks import Task, task_of
 from adapters.formats.peft.tuner import Saved
-from adapters.formats.static_heads import AVERAGED
+from adapters.formats.static_heads import OwnSettings, own_settings
 from adapters.manifest import Manifest, PartSpec, Provenance
 from adapters.requires import Requires
 from adapters.weights import Package
@@ -69,12 +69,10 @@ def read(
     family = geometry.architecture
     tuner_for(config)  # what is refused whatever the weights are, in whichever form
     stored = files.read_tensors(folder, WEIGHTS)
-    content = interpret(config, stored, family, geometry.layers, head_seed, task_id)
+    content = interpret(config, stored, family, geometry.layers, head_seed, task_id, own_settings(geometry))
     head, empty = content.head, {key: list(tensor.shape) for key, tensor in stored.items() if not tensor.numel()}
     if head is not None and head.spec.pooling == "pooler" and not profile.has_pooler:
         raise Misfit(["the head needs the backbone's pooler, which its checkpoint does not hold"])
-    if config.get("task_type") == "SEQ_CLS" and head is not None and geometry.averaged:
-        raise Misfit([AVERAGED])
     manifest = Manifest(
         kind="adapter",
         requires=Requires.of(geometry),
@@ -151,8 +149,9 @@ def interpret(
     layers: int,
     head_seed: int | None = None,
     task_id: int | None = None,
+    own: OwnSettings | None = None,
 ) -> Content:
-    """The parts, their tensors and the head; raises `Misfit` with every reason."""
+    """The parts, their tensors and the head, which may take settings of its backbone; raises `Misfit` with every reason."""
     reasons: list[str] = []
     route = replication.route_of(config, layers)
     questions = config.get("task_type") == "QUESTION_ANS"
@@ -161,7 +160,7 @@ def interpret(
     found = tuner_for(config).read(Saved(config, stored, host, task), reasons)
     beside = replaced.read(config, found.rest, host, reasons)
     parts = heads.left_out(config, beside.rest, family.model_type, layers, head_seed)
-    head = heads.read(config, {**beside.rest, **parts}, family.model_type, reasons)
+    head = heads.read(config, {**beside.rest, **parts}, family.model_type, reasons, own)
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))
     tensors = {**found.tensors, **beside.tensors}

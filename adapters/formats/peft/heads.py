@@ -12,7 +12,7 @@ from torch import Tensor
 from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
-from adapters.formats import static_heads
+from adapters.formats import static_classes, static_heads
 from adapters.formats.labels import Head
 from adapters.formats.peft.drawn import Drawn, drawn
 from adapters.formats.peft.host import ROOT
@@ -20,29 +20,38 @@ from adapters.manifest import Manifest
 from adapters.weights import Package
 
 TASKS: Mapping[str | None, str | None] = {
-    "SEQ_CLS": static_heads.SEQUENCE,
-    "TOKEN_CLS": static_heads.TOKEN,
-    "CAUSAL_LM": static_heads.CAUSAL,
-    "SEQ_2_SEQ_LM": static_heads.SEQ2SEQ,
-    "QUESTION_ANS": static_heads.QUESTION,
+    "SEQ_CLS": static_classes.SEQUENCE,
+    "TOKEN_CLS": static_classes.TOKEN,
+    "CAUSAL_LM": static_classes.CAUSAL,
+    "SEQ_2_SEQ_LM": static_classes.SEQ2SEQ,
+    "QUESTION_ANS": static_classes.QUESTION,
     "FEATURE_EXTRACTION": None,
     None: None,
 }
 _TASK_TYPES: Mapping[str, str] = {task: name for name, task in TASKS.items() if name is not None and task is not None}
 
 
-def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], model_type: str, reasons: list[str]) -> Head | None:
-    """The head that a folder's remaining tensors are; None where it has none, as language models that keep their own."""
+def read(
+    config: Mapping[str, Any],
+    rest: Mapping[str, Tensor],
+    model_type: str,
+    reasons: list[str],
+    own: static_heads.OwnSettings | None = None,
+) -> Head | None:
+    """The head that a folder's remaining tensors are; None where it has none, as language models that keep their own.
+
+    `own`: the settings of the backbone, which some heads take.
+    """
     task = TASKS[config.get("task_type")]
     try:
         if task is None and rest and config.get("task_type") is None:
             mapping = config.get("auto_mapping") or {}
-            task = static_heads.task_of(str(mapping.get("base_model_class") or ""))
-        if task in (static_heads.CAUSAL, static_heads.SEQ2SEQ) and not rest:
+            task = static_classes.task_of(str(mapping.get("base_model_class") or ""))
+        if task in (static_classes.CAUSAL, static_classes.SEQ2SEQ) and not rest:
             return None
         if task is not None:
-            head = static_heads.read(rest, model_type, task)
-            unheeded = task == static_heads.QUESTION and ARCHITECTURES[model_type].segment_ids
+            head = static_heads.read(rest, model_type, task, own)
+            unheeded = task == static_classes.QUESTION and ARCHITECTURES[model_type].segment_ids
             return replace(head, spec=replace(head.spec, segments=False)) if unheeded else head
     except Misfit as misfit:
         reasons += [_remedied(reason) for reason in misfit.reasons]
@@ -75,7 +84,7 @@ def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[s
     if manifest.head is None:
         return {}, {"task_type": "FEATURE_EXTRACTION", "modules_to_save": None}
     task, head = _like(manifest)
-    stored = {f"{root}{key}": package.tensors[native] for native, key in static_heads.names(head).items()}
+    stored = {f"{root}{key}": package.tensors[native] for native, key in static_classes.names(head).items()}
     more = [native for native in head.lacks if package.tensors[native].any()]
     if more:
         raise Misfit([f"transformers' class has no {native}, which is not zero" for native in more])
@@ -101,13 +110,13 @@ def _remedied(reason: str) -> str:
     )
 
 
-def _like(manifest: Manifest) -> tuple[str, static_heads.StaticHead]:
+def _like(manifest: Manifest) -> tuple[str, static_classes.StaticHead]:
     assert manifest.head is not None
     found = static_heads.like(manifest.head, manifest.requires.model_type, _TASK_TYPES)
     if found is None:
         raise Misfit(["PEFT saves heads of transformers' own classes, and this head is not like any of them"])
     segmented = ARCHITECTURES[manifest.requires.model_type].segment_ids
-    if found[0] == static_heads.QUESTION and segmented and manifest.head.segments:
+    if found[0] == static_classes.QUESTION and segmented and manifest.head.segments:
         raise Misfit(["PEFT's question answering ignores segment ids, which this head heeds"])
     return found
 

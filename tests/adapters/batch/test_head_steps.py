@@ -36,6 +36,23 @@ def test_states_are_scaled_for_the_heads_that_say_so():
     assert torch.allclose(answer, states[1:2] * 0.25 @ held(own, "0.weight").T, atol=1e-5)
 
 
+def test_a_head_for_means_reads_the_mean_of_its_row_alone_and_beside_others():
+    backbone = builders.backbone("modernbert")
+    mean, first = (
+        HeadSpec("classification", 1, None, True, how, ("a", "b"), "single_label") for how in ("mean", "first_token")
+    )
+    own, other = builders.in_one_arena([builders.adapter("modernbert", [], spec) for spec in (mean, first)])
+    texts = [np.array([7, 8, 9, 10, 11]), np.array([12, 13]), np.array([14, 15, 16])]
+    rows = [Row((), head, None, ids) for head, ids in zip((own, other, own), texts, strict=True)]
+    states, answers = backbone.run(rows, ["hidden_state"] * 3), backbone.run(rows, ["logits"] * 3)
+    for head, read, answer in (
+        (own, states[0].mean(0), answers[0]),
+        (other, states[1][0], answers[1]),
+        (own, states[2].mean(0), answers[2]),
+    ):
+        assert torch.allclose(answer, read @ held(head, "0.weight").T + held(head, "0.bias"), atol=1e-5)
+
+
 def held(own, name):
     span = own.adapter.head_spans[name]
     start = span.offset * ALIGN

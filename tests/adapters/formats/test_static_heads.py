@@ -3,20 +3,8 @@ import torch
 
 from adapters.errors import Misfit
 from adapters.formats.labels import UNNAMED
-from adapters.formats.static_heads import (
-    CHOICE,
-    LANGUAGE,
-    QUESTION,
-    SEQUENCE,
-    TASKS,
-    TOKEN,
-    OwnSettings,
-    like,
-    names,
-    own_settings,
-    read,
-    task_of,
-)
+from adapters.formats.static_classes import CHOICE, LANGUAGE, NEXT, QUESTION, SEQUENCE, TASKS, TOKEN, names, task_of
+from adapters.formats.static_heads import OwnSettings, like, own_settings, read
 from adapters.heads.table import head_reasons, head_shapes
 from tests.adapters.formats.folders import H, profile, tensors
 
@@ -197,8 +185,25 @@ def test_modernbert_has_no_biases_in_front_and_a_norm_behind_the_activation(task
     assert set(names(found[1]).values()) == set(held)
 
 
-def test_a_head_over_the_mean_of_a_row_is_refused():
-    averaged = OwnSettings(1e-5, "gelu", 20, 4, averaged=True)
-    with pytest.raises(Misfit, match="classifier_pooling is 'mean'"):
-        read(tensors(MODERNBERT), "modernbert", SEQUENCE, averaged)
-    assert read(tensors(MODERNBERT), "modernbert", TOKEN, averaged).spec.pooling == "tokens"
+@pytest.mark.parametrize("task", [SEQUENCE, CHOICE])
+def test_a_head_of_modernbert_reads_the_mean_where_the_backbone_says_so(task):
+    averaged, held = OwnSettings(1e-5, "gelu", 20, 4, averaged=True), tensors(MODERNBERT)
+    head = read(held, "modernbert", task, averaged)
+    assert (head.spec.pooling, read(held, "modernbert", task).spec.pooling) == ("mean", "first_token")
+    found = like(head.spec, "modernbert", (task,))
+    assert found is not None
+    assert (found[1].pooling, set(names(found[1]).values())) == ("mean", set(held))
+    assert read(held, "modernbert", TOKEN, averaged).spec.pooling == "tokens"
+
+
+def test_modernbert_reads_words_with_its_own_norm_and_no_bias_in_front():
+    held = {name: tensor for name, tensor in tensors(MODERNBERT).items() if name.startswith("head")}
+    held |= {"decoder.weight": torch.randn(20, H), "decoder.bias": torch.randn(20)}
+    head = read(held, "modernbert", LANGUAGE, OwnSettings(1e-12, "relu", 20, H))
+    assert (head.spec.activation, head.spec.norm_eps, head.spec.vocabulary) == ("gelu", 1e-5, 20)
+    assert {name: tuple(tensor.shape) for name, tensor in head.tensors.items()} == head_shapes(head.spec, H)
+
+
+def test_whether_a_sentence_follows_is_told_from_the_pooled_state():
+    head = read(tensors(linear("cls.seq_relationship")), "bert", NEXT)
+    assert (head.spec.type, head.spec.pooling) == ("classification", "pooler")
