@@ -116,5 +116,6 @@ QWEN3 = replace(
     QWEN2,
     model_type="qwen3",
     hub_class="Qwen3Model",
+    norms={**LLAMA.norms, "query_norm": "self_attn.q_norm", "key_norm": "self_attn.k_norm"},
     defaults={**_NO_PAD, "num_key_value_heads": 32, "head_dim": 128},
 )

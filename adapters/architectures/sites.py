@@ -12,7 +12,8 @@ What a method implements for each kind: `adapters/methods/base.py`. Every activa
 | `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
 | `junction`     | f sublayer output, r residual, y = norm(f + r), norm | the block's output, in three stages  |
 | `layer_out`    | h, output of a layer                                 | h'                                   |
-| `norm`         | x, and the frozen norm                               | y', in the place of y = norm(x)      |
+| `norm`         | x, and the frozen norm; `query_norm` and `key_norm`  | y', in the place of y = norm(x)      |
+|                | see each attention head apart, [tokens, heads, width] |                                      |
 | `head_in`      | h, last hidden state                                 | h'                                   |
 """
 
@@ -74,6 +75,8 @@ SITES: dict[str, SiteKind] = {
     "layer_out": SiteKind.LAYER_OUT,
     "attn_norm": SiteKind.NORM,
     "ffn_norm": SiteKind.NORM,
+    "query_norm": SiteKind.NORM,
+    "key_norm": SiteKind.NORM,
     "cross_q": SiteKind.LINEAR,
     "cross_k": SiteKind.LINEAR,
     "cross_v": SiteKind.LINEAR,

@@ -215,7 +215,7 @@ class Injection:
 
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             program = self._running().plan.steps.get(address)  # none in the lanes of other rows
-            return run_norm(program, _flat(args[0]), _flat(output), norm).view(output.shape) if program else output
+            return run_norm(program, _tokens(args[0]), _tokens(output), norm).view(output.shape) if program else output
 
         return hook
 
@@ -280,6 +280,11 @@ def _rows_of(weight: Any, part: tuple[int, int] | None) -> Tensor:
 def _flat(x: Tensor) -> Tensor:
     """[1, tokens, width] or [tokens, width] as [tokens, width]."""
     return x.reshape(-1, x.shape[-1])
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """As `_flat`; [1, tokens, heads, width] as [tokens, heads, width]."""
+    return x.flatten(0, -3) if x.dim() > 3 else _flat(x)
 
 
 def _check_paths(architecture: Architecture, layers: int, modules: dict[str, nn.Module]) -> None:

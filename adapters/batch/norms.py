@@ -8,7 +8,7 @@ from adapters.methods.table import NORM
 
 
 def run_norm(program: Program, x: Tensor, y: Tensor, norm: FrozenNorm) -> Tensor:
-    """The norm's output [tokens, width]: y = norm(x) with the rows of the program replaced."""
+    """The norm's output [tokens, width], or [tokens, heads, width]: y = norm(x) with the rows of the program replaced."""
     for item in flat_steps(program):
         y = item.runs.put(y, NORM[item.method].normalise(item.runs.take(x), norm, item.operand).to(y.dtype))
     return y

@@ -73,6 +73,8 @@ class Fitting:
 
     def norm_width(self, site: str) -> int:
         """Width of the norm at a site."""
+        if site in ("query_norm", "key_norm"):
+            return self.geometry.head_width
         return self.geometry.embedding_size if site == "embed_norm" else self.geometry.hidden_size
 
     def norm(self, address: Address) -> BaseMap:
@@ -216,7 +218,7 @@ class ActsOnNorm(Protocol):
     """Methods in the place of a norm."""
 
     def normalise(self, x: Tensor, norm: FrozenNorm, operand: Operand) -> Tensor:
-        """y' [n, width] from x [n, width], the input of the frozen norm."""
+        """y' from x, the input of the frozen norm: [n, width], or [n, heads, width] where it norms head by head."""
         ...
 
 

@@ -62,6 +62,8 @@ class Norms:
     def normalise(self, x: Tensor, norm: FrozenNorm, operand: Operand) -> Tensor:
         """See `ActsOnNorm`."""
         weight, bias = (spread(operand.params[name], operand.runs) for name in PARAMETERS)
+        if x.dim() > weight.dim():
+            weight, bias = weight.unsqueeze(1), bias.unsqueeze(1)
         return norm.bare(x) * weight + bias
 
 
