@@ -10,7 +10,7 @@ from typing import Any, Literal
 from adapters.architectures.demands import Demand
 from adapters.architectures.sites import FUSED, SITES, Address, SiteKind
 
-_NORMS_OF_THE_MODEL = frozenset(("embed_norm", "encoder_norm", "final_norm"))
+_NORMS_OF_THE_MODEL = frozenset(("embed_norm", "encoder_norm", "decoder_embed_norm", "final_norm"))
 
 # Who computes the attention: transformers' attention interface calls ours, or ours takes the module's place.
 AttentionKind = Literal["interface", "disentangled"]
@@ -101,7 +101,7 @@ class Architecture:
     hub_class: str  # AdapterHub's class with heads; of a family that it has no code of its own for, the base model's
     hub_bottlenecks: Mapping[str, str]  # junction -> the module of a layer in which AdapterHub holds bottlenecks
     words: str | None  # path of the table of word vectors; None: the family sees images
-    # Site -> path of a norm that can be replaced: in the layer, of `embed_norm` and `final_norm` in the model.
+    # Site -> path of a norm that can be replaced: in the layer, of `embed_norm`, `final_norm` and their like in the model.
     norms: Mapping[str, str] = field(default_factory=dict)
     hub_prefix: str | None = "self_prefix"  # AdapterHub's name of the place of prefixes; None: it has none there
     hub_feed_forward: Mapping[str, str] = field(default_factory=lambda: FEED_FORWARD)  # AdapterHub's member -> site
@@ -166,7 +166,9 @@ class Architecture:
         """Whether what stands at an address is the decoder's tokens: keys and values of cross attention are not."""
         if self.decoder is None or address.site in ("cross_k", "cross_v"):
             return False
-        return address.site == "final_norm" or (address.layer is not None and address.layer >= self.encoder_layers)
+        return address.site in ("decoder_embed_norm", "final_norm") or (
+            address.layer is not None and address.layer >= self.encoder_layers
+        )
 
     def attention_path(self, address: Address) -> str:
         """Dotted path of the attention module that `attn_kv` or `cross_kv` belongs to."""

@@ -126,7 +126,11 @@ BART = Architecture(
     hub_class="BartAdapterModel",
     hub_bottlenecks=_HUB,
     words="shared",
-    norms={**_NORMS, "embed_norm": "encoder.layernorm_embedding"},
+    norms={
+        **_NORMS,
+        "embed_norm": "encoder.layernorm_embedding",
+        "decoder_embed_norm": "decoder.layernorm_embedding",
+    },
     hub_prefix="encoder_prefix",
     decoder=_BART_DECODER,
     positions=("encoder.embed_positions", "decoder.embed_positions"),

@@ -91,6 +91,7 @@ SITES: dict[str, SiteKind] = {
     "embed_out": SiteKind.EMBED_OUT,
     "embed_map": SiteKind.LINEAR,
     "encoder_norm": SiteKind.NORM,
+    "decoder_embed_norm": SiteKind.NORM,
     "final_norm": SiteKind.NORM,
     "pooler": SiteKind.LINEAR,
     "head_in": SiteKind.HEAD_IN,

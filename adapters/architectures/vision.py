@@ -21,6 +21,7 @@ VIT = Architecture(
         "attn_junction": Junction("attention.o_proj", "layernorm_before", None, adds=False, removable=True),
         "ffn_junction": Junction("mlp.fc2", "layernorm_after", None, adds=False, removable=True),
     },
+    norms={"attn_norm": "layernorm_before", "ffn_norm": "layernorm_after", "final_norm": "layernorm"},
     pooler="pooler.dense",
     segment_ids=False,
     positions_after_pad=False,

@@ -87,3 +87,13 @@ def test_stacks_of_different_sizes_are_refused():
     reasons = BART.unmet({"decoder_ffn_dim": 8, "encoder_ffn_dim": 16})
     assert len(reasons) == 1
     assert "decoder_ffn_dim" in reasons[0]
+
+
+def test_the_norm_behind_the_decoders_embeddings_is_a_site_of_the_decoder():
+    own = Address(None, "decoder_embed_norm")
+    for family, model in ((BART, "bart"), (MBART, "mbart")):
+        path = family.own_norm_path(own)
+        assert builders.backbone(model).model.get_submodule(path).weight.shape == (builders.HIDDEN,)
+        assert family.in_decoder(own)
+        assert not family.in_decoder(Address(None, "embed_norm"))
+    assert not T5.has_norm(own)

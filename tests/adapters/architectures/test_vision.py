@@ -159,3 +159,11 @@ def test_both_spellings_of_a_site_mean_the_same_map(site):
         address = Address(layer, site)
         wanted = stored[f"{VIT.formerly.linear_path(address)}.weight"]
         assert torch.equal(builders.backbone("vit").base_maps(address).weight, wanted)
+
+
+@pytest.mark.parametrize("address", [Address(1, "attn_norm"), Address(0, "ffn_norm"), Address(None, "final_norm")])
+def test_its_norms_are_sites_under_either_spelling(address):
+    stored = load_file(builders.folder("vit") / "model.safetensors")
+    assert torch.equal(
+        builders.backbone("vit").base_maps(address).weight, stored[f"{VIT.formerly.own_norm_path(address)}.weight"]
+    )
