@@ -100,8 +100,7 @@ class Backbone:
         captured as CUDA graphs and replayed; raises `ValueError` where there is no CUDA device with Triton's kernels.
         """
         profile = read_profile(Path(folder))
-        model = load_model(Path(folder), profile, device, dtype)
-        where = torch.device(device)
+        model, where = load_model(Path(folder), profile, device, dtype), torch.device(device)
         kernels = kernels_of(where).kernels if compiled else None
         loaded = cls(model.to(where), profile, profile.geometry.architecture, where, kernels)
         if graphs:
@@ -128,13 +127,13 @@ class Backbone:
             return _split(plan, states, want)
 
     def proceed(self, rows: Sequence[Row], kept: Sequence[bool]) -> list[tuple[Tensor, Past | None]]:
-        """The logits of each row as `run` has them, and what it leaves to the token after it if it is to be kept.
+        """The logits of each row as `run` has them, and what it leaves to the token after it (in a decoder) if it is to be kept.
 
-        For causal families. Raises `InvalidRow`.
+        Raises `InvalidRow`.
         """
         with torch.inference_mode():
             plan = self.plan(rows, [True] * len(rows))
-            recorder = Recorder([row.past for row in plan.rows], plan.layout, [kept[given] for given in plan.order])
+            recorder = Recorder([row.past for row in plan.rows], plan.answers, [kept[given] for given in plan.order])
             logits = _split(plan, self.forward(plan, recorder), ["logits"] * len(rows))
             place = {given: at for at, given in enumerate(plan.order)}
             return [(logits[i], recorder.left(place[i])) for i in range(len(rows))]
@@ -199,6 +198,8 @@ class Backbone:
         """An encoder-decoder's; rows that bring their encoder's states leave the encoder out, if all of them do."""
         inputs: dict[str, Any] = {"decoder_inputs_embeds": self._target_vectors(plan).unsqueeze(0), "use_cache": False}
         brought = [row.encoded for row in plan.rows if row.encoded is not None]
+        if not plan.layout.tokens:  # all are behind pasts; maps need a state, which no row sees
+            brought = [torch.zeros(1, self.profile.geometry.hidden_size)] * len(plan.rows)
         if len(brought) == len(plan.rows):
             states = torch.cat(brought).to(self.device, self.dtype).unsqueeze(0)
             return {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}

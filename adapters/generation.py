@@ -34,8 +34,11 @@ def generate(backbone: Backbone, rows: Sequence[Row], settings: GenerationConfig
     them; `use_cache=False` runs all rows whole at every step. Raises `InvalidRow` for rows that can not generate.
     """
     _check(rows, backbone)
+    cached = more.pop("use_cache", None)
+    if cached is None:
+        cached = settings is None or settings.use_cache is not False
     if backbone.profile.geometry.encoder_layers:
-        return generate_second(backbone, rows, settings, **more)
+        return generate_second(backbone, rows, settings, cached=cached, **more)
     pad = backbone.profile.geometry.pad_token_id
     longest = max(len(row.input_ids) for row in rows)
     ids = np.full((len(rows), longest), max(pad, 0), np.int64)
@@ -43,9 +46,6 @@ def generate(backbone: Backbone, rows: Sequence[Row], settings: GenerationConfig
     for i, row in enumerate(rows):
         ids[i, longest - len(row.input_ids) :] = row.input_ids
         mask[i, longest - len(row.input_ids) :] = 1
-    cached = more.pop("use_cache", None)
-    if cached is None:
-        cached = settings is None or settings.use_cache is not False
     model = _Generating(backbone, rows, cached=cached)
     given = {"attention_mask": torch.from_numpy(mask).to(backbone.device), **more, "use_cache": False}
     return model.generate(torch.from_numpy(ids).to(backbone.device), generation_config=settings, **given)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from adapters.architectures.record import Architecture
+from adapters.architectures.sites import Address
 from adapters.batch.past import Past
 from adapters.batch.rows import Fork, Member, Row, leaves
 from adapters.methods.gate import WEIGHT
@@ -17,18 +19,31 @@ class Continuation:
     A row with any of them is run whole; whatever else there is works token by token, or is in the past already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, family: Architecture | None = None) -> None:
+        self._family = family
         self._left: dict[int, tuple[Resident, Resident]] = {}
 
     def keeps(self, row: Row) -> bool:
         """Whether tokens that come after the row's own change nothing that adapters did to these."""
-        seen = row.length + (0 if row.past is None else row.past.tokens)
+        own = row.length if row.decoder_ids is None else len(row.decoder_ids)
+        seen = own + (0 if row.past is None else row.past.tokens)
         return not _splits(row.members) and all(
             _settled(block, seen)
             for leaf in leaves(row.members)
-            for held in leaf.adapter.blocks.values()
+            for address, held in leaf.adapter.blocks.items()
+            if self._grows(address)
             for block in held
         )
+
+    def _grows(self, address: Address) -> bool:
+        """Whether what stands there becomes longer: an encoder's row does not."""
+        family = self._family
+        return family is None or family.decoder is None or family.in_decoder(address)
+
+    def behind_second(self, row: Row, past: Past) -> Row:
+        """As `behind`, of an encoder-decoder's second row."""
+        assert row.decoder_ids is not None
+        return replace(row, decoder_ids=row.decoder_ids[-1:], positions=(0,), past=past, encoded=None)
 
     def behind(self, row: Row, past: Past) -> Row:
         """The row's last token behind the past of the others, for rows that keep theirs."""

@@ -52,12 +52,12 @@ def attend_across(
     """
     more = tuple(prefixes[row].shape[1] if row in prefixes else 0 for row in range(crossing.queries.rows))
     parts, places = [], []
-    for (_, _, count), rows in crossing.groups(more).items():
+    for (length, source, count), rows in crossing.groups(more).items():
         at = crossing.places(crossing.queries, rows)
         held = crossing.places(crossing.keys, rows)
         own, keys, values = (
-            x.index_select(0, index).view(len(rows), -1, *x.shape[1:]).transpose(1, 2)
-            for x, index in ((q, at), (k, held), (v, held))
+            x.index_select(0, index).view(len(rows), each, *x.shape[1:]).transpose(1, 2)
+            for x, index, each in ((q, at, length), (k, held, source), (v, held, source))
         )
         if count:
             before = (

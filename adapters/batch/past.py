@@ -17,11 +17,13 @@ from adapters.batch.segments import RowLayout
 class Past:
     """Per layer, the keys and values [2, tokens, key width] of a row's tokens; of a window, only those still in sight.
 
-    `tokens` counts all of them, inserted ones included.
+    `tokens` counts all of them, inserted ones included. Of an encoder-decoder they are its decoder's, and `crossed` per
+    layer of the decoder the keys and values [2, tokens, key width] of the encoder's row.
     """
 
     layers: tuple[Tensor, ...]
     tokens: int
+    crossed: tuple[Tensor, ...] = ()
 
 
 class Recorder:
@@ -30,6 +32,7 @@ class Recorder:
     def __init__(self, pasts: Sequence[Past | None], layout: RowLayout, kept: Sequence[bool]) -> None:
         self._pasts, self._layout = tuple(pasts), layout
         self._left: dict[int, list[Tensor]] = {row: [] for row, keeps in enumerate(kept) if keeps}
+        self._crossed: dict[int, list[Tensor]] = {row: [] for row in self._left}
 
     def seen(
         self, layer: int, k: Tensor, v: Tensor, prefixes: dict[int, Tensor], window: int | None
@@ -51,10 +54,30 @@ class Recorder:
                 self._left[row].append(own[:, own.shape[1] - sight :].contiguous())
         return found
 
+    def crossed(
+        self, layer: int, k: Tensor, v: Tensor, prefixes: dict[int, Tensor], keys: RowLayout
+    ) -> dict[int, Tensor]:
+        """What every row sees in front of its encoder's k, v, which are none for rows with a past: theirs are in it.
+
+        `keys` is where the encoder's rows lie, `layer` counts the decoder's.
+        """
+        found = dict(prefixes)
+        for row, past in enumerate(self._pasts):
+            if past is not None:
+                before = past.crossed[layer]
+                found[row] = torch.cat([prefixes[row], before], dim=1) if row in prefixes else before
+            elif row in self._left:
+                start, end = keys.bounds(row)
+                self._crossed[row].append(torch.stack((k[start:end], v[start:end])).flatten(2))
+        return found
+
     def left(self, row: int) -> Past | None:
         """What a row leaves behind the pass; None where it was not to be kept."""
         if row not in self._left:
             return None
         start, end = self._layout.bounds(row)
         before = self._pasts[row]
-        return Past(tuple(self._left[row]), end - start + (0 if before is None else before.tokens))
+        layers, crossed = tuple(self._left[row]), tuple(self._crossed[row])
+        if before is None:
+            return Past(layers, end - start, crossed)
+        return Past(layers, end - start + before.tokens, before.crossed)

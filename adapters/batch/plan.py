@@ -14,7 +14,7 @@ from adapters.batch.head_steps import HeadStep, Space, head_steps, spec_of
 from adapters.batch.program import Chain, Entry, Program, build, chain_of_unit
 from adapters.batch.rows import Ids, Row, check_row
 from adapters.batch.segments import RowLayout, Segment, layout_of, order_rows, segments_of
-from adapters.batch.targets import check_target, target_ids
+from adapters.batch.targets import check_target, source_length, target_ids
 from adapters.batch.workspace import Ranges, Workspace
 from adapters.errors import InvalidRow, InvalidRows
 from adapters.kernels.interface import Kernels
@@ -96,7 +96,7 @@ def plan_batch(
     order = tuple(range(len(rows))) if share == "inside" else order_rows(keys)
     ordered = tuple(rows[i] for i in order)
     cohorts = _shared(_cohorts(rows, order, keys, geometry), share)
-    layout = layout_of(row.length for row in ordered)
+    layout = layout_of(source_length(row, geometry) for row in ordered)
     ids = tuple(target_ids(row, geometry) for row in ordered) if geometry.encoder_layers else ()
     target = layout_of(map(len, ids)) if ids else None
     wanted = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
@@ -170,6 +170,8 @@ def _steps(
                 found[address] = build(entries, pools)
             continue
         tokens, units = sides[family.in_decoder(address)]
+        if not tokens.total:
+            continue  # the encoder's, behind pasts
         held = zip(units, cohorts, strict=True)
         found[address] = build([Entry(own, c.chains[address]) for own, c in held if address in c.chains], tokens)
     return found

@@ -3,7 +3,7 @@
 score(i, j) = q_i k_j + B[d(j - i)]        B [buckets, heads], one table for all layers of a stack
 
 A prefix of AdapterHub's stands in the places from 0 on, and the row's keys behind it, while its queries stay where they
-were; a prefix of PEFT's is a past, behind which queries stand as well. Where AdapterHub finds another number of keys in a
+were; a prefix of PEFT's is a past, behind which queries stand as well, as they do behind tokens that have been. Where AdapterHub finds another number of keys in a
 layer than in the first one, it goes on without a bias, in that layer and in all behind it.
 """
 
@@ -48,14 +48,14 @@ class Distances:
             module.relative_attention_num_buckets, module.relative_attention_max_distance, both_ways=not causal
         )
 
-    def scores(self, length: int, more: int, *, past: bool, biased: bool) -> Tensor:
-        """[heads, length, more + length]; a causal stack's hides what comes later."""
+    def scores(self, length: int, more: int, *, first: int, biased: bool) -> Tensor:
+        """[heads, length, more + length] of queries that stand from `first` on; a causal stack's hides what comes later."""
         weight: Tensor = self._table.weight.detach()
         keys = torch.arange(more + length, device=weight.device)
         own = torch.arange(length, device=weight.device)[:, None]
         scores = weight.new_zeros(weight.shape[1], length, more + length)
         if biased:
-            scores = weight[self._buckets.of(keys - (own + more if past else own))].permute(2, 0, 1)
+            scores = weight[self._buckets.of(keys - (own + first))].permute(2, 0, 1)
         return scores.masked_fill(keys > own + more, float("-inf")) if self._causal else scores
 
 
@@ -67,7 +67,7 @@ class RunningBias:
     plan: BatchPlan
     _counts: dict[int, int] | None = None
     _lost: set[int] = field(default_factory=set)
-    _made: dict[tuple[int, int, bool, bool], Tensor] = field(default_factory=dict)
+    _made: dict[tuple[int, int, int, bool], Tensor] = field(default_factory=dict)
 
     def at_layer(self, prefixes: Mapping[int, Tensor]) -> Bias:
         """The bias of the next layer, whose rows see these prefixes."""
@@ -81,7 +81,7 @@ class RunningBias:
         lost = frozenset(self._lost)
 
         def bias(q: Tensor, k: Tensor, group: LengthGroup) -> Tensor:
-            kinds = [(self._past(row) and group.more > 0, row not in lost) for row in group.rows]
+            kinds = [(self._first(row, group), row not in lost) for row in group.rows]
             made = {kind: self._of(group, *kind).to(q.dtype) for kind in dict.fromkeys(kinds)}
             if len(made) == 1:
                 return made[kinds[0]][None]
@@ -89,12 +89,14 @@ class RunningBias:
 
         return bias
 
-    def _past(self, row: int) -> bool:
-        insertion = self.plan.rows[row].insertion
-        return insertion is not None and insertion.shift > 0 and not insertion.count
+    def _first(self, index: int, group: LengthGroup) -> int:
+        row = self.plan.rows[index]
+        if row.insertion is not None and row.insertion.shift > 0 and not row.insertion.count:
+            return group.more
+        return 0 if row.past is None else row.past.tokens
 
-    def _of(self, group: LengthGroup, past: bool, biased: bool) -> Tensor:
-        key = (group.length, group.more, past, biased)
+    def _of(self, group: LengthGroup, first: int, biased: bool) -> Tensor:
+        key = (group.length, group.more, first, biased)
         if key not in self._made:
-            self._made[key] = self.distances.scores(group.length, group.more, past=past, biased=biased)
+            self._made[key] = self.distances.scores(group.length, group.more, first=first, biased=biased)
         return self._made[key]

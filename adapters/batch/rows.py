@@ -56,7 +56,8 @@ class Row:
     `first_position`: that of the first token, above 0 where others are counted before it that the row does not see, as
     transformers' models count padding on the left. `pixels` [channels, height, width] are those of an image, of the
     backbone's own size; its tokens are the class token and the patches, and their ids (`image_ids`) mean nothing.
-    `past`: keys and values that the row's one token sees in front of its own (see `continuation`).
+    `past`: keys and values that the row's one token sees in front of its own (see `continuation`); an
+    encoder-decoder's one token is of `decoder_ids`, and its encoder is not run again.
     `decoder_ids` [tokens] are an encoder-decoder's second row (None: made of the first, see `targets`), which its answers
     are of; `encoded` [tokens, hidden] what its encoder made of the first before, which is then not run again.
     """
@@ -162,7 +163,7 @@ def check_row(row: Row, geometry: Geometry) -> None:
             raise InvalidRow("token ids and segment ids differ in number")
         if row.type_ids.min() < 0 or row.type_ids.max() >= max(1, geometry.type_vocabulary):
             raise InvalidRow(f"a segment id is outside of the {geometry.type_vocabulary} that the backbone has")
-    if row.past is not None and row.length > 1:
+    if row.past is not None and row.length > 1 and not geometry.encoder_layers:
         raise InvalidRow(f"a row behind a past is one token, not {row.length}")
     if row.head is not None:
         _check_head(row, row.head.adapter.head, geometry)

@@ -36,12 +36,20 @@ class Pass:
         prefixes = self.prefixes(address)
         if address.site == "cross_kv":
             assert self.crossing is not None
+            if self.recorder is not None:
+                prefixes = self.recorder.crossed(self._in_decoder(address), k, v, prefixes, self.crossing.keys)
             return attend_across(q, k, v, self.crossing, prefixes, scaling)
         decodes = self.family.in_decoder(address)
         packing = self.decoder if decodes else self.packing
         assert packing is not None
         bias = self.biases[decodes].at_layer(prefixes) if self.biases else None
+        if decodes and self.recorder is not None:
+            prefixes = self.recorder.seen(self._in_decoder(address), k, v, prefixes, None)
         return attend(q, k, v, packing, prefixes, scaling, bias=bias)
+
+    def _in_decoder(self, address: Address) -> int:
+        assert address.layer is not None
+        return address.layer - self.family.encoder_layers
 
     def prefixes(self, address: Address, x: Tensor | None = None) -> dict[int, Tensor]:
         """[2, tokens, width] by row: the keys and values that a row sees in front of its own, last adapter first.
@@ -79,4 +87,4 @@ def running_pass(
         return Pass(plan, family, packing, recorder=recorder)
     decoder = Packing(plan.target, plan.device, plan.kernels, causal=True)
     biases = tuple(RunningBias(table, plan) for table in distances)
-    return Pass(plan, family, packing, decoder, Crossing(plan.target, plan.layout, plan.device), biases)
+    return Pass(plan, family, packing, decoder, Crossing(plan.target, plan.layout, plan.device), biases, recorder)

@@ -28,9 +28,14 @@ def moved(ids: Ids, geometry: Geometry) -> Ids:
 
 
 def target_positions(row: Row, ids: Ids) -> Ids:
-    """Positions of the decoder's tokens: behind a prefix that has positions of its own."""
-    shift = _behind(row)
-    return np.arange(shift, shift + len(ids))
+    """Positions of the decoder's tokens: behind a prefix that has positions of its own, and behind those that have been."""
+    first = _first(row)
+    return np.arange(first, first + len(ids))
+
+
+def source_length(row: Row, geometry: Geometry) -> int:
+    """Tokens of the first row that a pass runs: none of an encoder-decoder's behind a past, which has what is read of them."""
+    return 0 if geometry.encoder_layers and row.past is not None else row.length
 
 
 def row_positions(row: Row) -> Ids:
@@ -57,9 +62,11 @@ def check_target(row: Row, geometry: Geometry) -> None:
         if row.decoder_ids is not None:
             raise InvalidRow(f"the row has tokens for a decoder, and the backbone ({geometry.model_type}) has none")
         return
-    ids, shift = target_ids(row, geometry), _behind(row)
+    ids, shift = target_ids(row, geometry), _first(row)
     if not len(ids):
         raise InvalidRow("a row without tokens for the decoder")
+    if row.past is not None and len(ids) > 1:
+        raise InvalidRow(f"a row behind a past is one token, not {len(ids)}")
     if shift + len(ids) > geometry.max_tokens:
         raise InvalidRow(f"{len(ids)} tokens for the decoder; the backbone takes {geometry.max_tokens - shift}")
     head = None if row.head is None else row.head.adapter.head
@@ -73,9 +80,10 @@ def check_target(row: Row, geometry: Geometry) -> None:
         raise InvalidRow("the encoder's states that a row brings must be [tokens, hidden]")
 
 
-def _behind(row: Row) -> int:
-    """How many positions a past has in front of the decoder's tokens; a prompt stands in front of the encoder's."""
-    return 0 if row.insertion is None or row.insertion.count else row.insertion.shift
+def _first(row: Row) -> int:
+    """The position of the first of the decoder's tokens; a prompt stands in front of the encoder's."""
+    prefix = 0 if row.insertion is None or row.insertion.count else row.insertion.shift
+    return prefix + (0 if row.past is None else row.past.tokens)
 
 
 def _acts_on_decoder(first: Any, geometry: Geometry) -> bool:

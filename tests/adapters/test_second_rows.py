@@ -2,10 +2,16 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
+from adapters import generation
+from adapters.architectures.sites import Address
+from adapters.batch.rows import Row
 from adapters.door.blocks import BatchSplit, Stack
 from adapters.errors import InvalidRow
+from adapters.manifest import PartSpec
 from adapters.model import AdapterModel
 from tests.adapters import builders
+from tests.adapters.batch.arrangements import average, split
+from tests.adapters.builders import PARTS, takes
 
 IDS = torch.tensor([[5, 6, 7, 8, 2], [9, 10, 11, 12, 13], [40, 41, 42, 2, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
@@ -115,3 +121,77 @@ def test_other_heads_do_not_generate(model):
     model.add_classification_head("c")
     with pytest.raises(InvalidRow, match="seq2seq_lm"):
         model.generate(IDS, head="c", adapter_names=[])
+
+
+class Watched:
+    """A backbone that tells the lengths of the decoders' rows of each pass."""
+
+    def __init__(self, backbone):
+        self.backbone, self.passes = backbone, []
+
+    def __getattr__(self, name):
+        return getattr(self.backbone, name)
+
+    def proceed(self, rows, kept):
+        self.passes.append([len(row.decoder_ids) for row in rows])
+        return self.backbone.proceed(rows, kept)
+
+
+def told(model, rows, **settings):
+    torch.manual_seed(2)
+    more = {"max_new_tokens": 6, "return_dict_in_generate": True, "output_logits": True, "eos_token_id": None}
+    watched = Watched(model.backbone)
+    return generation.generate(watched, rows, **more, **settings), watched.passes
+
+
+GOES_ON = (
+    *("seq_bn", "double_seq_bn", "par_bn", "lora_qv", "lora_all", "dora", "ia3", "prefix_flat", "past_prefix"),
+    *("invertible", "delta", "decoder_prefix", "cross_prefix"),
+)
+STAYS = ("gated_bn", "gated_prefix", "lora_gated", "ia3_gated")
+_PREFIX = {"length": 3, "flat": True, "layers": [1]}
+ONCE = {
+    **PARTS,
+    "decoder_prefix": PartSpec("prefix_tuning", _PREFIX),
+    "cross_prefix": PartSpec("prefix_tuning", {**_PREFIX, "site": "cross_kv"}),
+    "gated_prefix": PartSpec("prefix_tuning", {**_PREFIX, "gating": "shared"}),
+}
+
+
+@pytest.mark.parametrize("settings", [{}, *WAYS[2:], {"do_sample": True, "top_k": 9, "num_return_sequences": 2}])
+def test_kept_keys_and_values_change_no_token_and_no_score(model, settings):
+    family = model.backbone.profile.geometry.model_type
+    names = [name for name in (*GOES_ON, *STAYS) if takes(family, ONCE[name])]
+    assert {"lora_all", "decoder_prefix", "cross_prefix", "past_prefix", "gated_prefix"} <= {*names}
+    folded = [builders.adapter(family, [ONCE[name]], seed=3) for name in names]
+    head = model.heads["lm_head"].folded(model.backbone)
+    *adapters, other, own = builders.in_one_arena([*folded, builders.adapter(family, [PARTS["seq_bn"]], seed=4), head])
+    by_name = dict(zip(names, adapters, strict=True))
+    members = {"bare": (), **{name: (one,) for name, one in by_name.items()}}
+    members["split"] = (split((by_name["seq_bn"],), (other,), splits=(3, 40)),)
+    members["stack"] = (by_name["lora_all"], other, average((by_name["seq_bn"],), (other,), weights=(1, 3)))
+    rows = [Row(held, own, None, builders.ids(i, 4 + i % 3)) for i, held in enumerate(members.values())]
+    kept, passes = told(model, rows, **settings)
+    whole, anew = told(model, rows, use_cache=False, **settings)
+    assert torch.equal(kept.sequences, whole.sequences)
+    for one, two in zip(kept.logits, whole.logits, strict=True):
+        assert (one - two).abs().max() < 1e-4 * two.abs().max()
+    assert all(len(set(lengths)) == 1 for lengths in anew)
+    again = [lengths for lengths in passes[1:] if lengths[0] > 1]  # of rows that are run whole, in passes of their own
+    assert len(again) == len(anew) - 1
+    if not settings:
+        assert {len(lengths) for lengths in again} == {len({*STAYS, "split"} & {*members})}
+
+
+def test_what_is_kept_of_the_encoder_is_not_made_again(model):
+    seen = []
+    layer = model.backbone._architecture.linear_path(Address(model.backbone.profile.geometry.encoder_layers, "cross_k"))
+    hook = model.backbone.model.get_submodule(layer).register_forward_hook(lambda _, __, out: seen.append(out.shape[1]))
+    model.generate(IDS[:1], adapter_names=[], max_new_tokens=4, min_new_tokens=4)
+    hook.remove()
+    assert seen[-3:] == [1, 1, 1] and seen[-4] == IDS.shape[1]
+
+
+def test_the_encoders_states_are_the_rows_own(model):
+    with pytest.raises(InvalidRow, match="encoder_outputs"):
+        model.generate(IDS, adapter_names=[], encoder_outputs=(torch.zeros(3, 5, 8),))

@@ -41,3 +41,19 @@ def test_what_is_left_keeps_its_values_when_the_pass_writes_into_its_tensors():
     recorder.seen(0, k, v, {}, None)
     k.zero_()
     assert bool((recorder.left(0).layers[0] == 1).all())
+
+
+def test_keys_and_values_of_an_encoders_row_are_kept_once_and_stand_behind_its_prefix():
+    torch.manual_seed(0)
+    k, v = torch.randn(2, 5, HEADS, WIDTH)
+    first = Recorder([None, None], layout_of([1, 1]), [False, True])
+    assert first.crossed(0, k, v, {}, layout_of([2, 3])) == {}
+    first.seen(0, k[:2], v[:2], {}, None)
+    left = first.left(1)
+    assert torch.equal(left.crossed[0], both(k[2:], v[2:])) and left.tokens == 1
+    prefix = torch.randn(2, 2, HEADS * WIDTH)
+    later = Recorder([left], layout_of([1]), [True])
+    found = later.crossed(0, k[:0], v[:0], {0: prefix}, layout_of([0]))
+    assert torch.equal(found[0], torch.cat([prefix, left.crossed[0]], dim=1))
+    later.seen(0, k[:1], v[:1], {}, None)
+    assert later.left(0).crossed is left.crossed and later.left(0).tokens == 2
