@@ -42,6 +42,9 @@ def generate_second(
     more.pop("attention_mask", None)  # the rows are their own tokens alone
     if more.get("encoder_outputs") is not None:
         raise InvalidRow("encoder_outputs are made of the rows, under their adapters: leave them out")
+    hidden = more.pop("decoder_attention_mask", None)
+    if hidden is not None and not bool(hidden.all()):
+        raise InvalidRow("decoder_attention_mask hides tokens: rows whose decoder_input_ids differ in length go apart")
     all_said = {**given, **more, "use_cache": False}  # what `generate` would keep is kept here
     return _Generating(backbone, rows, cached=cached).generate(ids, generation_config=settings, **all_said)
 

@@ -195,3 +195,27 @@ def test_what_is_kept_of_the_encoder_is_not_made_again(model):
 def test_the_encoders_states_are_the_rows_own(model):
     with pytest.raises(InvalidRow, match="encoder_outputs"):
         model.generate(IDS, adapter_names=[], encoder_outputs=(torch.zeros(3, 5, 8),))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"repetition_penalty": 1.7},
+        {"no_repeat_ngram_size": 2, "num_beams": 2},
+        {"encoder_repetition_penalty": 1.9},
+        {"encoder_no_repeat_ngram_size": 1},
+        {"forced_bos_token_id": 9},
+        {"min_length": 6},
+        {"decoder_input_ids": torch.tensor([[2, 9], [2, 7], [2, 8]])},
+    ],
+)
+def test_what_reads_prompts_and_tokens_sees_what_it_sees_of_transformers_own_model(model, settings):
+    ids = IDS.masked_fill(MASK == 0, model.backbone.profile.geometry.pad_token_id)
+    expected = model.plain.generate(ids, attention_mask=MASK, max_new_tokens=7, **settings)
+    assert torch.equal(model.generate(ids, MASK, adapter_names=[], max_new_tokens=7, **settings), expected)
+
+
+def test_a_mask_that_hides_tokens_of_the_decoder_is_refused(model):
+    with pytest.raises(InvalidRow, match="decoder_attention_mask"):
+        second = {"decoder_input_ids": IDS[:, :2], "decoder_attention_mask": torch.tensor([[1, 1], [0, 1], [1, 1]])}
+        model.generate(IDS, adapter_names=[], max_new_tokens=2, **second)
