@@ -11,7 +11,7 @@ from adapters.errors import AdapterError, Misfit
 from adapters.formats import tokenizer
 from adapters.formats.native import CODES
 from adapters.methods import fold
-from adapters.weights import Package
+from adapters.weights import Package, finite
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -72,7 +72,7 @@ def _values(name: str, tensor: Tensor) -> Iterator[str]:
     is_bytes = name == TOKENIZER
     if tensor.dtype not in CODES or (tensor.dtype is torch.uint8) != is_bytes:
         yield f"tensor {name} has the dtype {tensor.dtype}, which is not allowed"
-    elif not is_bytes and not bool(torch.isfinite(tensor).all()):
+    elif not is_bytes and not finite(tensor):
         yield f"tensor {name} holds NaN or infinity"
 
 

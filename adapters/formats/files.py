@@ -7,12 +7,12 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from adapters.errors import InvalidPackage, UnsafeFile
 from adapters.formats.native import refuse_pickle
 from adapters.members import parse
+from adapters.weights import finite
 
 # What a library calls its weights in safetensors, and what it calls them as a pickle.
 PICKLED: Mapping[str, str] = {
@@ -71,7 +71,7 @@ def not_finite(folder: Path) -> list[str]:
         f"{key} holds NaN or infinity"
         for held in tensors
         for key, tensor in held.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+        if tensor.is_floating_point() and not finite(tensor)
     ]
 
 

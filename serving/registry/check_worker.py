@@ -30,7 +30,7 @@ from adapters.manifest import EmbeddingSpec, Manifest, to_json
 from adapters.methods.fold import fold
 from adapters.requires import Requires
 from adapters.vocabulary import backbone_matrix, new_matrix
-from adapters.weights import Adapter, Package
+from adapters.weights import Adapter, Package, finite
 from serving.registry.check_attempts import Attempts
 from serving.registry.check_modules import matched, untouched
 from serving.registry.confinement import Confinement
@@ -90,7 +90,7 @@ def _folded(package: Package, profile: BackboneProfile) -> Adapter | None:
     if package.manifest.kind == "embedding":
         return None
     folded = fold(package, profile, torch.float32)
-    if not bool(torch.isfinite(folded.flat).all()):
+    if not finite(folded.flat):
         raise Misfit(["the weights are finite, but fold to values that are not: a scaling is too large"])
     return folded
 

@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from adapters.architectures.sites import Address
-from adapters.weights import ALIGN, Folded, alone, pack
+from adapters.weights import ALIGN, Folded, alone, finite, pack
 from tests.adapters import builders
 from tests.adapters.builders import HEADS, PARTS
 
@@ -51,3 +52,20 @@ def test_adapters_of_one_signature_hold_every_parameter_at_the_same_place():
     assert one.signature is other.signature
     assert one.blocks == other.blocks
     assert one.signature is not turned.signature
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_one_value_that_is_not_finite_is_seen_wherever_it_lies(dtype, bad):
+    good = torch.full((3, 67), torch.finfo(dtype).max, dtype=dtype)
+    assert finite(good)
+    assert finite(-good)
+    for place in (0, 1, 64, 100, good.numel() - 1):
+        spoilt = good.clone()
+        spoilt.view(-1)[place] = bad
+        assert not finite(spoilt)
+        assert not finite(spoilt.t())
+
+
+def test_a_tensor_without_values_holds_none_that_is_not_finite():
+    assert finite(torch.zeros(0))
