@@ -3,8 +3,8 @@
 Per length of rows: the engine's pass with a different adapter in every row against the same pass without adapters, in
 interleaved rounds; and the multiplications of the pass without adapters against what the GPU reaches in one large
 product. Then what uploads cost those who need none: the slowest passes while adapters are written into slots of the
-arena, against quiet ones. Plans are made before the clock starts, which the engine makes between its passes; the heads
-are part of the pass. Everything is measured without CUDA graphs and with them. Refuses where torch finds no GPU.
+arena, against quiet ones. A pass is timed with its planning, which the engine does just before it, and with its heads.
+Everything is measured without CUDA graphs and with them. Refuses where torch finds no GPU.
 """
 
 import argparse
@@ -24,13 +24,13 @@ import torch
 
 from adapters.architectures.profile import Geometry
 from adapters.backbone import Backbone
-from adapters.batch.plan import BatchPlan
 from adapters.batch.rows import Row
 from adapters.cache.device import DeviceTier
 from adapters.cache.rooms import Key
 from adapters.methods.fold import fold
 from adapters.weights import Adapter, Resident
-from loadtests.micro.mixed import BARE, METHODS, MIXED, minilm, seeded
+from loadtests.micro.mixed import BARE, MIXED, minilm, seeded
+from loadtests.micro.promises import METHODS
 from loadtests.micro.rounds import interleave
 from loadtests.synthetic import make_package
 
@@ -66,21 +66,19 @@ class Bench:
     spare: Adapter  # what is uploaded
     settle: Callable[[], None]  # waits until the device has done all
 
-    def plans(self, length: int, seed: int) -> tuple[BatchPlan, BatchPlan]:
-        """The same rows of one length, each with an adapter of its own, and without."""
+    def batches(self, length: int, seed: int) -> tuple[Sequence[Row], Sequence[Row]]:
+        """The same rows of one length, each with an adapter of its own and its head, and without."""
         rng, vocabulary = np.random.default_rng(seed), self.backbone.profile.geometry.vocabulary
         ids = [rng.integers(5, vocabulary, size=length) for _ in self.residents]
         mixed = [Row((held,), held, None, row) for held, row in zip(self.residents, ids, strict=True)]
-        bare = [Row((), None, None, row) for row in ids]
-        plan = self.backbone.plan
-        return plan(mixed, [True] * len(ids)), plan(bare, [False] * len(ids))
+        return mixed, [Row((), None, None, row) for row in ids]
 
-    def once(self, plan: BatchPlan) -> Callable[[], None]:
-        """One pass, until the device has done it."""
+    def once(self, rows: Sequence[Row]) -> Callable[[], None]:
+        """One pass with its planning, until the device has done it."""
 
         def run() -> None:
             with torch.inference_mode():
-                self.backbone.forward(plan)
+                self.backbone.forward(self.backbone.plan(rows, [row.head is not None for row in rows]))
             self.settle()
 
         return run
@@ -133,7 +131,7 @@ def rate(device: torch.device, dtype: torch.dtype, settle: Callable[[], None], s
 
 def uploads(bench: Bench, length: int, passes: int) -> Figure:
     """The 99th percentile of passes with adapters that are all there, while others are uploaded, over quiet ones."""
-    once = bench.once(bench.plans(length, seed=1)[0])
+    once = bench.once(bench.batches(length, seed=1)[0])
     for _ in range(5):
         once()
     quiet = _percentile(once, passes)
@@ -213,7 +211,7 @@ def figures(bench: Bench, rounds: int, passes: int, side: int = 8192) -> Iterato
     """All figures of one method, as they are found; `side` of the matrices whose product is the measure."""
     reached = rate(bench.backbone.device, bench.backbone.dtype, bench.settle, side)
     for length, least in LEAST.items():
-        mixed, bare = bench.plans(length, seed=length)
+        mixed, bare = bench.batches(length, seed=length)
         found = interleave({MIXED: bench.once(mixed), BARE: bench.once(bare)}, rounds, 5, time.perf_counter)
         named = f"{len(bench.residents)} x {length}"
         told = {name: round(1e3 * found.median(name), 3) for name in (MIXED, BARE)}

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.batch.rows import Row, own_tokens
-from loadtests.micro.mixed import METHODS, build, minilm
+from loadtests.micro.mixed import build, minilm
+from loadtests.micro.promises import METHODS
 
 LEAST = 0.9995
 

@@ -17,7 +17,8 @@ from typing import Self
 
 import torch
 
-from loadtests.micro.mixed import DTYPES, METHODS, MIXED, build, minilm
+from loadtests.micro.mixed import DTYPES, MIXED, build, minilm
+from loadtests.micro.promises import METHODS
 from loadtests.micro.rounds import interleave
 
 ONE, MANY = "one engine, all threads", "an engine for each thread"

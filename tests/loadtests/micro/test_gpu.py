@@ -37,13 +37,25 @@ def test_a_gpu_that_torch_finds_is_taken(monkeypatch):
 
 
 def test_both_passes_have_the_same_tokens_and_only_one_has_adapters(bench):
-    mixed, bare = bench.plans(12, seed=0)
+    mixed, bare = (
+        bench.backbone.plan(rows, [row.head is not None for row in rows]) for rows in bench.batches(12, seed=0)
+    )
     assert mixed.layout.starts == bare.layout.starts == (0, 12, 24, 36)
     assert len(mixed.heads) == 1
     assert not bare.heads
     assert mixed.steps
     assert not bare.steps
     assert [step.runs.bounds for step in next(iter(mixed.steps.values()))] == [((0, 12), (12, 24), (24, 36))]
+
+
+def test_planning_is_within_the_clock(bench, monkeypatch):
+    planned, plan = [], bench.backbone.plan
+    monkeypatch.setattr(bench.backbone, "plan", lambda rows, heads: planned.append(rows) or plan(rows, heads))
+    once = bench.once(bench.batches(8, seed=0)[0])
+    assert not planned
+    once()
+    once()
+    assert len(planned) == 2
 
 
 def test_every_row_has_an_adapter_of_its_own_in_one_arena(bench):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from loadtests.micro import rounding
-from loadtests.micro.mixed import METHODS
+from loadtests.micro.promises import METHODS
 from tests.loadtests.conftest import TINY
 
 
