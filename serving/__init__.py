@@ -12,6 +12,7 @@ The house, from the ground up (a module imports only from the floors below its o
     affinity dispatch/                which replica a ticket goes to; send buffers, wires, retries, cancels, rows that kill
     front                             the HTTP port: HAProxy's configuration, and its errors in JSON
     asking routing checking premises  Ray's handles behind plain protocols; the data folder, ports, leftovers
+    sizing                            how many engines of how many threads a machine gets
     api/  calls                       HTTP, one file per surface; one call of the client
     replicas/                         the three kinds of process: gateway, engine, checker
     namespaces administration         the client's view of what is published, and of keys, tenants and the audit

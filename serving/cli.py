@@ -50,7 +50,9 @@ EXIT_CODES = {401: 6, 403: 6, 404: 3, 409: 4, 412: 4, 429: 5, 503: 5, 504: 5}  #
 TraceEndpoint = Annotated[
     str, typer.Option(envvar="CHORUS_TRACE_ENDPOINT", metavar="URL", help="OTLP/HTTP collector; default: no traces.")
 ]
-
+Engines = Annotated[
+    int | None, typer.Option(min=1, help="Processes that hold the backbone; default: by cores and memory.")
+]
 RayAddress = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Join a Ray cluster; needs PostgreSQL and a blob store of all nodes.")
 ]
@@ -127,7 +129,7 @@ def serve(
     device_cache: Annotated[str, typer.Option(metavar="SIZE", help="Packages ready to act, per engine.")] = "256MiB",
     host_cache: Annotated[str, typer.Option(metavar="SIZE", help="Packages in memory, per engine.")] = "1GiB",
     disk_cache: Annotated[str, typer.Option(metavar="SIZE", help="Copies of packages on disk, per engine.")] = "8GiB",
-    engines: Annotated[int, typer.Option(min=1, help="Processes that hold the backbone.")] = 1,
+    engines: Engines = None,
     gateways: Annotated[int, typer.Option(min=1, help="Processes that answer HTTP.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Torch threads of an engine; 0 shares the cores.")] = 0,
     database_url: DatabaseUrl = "",
@@ -153,7 +155,7 @@ def serve(
         device=device,
         dtype=dtype,
         cuda_graphs=cuda_graphs,
-        engines=engines,
+        engines=engines or 0,
         gateways=gateways,
         threads=threads,
         database_url=database_url,

@@ -69,7 +69,7 @@ class ServiceSettings:
     device: str = "cpu"
     dtype: str = "float32"
     cuda_graphs: bool = False  # passes that come again are captured and replayed; needs device cuda
-    engines: int = 1
+    engines: int = 1  # 0 is for `sizing` to choose, before anything is started
     gateways: int = 1
     threads: int = 0  # torch threads of an engine; 0 shares the cores among the engines
     database_url: str = ""  # empty is SQLite in the data folder

@@ -30,7 +30,7 @@ from serving.config import HEALTH_CHECK_S, ServiceSettings
 from serving.errors import NotReady, ServiceError, from_library, no_gpu
 from serving.guard import guarded
 from serving.leaving import leave
-from serving.logs import configure, log
+from serving.logs import log
 from serving.premises import Premises, apart, environment, refuse_scattered, refuse_taken
 from serving.registry.blobs.opening import open_blobs
 from serving.registry.catalog import Catalog
@@ -70,7 +70,6 @@ class Running:
 
 def serve_forever(settings: ServiceSettings) -> None:
     """Serve until Ctrl-C or SIGTERM, then stop cleanly. Raises `ServiceError` where the service can not start."""
-    configure()
     watcher = None if settings.watch is None else Watcher(settings)
     with _stopped_by_signals() as asked, guarded() as variables:
         os.environ.update(variables)

@@ -7,7 +7,9 @@ from serving.commands.stored_keys import any_key
 from serving.config import ServiceSettings
 from serving.deployment import serve_forever
 from serving.errors import Forbidden, no_gpu
+from serving.logs import configure, log
 from serving.registry.addresses import address_of
+from serving.sizing import Machine, sized
 
 _LOOK = (
     "import torch; "
@@ -22,6 +24,9 @@ def serve(settings: ServiceSettings) -> None:
     """
     refuse_open_door(settings)
     refuse_absent_gpu(settings)
+    settings, why = sized(settings, Machine.here())
+    configure()
+    log("service", "starting", engines=settings.engines, threads=settings.threads, why=why)
     serve_forever(settings)
 
 

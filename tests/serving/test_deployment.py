@@ -305,7 +305,6 @@ def test_a_signal_stops_the_service_and_gives_the_handlers_back(settings, monkey
 
     monkeypatch.setattr(deployment.threading, "Event", Asked)
     monkeypatch.setattr(deployment, "start", lambda _: running)
-    monkeypatch.setattr(deployment, "configure", lambda: None)
     monkeypatch.setattr(deployment, "Watcher", Watched)
     monkeypatch.setattr(deployment, "guarded", lambda: nullcontext({}))
     serve_forever(replace(settings, watch=settings.backbone / "drop"))

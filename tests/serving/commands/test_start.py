@@ -109,3 +109,17 @@ def test_the_process_that_looks_for_a_gpu_keeps_no_torch(tmp_path, machine):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_engines_that_nobody_gave_are_chosen_before_anything_starts_and_it_is_told_why(tmp_path, monkeypatch):
+    started, said = [], []
+    monkeypatch.setattr(start, "serve_forever", started.append)
+    monkeypatch.setattr(start, "configure", lambda: None)  # the log of the tests stays as it is
+    monkeypatch.setattr(start, "log", lambda *_, **fields: said.append(fields))
+    monkeypatch.setattr(start.Machine, "here", lambda: start.Machine(5, 1 << 40))
+    for engines in (0, 2):
+        serve(replace(settings(tmp_path, "127.0.0.1"), engines=engines))
+    assert [(one.engines, one.threads) for one in started] == [(4, 1), (2, 0)]
+    assert [(one["engines"], one["threads"]) for one in said] == [(4, 1), (2, 0)]
+    assert said[0]["why"].startswith("5 cores beside 1 gateways, and 1024.0 GiB free")
+    assert said[1]["why"] == "as given"
