@@ -28,6 +28,7 @@ class Arguments(BaseModel):
     blob_url: str  # s3://bucket/prefix, gs://... or az://...
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    cuda_graphs: bool = False
     engines: int = Field(default=2, ge=1)
     gateways: int = Field(default=2, ge=1)
     threads: int = Field(default=0, ge=0)
@@ -49,6 +50,7 @@ class Arguments(BaseModel):
             host="0.0.0.0",  # noqa: S104 - a Service stands before it, and without keys the start is refused
             device=self.device,
             dtype=self.dtype,
+            cuda_graphs=self.cuda_graphs,
             engines=self.engines,
             gateways=self.gateways,
             threads=self.threads,

@@ -3,6 +3,7 @@
 The model alone is captured. Word vectors, prompts, the pooler and the heads run before it and after it, as ever.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -17,6 +18,8 @@ from adapters.kernels.triton.graphs import Captured, NotCaptured
 
 SIGHTS = 3  # of a key, until it is captured: that costs two passes more, and the memory of its result
 KNOWN = 1024  # keys whose sights are counted
+REASONS = 100  # that are logged: a device may word each refusal anew
+_LOG = logging.getLogger(__name__)
 
 Inputs = Mapping[str, Any]  # of the model: tensors [1, tokens, ...], and settings
 # The model under a plan and its packing, in the midst of a pass: inputs -> states [tokens, hidden].
@@ -31,6 +34,7 @@ class Replays:
         self._compute = compute
         self._seen: OrderedDict[Hashable, int] = OrderedDict()
         self.refused: OrderedDict[Hashable, str] = OrderedDict()  # why keys were not captured; they never will be
+        self._told: set[str] = set()  # reasons that were logged, each once
         self.replayed = 0  # passes
 
     def run(self, plan: BatchPlan, packing: Packing, inputs: Inputs) -> Tensor | None:
@@ -72,5 +76,8 @@ class Replays:
 
     def _refuse(self, key: Hashable, reason: str) -> None:
         self.refused[key] = reason
+        if reason not in self._told and len(self._told) < REASONS:
+            self._told.add(reason)
+            _LOG.warning("passes of a kind run without CUDA graphs: %s", reason)
         if len(self.refused) > KNOWN:
             self.refused.popitem(last=False)

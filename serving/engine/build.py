@@ -23,7 +23,7 @@ from serving.engine.loading import Loader
 from serving.engine.rehearsal import rows_of, tokens_per_s
 from serving.errors import BadRequest, no_gpu
 from serving.images.preprocessing import read_preprocessing
-from serving.logs import log
+from serving.logs import adopt, log
 from serving.scheduler.batcher import Budget
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -62,6 +62,8 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
         )
     dtype = DTYPES[settings.dtype]
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.engines))
+    if settings.cuda_graphs:
+        adopt("adapters.batch.replays")  # why passes run without them
     backbone = Backbone.load(settings.backbone, settings.device, dtype, graphs=settings.cuda_graphs)
     geometry = backbone.profile.geometry
     preprocessing = read_preprocessing(settings.backbone, geometry) if geometry.image else None

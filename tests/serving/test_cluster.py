@@ -47,6 +47,8 @@ def test_the_application_is_built_from_the_arguments_once_the_registry_is_prepar
     assert settings.database_url == "postgresql+psycopg://chorus:x@db/chorus"
     assert (settings.blob_url, settings.engines, settings.drain_s) == (BUCKET, 3, 4)
     assert settings.cache.device_bytes == 2 << 20
+    assert not settings.cuda_graphs
+    assert build(arguments(device="cuda", cuda_graphs=True))[0].cuda_graphs
     assert settings.trace_endpoint == "http://c:4318"
     assert settings.ray_address, "replicas that are kept on loopback reach no other node"
     assert not settings.loopback

@@ -168,10 +168,15 @@ def test_padding_reaches_nobody_even_where_it_is_no_number(captured, monkeypatch
         "prompt",
     ],
 )
-def test_what_reads_its_rows_on_the_host_runs_as_it_is_and_says_why(captured, part):
+def test_what_reads_its_rows_on_the_host_runs_as_it_is_and_says_why(captured, part, caplog):
     (backbone, recorder), (a, b, *_) = captured, tenants([part])[part]
     for held in ((a, b), (b, a)):
         check(backbone, rows_of(*held))
+    for shape in (1, 2):  # of the same kind, in another bucket
+        backbone.replays._refuse(shape, *backbone.replays.refused.values())
+        assert backbone.replays.refused.pop(shape)
+    (told,) = caplog.messages
+    assert told.endswith(next(iter(backbone.replays.refused.values())))
     assert (recorder.captures, backbone.replays.replayed) == (0, 0)
     (reason,) = backbone.replays.refused.values()
     assert "knows its rows on the device alone" in reason
