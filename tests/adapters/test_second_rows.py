@@ -146,7 +146,7 @@ def told(model, rows, **settings):
 
 GOES_ON = (
     *("seq_bn", "double_seq_bn", "par_bn", "lora_qv", "lora_all", "dora", "ia3", "prefix_flat", "past_prefix"),
-    *("invertible", "delta", "decoder_prefix", "cross_prefix"),
+    *("invertible", "delta", "decoder_prefix", "cross_prefix", "word_prompt", "multitask_prompt"),
 )
 STAYS = ("gated_bn", "gated_prefix", "lora_gated", "ia3_gated")
 _PREFIX = {"length": 3, "flat": True, "layers": [1]}
@@ -162,7 +162,7 @@ ONCE = {
 def test_kept_keys_and_values_change_no_token_and_no_score(model, settings):
     family = model.backbone.profile.geometry.model_type
     names = [name for name in (*GOES_ON, *STAYS) if takes(family, ONCE[name])]
-    assert {"lora_all", "decoder_prefix", "cross_prefix", "past_prefix", "gated_prefix"} <= {*names}
+    assert {"lora_all", "decoder_prefix", "cross_prefix", "past_prefix", "word_prompt", "gated_prefix"} <= {*names}
     folded = [builders.adapter(family, [ONCE[name]], seed=3) for name in names]
     head = model.heads["lm_head"].folded(model.backbone)
     *adapters, other, own = builders.in_one_arena([*folded, builders.adapter(family, [PARTS["seq_bn"]], seed=4), head])

@@ -42,6 +42,8 @@ INTERFACED: Mapping[str, Mapping[str, Any]] = {
 }
 ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "deberta-v2")
 DECODERS = ("gpt2", "llama", "mistral")
+# Their adapters around the layers hang on the table of words itself, which the library leaves out with another vocabulary.
+_HOOKED = ("llama", "mistral")
 ACTIVATIONS = ("relu", "gelu", "swish", "tanh", "leakyrelu", "gelu_new", "silu")
 
 
@@ -272,10 +274,17 @@ def draw(rng: random.Random, seed: int) -> Draw:
             "temperature": False,
             "dropout_prob": None,
         }
-    if family not in ("vit", *INTERFACED) and head_type != "masked_lm" and rng.random() < 0.1:
+    loses = family in _HOOKED and any(_around(config) for config in configs.values())
+    if family not in ("vit", *INTERFACED) and head_type != "masked_lm" and rng.random() < 0.1 and not loses:
         made.vocabulary = "words"
         said["embedding"] = {"name": "words", "path": "embeddings/words", "has_tokenizer": False}
     return made
+
+
+def _around(config: Any) -> bool:
+    """Whether something of it acts in front of the layers."""
+    parts = getattr(config, "configs", [config])
+    return any(getattr(one, "inv_adapter", None) or getattr(one, "architecture", None) == "prompt_tuning" for one in parts)
 
 
 def _shape(rng: random.Random, method: str) -> str:
