@@ -64,7 +64,7 @@ def trip(
 ) -> Trip:
     """Run `count` drawn cases; `root` keeps their folders. Raises `WorkerFailed`."""
     with tempfile.TemporaryDirectory(prefix="oracle-") as scratch:
-        place = Path(scratch) if root is None else root
+        place = (Path(scratch) if root is None else root).resolve()  # links to it hold from wherever they are read
         made, beyond = _make(library, seed, count, place / "made")
         tell(f"{library.name}: {len(made)} cases made, {len(beyond)} draws beyond the library")
         about = {name: str(writing.settings(place / "made" / library.name / name)["method"]) for name in made}
