@@ -117,14 +117,13 @@ def _head_step(
 def _places(row: Row, start: int, end: int) -> Tensor:
     """The states that a per-token head reads: all of the row, or those of the own tokens that were asked for.
 
-    Words are made of own tokens. Nothing is put into a decoder's row.
+    Nothing is put into a decoder's row. Words are counted from the first state, even where that is a prompt's: AdapterHub
+    trains its parsers so.
     """
     if row.positions is not None and end - start != row.length:
         return torch.tensor(row.positions) + start
     if row.positions is not None:
         return torch.from_numpy(own_tokens(row)[list(row.positions)] + start)
-    if row.word_starts is not None:
-        return torch.from_numpy(own_tokens(row) + start)
     return torch.arange(start, end)
 
 

@@ -78,7 +78,7 @@ def change(path: str, value: object, manifest: Manifest = ADAPTER) -> str:
         ("parts.0.method", 5, "method"),
         ("head.labels", ["a", "a"], "labels"),
         ("head.labels", [], "labels"),
-        ("head.pooling", "mean", "pooling"),
+        ("head.pooling", "median", "pooling"),
         ("head.type", "speech", "type"),
         ("head.type", "masked_lm", "labels"),
         ("head.vocabulary", 0, "head.vocabulary"),

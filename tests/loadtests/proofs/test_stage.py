@@ -47,7 +47,7 @@ def test_a_kill_ends_all_processes_of_the_service_and_no_others(stage, tmp_path)
 
 def test_a_service_that_ends_by_itself_tells_why(tmp_path):
     stage = Stage(tmp_path / "no backbone", tmp_path / "data")
-    with pytest.raises(StageFailed, match=r"the service did not start:.*no backbone"), staged(stage):
+    with pytest.raises(StageFailed, match=r"(?s)the service did not start:.*no backbone"), staged(stage):
         pass
     assert stage.process.poll() is not None
 

@@ -284,7 +284,9 @@ def draw(rng: random.Random, seed: int) -> Draw:
 def _around(config: Any) -> bool:
     """Whether something of it acts in front of the layers."""
     parts = getattr(config, "configs", [config])
-    return any(getattr(one, "inv_adapter", None) or getattr(one, "architecture", None) == "prompt_tuning" for one in parts)
+    return any(
+        getattr(one, "inv_adapter", None) or getattr(one, "architecture", None) == "prompt_tuning" for one in parts
+    )
 
 
 def _shape(rng: random.Random, method: str) -> str:

@@ -26,6 +26,8 @@ BLOCKS = {
     "batch_split": blocks.BatchSplit,
     "multi_task": blocks.MultiTask,
 }
+# A map of queries, keys and values without a bias gets a random one of the library's, another at every opening.
+_WHOLE: Mapping[str, Mapping[str, Any]] = {"modernbert": {"attention_bias": True}}
 OUTPUTS = ("logits", "start_logits", "end_logits", "arc_preds", "rel_preds")
 
 
@@ -35,7 +37,7 @@ def make(name: str, seed: int, folder: Path) -> None:
     root = folder.parent.parent
     drawn = draw(rng, seed)
     place = root / "backbones" / name
-    backbone(drawn.family, rng, place)
+    backbone(drawn.family, rng, place, **_WHOLE.get(drawn.family, {}))
     model = open_model(place)
     drawn.build(model, rng)
     given = inputs(model.config, rng, choices=drawn.choices, even=drawn.even)

@@ -61,9 +61,9 @@ def load(folder: Path) -> None:
     place = folder.parent.parent / "backbones" / case["backbone"]
     base = open_model(place, case["task_type"], case["seed"] + 1)  # another head than the saved one was trained with
     model, more = peft_scenes.loaded(base, case, folder)
-    more |= _tasks(case["task_id"], len(case["inputs"]))
+    more |= _tasks(case.get("task_id"), len(case["inputs"]))
     with torch.no_grad():
-        found = (compute_apart if case["apart"] else compute)(model, {**given, **more})
+        found = (compute_apart if case.get("apart") else compute)(model, {**given, **more})
         if case.get("generate"):
             found["generated"] = model.generate(**given, **more, **case["generate"])
     keep(folder, case, given, found)

@@ -94,12 +94,13 @@ class Unable(Exception):
     """The library itself can not make, save, load or run this; says why."""
 
 
-def backbone(family: str, rng: random.Random, folder: Path, sort: Any = AutoModel) -> None:
+def backbone(family: str, rng: random.Random, folder: Path, sort: Any = AutoModel, **settings: Any) -> None:
     """Save a small random model of a family: drawn sizes, weights large enough for every adapter to matter.
 
-    `sort`: transformers' class, of which a language model's own head is saved as well.
+    `sort`: transformers' class, of which a language model's own head is saved as well. `settings`: further ones.
     """
     names, more = FAMILIES[family]
+    more = {**more, **settings}
     sizes = {
         "hidden_size": rng.choice((32, 48, 64)),
         "num_hidden_layers": rng.choice((2, 3)),
