@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers.utils import logging
+
 from loadtests.peers.process import PeerFailed
 from tests.oracle.libraries import Library, WorkerFailed
 from tests.oracle.run import trip
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print what did not pass and the counts, and return the exit code."""
     given = parser().parse_args(arguments)
     seed = int(time.time()) if given.seed is None else given.seed
+    logging.set_verbosity_error()  # it reports what a bare backbone leaves of a language model's checkpoint
     sys.stdout.write(f"seed {seed}\n")
     good = True
     for name in given.library or NAMES:
