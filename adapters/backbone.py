@@ -118,8 +118,8 @@ class Backbone:
 
         `logits`: what the row's head answers (see `adapters.heads`): [labels], or [length, labels] for heads over
         tokens ([positions, labels] where the row names some), or [words, words + 1, 1 + relations];
-        `hidden_state`: [length, hidden] (an encoder-decoder's decoder's), `encoder_hidden_state`. Lengths include the positions that prompt tuning inserts (`rows.own_tokens`
-        tells the others). Raises `InvalidRow`.
+        `hidden_state`: [length, hidden] (an encoder-decoder's decoder's), `encoder_hidden_state`. Lengths include the
+        positions that prompt tuning inserts (`rows.own_tokens` tells the others). Raises `InvalidRow`.
         """
         with torch.inference_mode():
             plan = self.plan(rows, [w == "logits" for w in want])

@@ -19,7 +19,8 @@ KEPT = str(1 << 30)
 def interpreter(library: str, cache: Path) -> Path:
     """The Python of a library's environment, installing it where it is not there as its requirements say.
 
-    Chorus runs in this very environment. Raises `PeerFailed` with the installer's last words.
+    Chorus runs in this very environment. Raises `PeerFailed` with the installer's last words, or where the folder holds
+    something else.
     """
     if library == CHORUS:
         return Path(sys.executable)
@@ -28,7 +29,10 @@ def interpreter(library: str, cache: Path) -> Path:
     stamp, now = folder / "stamp", f"{sys.version} {zlib.crc32(wanted.read_bytes())}"
     if stamp.is_file() and stamp.read_text() == now:
         return python
+    if folder.is_dir() and any(folder.iterdir()) and not stamp.is_file():
+        raise PeerFailed(library, f"{folder} holds what was not made here: remove it, or name another folder")
     venv.create(folder, clear=True, with_pip=True)
+    stamp.touch()  # from here on it may be made anew
     command = [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(wanted)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)  # noqa: S603

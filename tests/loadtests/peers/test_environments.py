@@ -58,6 +58,18 @@ def test_a_failure_says_why_and_is_tried_again(installs, tmp_path):
     assert len(seen) == 2
 
 
+def test_what_was_not_made_here_is_left_alone(installs, tmp_path):
+    seen, _ = installs
+    (tmp_path / "peft").mkdir()
+    interpreter("peft", tmp_path)  # an empty folder is nobody's
+    (tmp_path / "peft" / "stamp").unlink()
+    (tmp_path / "peft" / "bin").mkdir()
+    with pytest.raises(PeerFailed, match=r"peft holds what was not made here: remove it, or name another folder"):
+        interpreter("peft", tmp_path)
+    assert (tmp_path / "peft" / "bin").is_dir()
+    assert len(seen) == 1
+
+
 def test_an_installer_that_hangs_is_given_up(installs, tmp_path, monkeypatch):
     def hang(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])
