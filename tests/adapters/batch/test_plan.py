@@ -103,12 +103,12 @@ def test_one_position_asked_for_is_one_state_for_the_head():
     assert sorted(step.places.tolist()) == sorted([0, 1, 2, 3, 4 + 4, 4 + 1])
 
 
-def test_prompts_push_asked_positions_and_words_behind_themselves():
+def test_prompts_push_asked_positions_behind_themselves_and_words_are_counted_from_them():
     member = residents("prompt", heads=HEADS["tagging"])[0]
     (step,) = plan([Row((member,), member, None, builders.ids(1, 6), positions=(0, 5))]).heads
     assert step.places.tolist() == [3, 8]
     (step,) = plan([Row((member,), member, None, builders.ids(1, 6), word_starts=(1, 3, 5))]).heads
-    assert step.places.tolist() == [3, 4, 5, 6, 7, 8]
+    assert step.places.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_units_with_adapters_at_queries_or_keys_get_a_position_table_of_their_own():
