@@ -26,6 +26,7 @@ _STATEMENT_S = 5.0  # how long PostgreSQL may take for one
 _MIGRATE_S = 600.0  # the same while the schema is brought up to date: an index over a long audit takes its time
 _OPEN_S = 10.0  # how long several starting processes may stand in each other's way
 _MIGRATION_LOCK = 0x43484F52  # PostgreSQL advisory lock: any number that all processes agree on
+_RAISED = update(META).values(revision=META.c.revision + 1).returning(META.c.revision)
 _OWN_FAULTS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError)  # bugs, not an absent database
 
 
@@ -76,8 +77,7 @@ class Database:
     def write(self) -> Iterator[Write]:
         """A write transaction, durable on leaving, undone on any error. Raises `NotReady` when SQL is away."""
         with _answering(), self._engine.begin() as connection:
-            raised = update(META).values(revision=META.c.revision + 1).returning(META.c.revision)
-            yield Write(connection, connection.execute(raised).scalar_one())
+            yield Write(connection, connection.execute(_RAISED).scalar_one())
 
     def close(self) -> None:
         """Close every connection."""

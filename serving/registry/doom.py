@@ -10,7 +10,7 @@ keeps the bytes again where one came, and ended, since the writer asked.
 
 from collections.abc import Callable, Collection
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from serving.errors import NotReady
 from serving.registry.blobs.store import BlobLost
@@ -18,6 +18,7 @@ from serving.registry.database import Write
 from serving.registry.lookup import read_revision
 from serving.registry.tables import DOOMED
 
+_MARK = select(DOOMED.c.until, DOOMED.c.revision).where(DOOMED.c.digest == bindparam("digest"))
 Still = Callable[[Connection, float], None]
 """Called with an open write and the time; raises where bytes that were kept before may be gone since."""
 
@@ -58,8 +59,7 @@ def forget(write: Write, before: float) -> None:
 
 def _refuse_doomed(connection: Connection, digest: str, now: float) -> int:
     """The revision of a mark that has ended; 0 where there is none."""
-    query = select(DOOMED.c.until, DOOMED.c.revision).where(DOOMED.c.digest == digest)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_MARK, {"digest": digest}).one_or_none()
     if row is None:
         return 0
     left = row.until - now

@@ -1,9 +1,11 @@
 """Bytes that were found to be lost or wrong: no version of theirs is served until they are published anew."""
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from serving.registry.change import Change
 from serving.registry.tables import QUARANTINE, VERSIONS
+
+_REASON = select(QUARANTINE.c.reason).where(QUARANTINE.c.digest == bindparam("digest"))
 
 
 def confine(change: Change, digest: str, reason: str) -> bool:
@@ -26,8 +28,7 @@ def lift(change: Change, digest: str, tenant: str | None = None) -> bool:
 
 
 def _reason(change: Change, digest: str) -> str | None:
-    query = select(QUARANTINE.c.reason).where(QUARANTINE.c.digest == digest)
-    reason: str | None = change.execute(query).scalar_one_or_none()
+    reason: str | None = change.execute(_REASON, {"digest": digest}).scalar_one_or_none()
     return reason
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from adapters.manifest import to_json
 from adapters.refs import AdapterRef
@@ -14,6 +14,13 @@ from serving.registry.records import Once, Published, Version
 from serving.registry.tables import IDEMPOTENCY
 
 _KEPT_S = 24 * 3600.0
+_KEPT = select(IDEMPOTENCY).where(
+    IDEMPOTENCY.c.tenant == bindparam("tenant"),
+    IDEMPOTENCY.c.key == bindparam("key"),
+    IDEMPOTENCY.c.at > bindparam("since"),
+)
+_FORGET = delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at <= bindparam("until"))
+_KEEP = insert(IDEMPOTENCY)
 
 
 def recalled(
@@ -22,8 +29,7 @@ def recalled(
     """What was answered to this very write before; raises `Unprocessable` where its key was used for another one."""
     if once is None:
         return None
-    mine = (IDEMPOTENCY.c.tenant == tenant, IDEMPOTENCY.c.key == once.key, IDEMPOTENCY.c.at > at - _KEPT_S)
-    row = connection.execute(select(IDEMPOTENCY).where(*mine)).one_or_none()
+    row = connection.execute(_KEPT, {"tenant": tenant, "key": once.key, "since": at - _KEPT_S}).one_or_none()
     if row is None:
         return None
     if row.fingerprint != once.fingerprint:
@@ -35,10 +41,10 @@ def recalled(
 def remember(change: Change, tenant: str, once: Once | None, published: Published) -> None:
     """Keep the answer of a write, and forget those of yesterday."""
     if once is not None:
-        change.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at <= change.at - _KEPT_S))
+        change.execute(_FORGET, {"until": change.at - _KEPT_S})
         answer = json.dumps(_answer(published), separators=(",", ":"))
         row = {"tenant": tenant, "key": once.key, "fingerprint": once.fingerprint, "answer": answer, "at": change.at}
-        change.execute(insert(IDEMPOTENCY).values(row))
+        change.execute(_KEEP, row)
 
 
 def _answer(published: Published) -> dict[str, Any]:

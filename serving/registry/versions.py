@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from adapters.manifest import to_json
 from adapters.refs import Reference
@@ -11,7 +11,7 @@ from serving.errors import Conflict, Unprocessable
 from serving.registry.absence import missing_name, missing_selector
 from serving.registry.allowance import refuse_over_quota
 from serving.registry.change import Change, columns
-from serving.registry.lookup import NameKey, name_is, read_version
+from serving.registry.lookup import NameKey, is_name, name_is, of, read_version
 from serving.registry.members import free, hold, refuse_held, refuse_other_kind
 from serving.registry.quarantine import lift
 from serving.registry.records import (
@@ -25,6 +25,13 @@ from serving.registry.records import (
     is_public,
 )
 from serving.registry.tables import NAMES, TOMBSTONES, VERSIONS
+
+_ANY_MANIFEST = select(VERSIONS.c.manifest).where(is_name(VERSIONS)).limit(1)
+_NEWEST_WITH = select(func.max(VERSIONS.c.version)).where(is_name(VERSIONS), VERSIONS.c.digest == bindparam("digest"))
+_NEXT = select(NAMES.c.next_version).where(is_name(NAMES))
+_COUNT = update(NAMES).where(is_name(NAMES)).values(next_version=bindparam("next"))
+_NEW_NAME = insert(NAMES)
+_NEW_VERSION = insert(VERSIONS)
 
 
 def nameable(tenant: str, space: Space, name: str) -> NameKey:
@@ -106,25 +113,22 @@ def numbered(record: NameRecord, number: int) -> Version:
 
 def _held(change: Change, key: NameKey) -> str | None:
     """The kind of packages that a name holds, or None for a name without versions."""
-    query = select(VERSIONS.c.manifest).where(name_is(VERSIONS, key)).limit(1)
-    manifest: str | None = change.execute(query).scalar_one_or_none()
+    manifest: str | None = change.execute(_ANY_MANIFEST, of(key)).scalar_one_or_none()
     return None if manifest is None else change.parse(manifest).kind
 
 
 def _known(change: Change, key: NameKey, digest: str) -> int | None:
     """The newest version of a name that has these bytes."""
-    query = select(func.max(VERSIONS.c.version)).where(name_is(VERSIONS, key), VERSIONS.c.digest == digest)
-    number: int | None = change.execute(query).scalar_one()
+    number: int | None = change.execute(_NEWEST_WITH, {**of(key), "digest": digest}).scalar_one()
     return number
 
 
 def _insert(change: Change, key: NameKey, report: CheckReport) -> int:
-    name = name_is(NAMES, key)
-    number: int = change.execute(select(NAMES.c.next_version).where(name)).scalar_one_or_none() or 1
+    number: int = change.execute(_NEXT, of(key)).scalar_one_or_none() or 1
     if number == 1:
-        change.execute(insert(NAMES).values(**columns(key), next_version=2, revision=change.revision))
+        change.execute(_NEW_NAME, {**columns(key), "next_version": 2, "revision": change.revision})
     else:
-        change.execute(update(NAMES).where(name).values(next_version=number + 1))
+        change.execute(_COUNT, {**of(key), "next": number + 1})
     row: dict[str, Any] = {
         "version": number,
         "digest": report.digest,
@@ -133,7 +137,7 @@ def _insert(change: Change, key: NameKey, report: CheckReport) -> int:
         "created": change.at,
         "created_by": change.actor,
     }
-    change.execute(insert(VERSIONS).values(**columns(key), **row))
+    change.execute(_NEW_VERSION, {**columns(key), **row})
     after = {"version": number, "digest": report.digest}
     change.touch(key, "publish", subject=f"{key[2]}@{number}", detail=report.digest, after=after)
     return number

@@ -1,12 +1,13 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from adapters.manifest import from_json
 from serving.registry.lookup import read_delta, read_quota, read_version
 from serving.registry.records import Quota
 from serving.tenancy.tenants import TenantStore
-from tests.serving.registry.given import ACME, OTHER, digest_of, report_of
+from tests.serving.registry.given import ACME, OTHER, digest_of, open_registry, report_of
 
 KEY = ("acme", "adapter", "ada")
 
@@ -170,3 +171,26 @@ def test_names_beside_the_changed_one_are_not_mixed_with_it(registry):
         names = read_delta(connection, seen, from_json, lambda key: held if key == KEY else None).names
     assert names == dict(registry.catalog.since(0).names)
     assert [v.ref.tenant for v in names["other", "adapter", "ada"].versions] == ["other"]
+
+
+def test_a_publish_and_what_is_read_of_it_look_through_no_table_of_versions(tmp_path):
+    registry = open_registry(tmp_path)
+    for number in range(3):
+        seen = add(registry.catalog, "ada", bytes([number])).revision
+    (held,) = registry.catalog.since(0).names.values()
+    asked = []
+    event.listen(registry.database._engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
+    add(registry.catalog, "ada", b"new")
+    registry.catalog.add_version(ACME, "adapter", "bob", report_of(b"bob"), promote=True)
+    assert len(delta(registry, seen, held).versions) == 4
+    told = [(statement, values) for statement, values in asked if not statement.startswith(("BEGIN", "INSERT"))]
+    with registry.database.read() as connection:
+        plans = [
+            f"{step.detail}: {statement}"
+            for statement, values in told
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    assert len(told) > 20 and any("SEARCH versions" in plan for plan in plans)
+    grown = [plan for plan in plans if plan.startswith("SCAN") and not plan.startswith("SCAN meta")]
+    assert not grown, grown
+    registry.database.close()
