@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from adapters.architectures.profile import Geometry
-from adapters.batch.rows import Ids, Row
+from adapters.batch.rows import Ids, Row, own_tokens
 from adapters.errors import InvalidRow
 
 
@@ -25,6 +25,14 @@ def moved(ids: Ids, geometry: Geometry) -> Ids:
         real = ids[ids != geometry.pad_token_id]
         start = int(real[-1] if len(real) else ids[-1])
     return np.concatenate([[start], ids[:-1]]).astype(np.int64)
+
+
+def answered_tokens(row: Row, geometry: Geometry) -> Ids:
+    """Places of the tokens that a row's states and scores are of, among all that it has any for.
+
+    They are the row's own; of an encoder-decoder the decoder's, among which nothing is inserted.
+    """
+    return np.arange(len(target_ids(row, geometry))) if geometry.encoder_layers else own_tokens(row)
 
 
 def target_positions(row: Row, ids: Ids) -> Ids:

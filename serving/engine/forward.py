@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from adapters.backbone import Backbone, Want
-from adapters.batch.rows import Pixels, Row, members_of, own_tokens
+from adapters.batch.rows import Pixels, Row, members_of
+from adapters.batch.targets import answered_tokens
 from adapters.cache.host import Entry
 from adapters.embeddings import TokenEmbedding
 from adapters.errors import AdapterError, InvalidRow, InvalidRows
@@ -59,9 +60,10 @@ class BackboneForward:
             places = list(made)
             found |= {places[at]: fault for at, fault in error.faults.items()}
             outputs = self._pass({i: row for i, row in made.items() if i not in found}, wants)
+        geometry = self._backbone.profile.geometry
         for i, output in outputs.items():
             try:
-                found[i] = reduce(output.numpy(), rows[i].ticket.reduction, own_tokens(made[i]))
+                found[i] = reduce(output.numpy(), rows[i].ticket.reduction, answered_tokens(made[i], geometry))
             except InvalidRow as error:
                 found[i] = error
         return [found[i] for i in range(len(rows))]

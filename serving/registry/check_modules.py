@@ -23,7 +23,8 @@ def matched(adapter: Adapter | None, geometry: Geometry) -> Mapping[str, Sequenc
 def untouched(touched: Mapping[str, Sequence[str]], geometry: Geometry) -> list[str]:
     """Every module at which an adapter may act, but for those that this one does."""
     architecture, known = geometry.architecture, {module for modules in touched.values() for module in modules}
-    addresses = [a for a in architecture.addresses(geometry.layers) if a != Address(None, "attn_kv")]
+    shared = [Address(None, site) for site, kind in SITES.items() if kind is SiteKind.ATTENTION_KV]
+    addresses = [a for a in architecture.addresses(geometry.layers) if a not in shared]
     every = dict.fromkeys(_module(architecture, address) for address in sorted(addresses, key=_height))
     return [module for module in every if module not in known]
 
@@ -42,10 +43,10 @@ def _module(architecture: Architecture, address: Address) -> str:
         return architecture.own_norm_path(address)
     if address.layer is None:
         return architecture.embeddings or architecture.words or ""
-    layer = architecture.layer_path(address.layer)
     if kind is SiteKind.ATTENTION_KV:
-        return f"{layer}.{architecture.attention}"
+        return architecture.attention_path(address)
+    layer = architecture.layer_path(address.layer)
     if kind is SiteKind.JUNCTION:
-        junction = architecture.junctions[address.site]
+        junction = architecture.stack(address.layer).junctions[address.site]
         return f"{layer}.{junction.norm if junction.adds and junction.norm else junction.sublayer}"
     return layer

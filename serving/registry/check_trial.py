@@ -14,7 +14,8 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from adapters.backbone import Backbone, Want
-from adapters.batch.rows import Row, image_ids, own_tokens
+from adapters.batch.rows import Row, image_ids
+from adapters.batch.targets import answered_tokens
 from adapters.embeddings import token_embedding
 from adapters.errors import Misfit
 from adapters.formats import native
@@ -114,7 +115,7 @@ def _passed(backbone: Backbone, package: Package, bare: Row, starts: tuple[int, 
         rows.append(replace(bare, members=members, head=held, word_starts=words))
         wants.append("logits")
     outputs = backbone.run(rows, wants)
-    own = own_tokens(row)
+    own = answered_tokens(row, backbone.profile.geometry)
     states = outputs[0][own]
     logits = None
     if head is not None:

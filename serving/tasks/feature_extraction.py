@@ -9,7 +9,10 @@ from serving.tasks.task import Function, OneText, Options, Piece, Prepared
 
 
 class FeatureExtraction(OneText):
-    """`[[float]]` per input, [tokens, width]: special tokens included, what prompt tuning inserts left out."""
+    """`[[float]]` per input, [tokens, width]: special tokens included, what prompt tuning inserts left out.
+
+    An encoder-decoder's are those of its decoder, which reads the input moved by one place, as transformers' model does.
+    """
 
     name = "feature-extraction"
     heads: frozenset[str] = frozenset()

@@ -9,14 +9,10 @@ from serving.images.preprocessing import read_preprocessing
 
 
 def check_readable(folder: Path, geometry: Geometry) -> None:
-    """Raise `Unprocessable` for an encoder-decoder, no tokenizer, or settings of images that are not supported.
+    """Raise `Unprocessable` for no tokenizer, or settings of images that are not supported.
 
     Raises `BadRequest` where images should be read, and the extra is not installed.
     """
-    if geometry.encoder_layers:
-        raise Unprocessable(
-            f"{folder} is an encoder-decoder, whose two rows no request has: it is run in Python (AdapterModel)"
-        )
     if geometry.image is None:
         if not (folder / "tokenizer.json").is_file():
             raise Unprocessable(f"{folder} holds no tokenizer.json, by which texts are read")

@@ -7,7 +7,16 @@ from transformers import AutoModel
 from transformers.models.mbart.modeling_mbart import shift_tokens_right
 
 from adapters.batch.rows import Row
-from adapters.batch.targets import check_target, eos_place, is_whole, moved, row_positions, target_ids, target_positions
+from adapters.batch.targets import (
+    answered_tokens,
+    check_target,
+    eos_place,
+    is_whole,
+    moved,
+    row_positions,
+    target_ids,
+    target_positions,
+)
 from adapters.errors import InvalidRow
 from adapters.methods.fold import fold
 from tests.adapters import builders
@@ -38,6 +47,15 @@ def test_a_head_reads_the_last_end_of_a_text_or_every_state():
     assert not is_whole(row(7, 1), np.array([3]), "tokens")
     with pytest.raises(InvalidRow, match="token 1"):
         eos_place(row(7, 8), T5)
+
+
+def test_what_is_answered_are_the_rows_own_tokens_and_behind_an_encoder_all_of_the_decoders():
+    for family, expected in (("bert", [3, 4]), ("t5", [0, 1])):
+        (prompted,) = builders.in_one_arena([builders.adapter(family, [builders.PARTS["word_prompt"]])])
+        given = replace(row(7, 8), members=(prompted,))
+        assert given.length == 5
+        assert answered_tokens(given, builders.profile(family).geometry).tolist() == expected
+    assert answered_tokens(replace(given, decoder_ids=np.array([3, 4, 5])), T5).tolist() == [0, 1, 2]
 
 
 def test_positions_begin_at_zero():

@@ -33,8 +33,16 @@ def test_a_junction_is_the_norm_in_which_it_ends():
     assert touched == {"junction": ["encoder.layer.1.output.LayerNorm"]}
 
 
+def test_what_acts_between_the_stacks_of_an_encoder_decoder_is_the_decoders():
+    touched, _ = of("bart", builders.CROSS_PARTS["cross_bn"], builders.CROSS_PARTS["prefix_cross"])
+    assert touched == {
+        "junction": ["decoder.layers.0.encoder_attn_layer_norm"],
+        "attention_kv": ["decoder.layers.0.encoder_attn"],
+    }
+
+
 def test_every_module_of_every_family_is_matched_or_untouched_and_exists():
-    for family in builders.FAMILIES:
+    for family in (*builders.FAMILIES, *builders.SEQ2SEQ):
         profile = builders.profile(family)
         geometry = profile.geometry
         part = builders.lora(("attn_out",))

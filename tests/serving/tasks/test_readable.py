@@ -33,7 +33,8 @@ def test_without_pillow_the_extra_is_named(tmp_path, monkeypatch):
         check_readable(tmp_path, IMAGES)
 
 
-def test_an_encoder_decoder_is_refused_whatever_its_folder_holds(tmp_path):
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(Unprocessable, match="encoder-decoder"):
+def test_an_encoder_decoder_reads_texts_as_any_other(tmp_path):
+    with pytest.raises(Unprocessable, match=r"no tokenizer\.json"):
         check_readable(tmp_path, builders.profile("t5").geometry)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    check_readable(tmp_path, builders.profile("t5").geometry)
