@@ -4,13 +4,13 @@ Lists match a module's whole path or its end, text matches as a regular expressi
 `rank_pattern` and `alpha_pattern` match the end of the path, the first that does.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.errors import Misfit
+from adapters.formats.peft.expressions import beginning, full
 
 ALL_LINEAR = "all-linear"
 
@@ -40,7 +40,7 @@ def targeted(config: Mapping[str, Any], path: str) -> bool:
             return False
         named = not isinstance(wanted, str) and path in (wanted or ())  # in full: whatever layer it is of
         return named or (_matches(wanted, path) and _in_layers(config, path))
-    except (re.error, TypeError, RecursionError) as error:
+    except TypeError as error:
         raise Misfit([f"a module pattern of adapter_config.json can not be read: {error}"]) from error
 
 
@@ -51,13 +51,10 @@ def by_parameter(config: Mapping[str, Any], path: str) -> bool:
 
 
 def of_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
-    """The value of the first pattern that matches the end of the path."""
+    """The value of the first pattern that matches the end of the path; raises `Misfit` for one that is none."""
     for pattern, value in (patterns or {}).items():
-        try:
-            if re.match(rf"(.*\.)?({pattern})$", path):
-                return value
-        except re.error as error:
-            raise Misfit([f"the pattern {pattern!r} is no regular expression: {error}"]) from error
+        if beginning(rf"(.*\.)?({pattern})$", path):
+            return value
     return default
 
 
@@ -65,10 +62,7 @@ def is_feed_forward(config: Mapping[str, Any], path: str) -> bool:
     """Whether (IA)3 scales this module's input; raises `Misfit` for a pattern that is no regular expression."""
     wanted = config.get("feedforward_modules")
     if isinstance(wanted, str):
-        try:
-            return re.fullmatch(wanted, path) is not None
-        except re.error as error:
-            raise Misfit([f"feedforward_modules {wanted!r} is no regular expression: {error}"]) from error
+        return full(wanted, path) is not None
     return any(path.endswith(str(end)) for end in wanted or ())
 
 
@@ -76,13 +70,13 @@ def _matches(wanted: str | Sequence[str] | None, path: str) -> bool:
     if wanted is None:
         return False
     if isinstance(wanted, str):
-        return wanted == ALL_LINEAR or re.fullmatch(wanted, path) is not None
+        return wanted == ALL_LINEAR or full(wanted, path) is not None
     return any(path == end or path.endswith(f".{end}") for end in wanted)
 
 
 def _excluded(config: Mapping[str, Any], path: str) -> bool:
     saved = config.get("modules_to_save") or ()
-    if any(re.match(rf"(^|.*\.){name}($|\..*)", path) for name in saved):
+    if any(beginning(rf"(^|.*\.){name}($|\..*)", path) for name in saved):
         return True
     excluded = config.get("exclude_modules")
     return bool(excluded) and excluded != ALL_LINEAR and _matches(excluded, path)
@@ -96,7 +90,7 @@ def _in_layers(config: Mapping[str, Any], path: str) -> bool:
     patterns = config.get("layers_pattern")
     expressions = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in ([patterns] if isinstance(patterns, str) else patterns or ())]
     for expression in expressions or [r".*?\.[^.]*\.(\d+)\."]:
-        found = re.match(expression, path)
+        found = beginning(expression, path)
         if found:
             return int(found.group(1)) in ([wanted] if isinstance(wanted, int) else wanted)
     return False

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.errors import Misfit
+from adapters.methods.fold import LONGEST_ROUTE
 
 SETTING = "layer_replication"
 
@@ -15,8 +16,11 @@ def route_of(config: Mapping[str, Any], layers: int) -> tuple[int, ...] | None:
         return None
     if not isinstance(ranges, list) or not all(_is_range(one, layers) for one in ranges):
         raise Misfit(
-            [f"{SETTING} must be a list of ranges [from, to] of the backbone's {layers} layers, not {ranges!r}"]
+            [f"{SETTING} must be a list of ranges [from, to] of the backbone's {layers} layers, not {ranges!r:.80}"]
         )
+    count = sum(end - start for start, end in ranges)
+    if count > LONGEST_ROUTE * layers:
+        raise Misfit([f"{SETTING} makes {count} layers; at most {LONGEST_ROUTE * layers} can be run on this backbone"])
     route = tuple(layer for start, end in ranges for layer in range(start, end))
     return None if route == tuple(range(layers)) else route
 

@@ -48,6 +48,9 @@ def tuner_for(config: Mapping[str, Any]) -> Tuner:
         reasons.append(f"bias={config['bias']!r} changes biases of the backbone, which is not served yet")
     wrong = [key for key in _OBJECTS if config.get(key) is not None and not isinstance(config[key], Mapping)]
     reasons += [f"{key} must be an object, not {config[key]!r}" for key in wrong]
+    whole = config.get("modules_to_save")
+    if whole is not None and not (isinstance(whole, list) and all(isinstance(name, str) for name in whole)):
+        reasons.append(f"modules_to_save must be a list of names, not {whole!r:.80}")
     task = config.get("task_type")
     if not isinstance(task, str | None) or task not in TASKS:
         reasons.append(f"the task {config['task_type']!r} is not served yet")

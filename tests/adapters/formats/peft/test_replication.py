@@ -7,6 +7,7 @@ from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
 from adapters.formats.peft.replication import ranges_of, route_of
 from adapters.manifest import PartSpec, Provenance
+from adapters.methods.fold import LONGEST_ROUTE
 from adapters.weights import Package
 from tests.adapters.formats.folders import CLASSIFIER, LAYERS, peft_lora_keys, profile
 from tests.adapters.formats.peft.reading import assert_same, basic, reasons
@@ -46,6 +47,13 @@ def test_a_route_is_written_as_ranges_that_read_as_the_same(route):
 def test_what_is_no_range_of_layers_is_refused(ranges):
     with pytest.raises(Misfit, match="layer_replication must be a list of ranges"):
         route_of({"layer_replication": ranges}, 3)
+
+
+def test_no_more_layers_are_laid_out_than_can_be_run():
+    longest = [[0, 3]] * LONGEST_ROUTE
+    assert len(route_of({"layer_replication": longest}, 3)) == 3 * LONGEST_ROUTE
+    with pytest.raises(Misfit, match=f"makes {3 * LONGEST_ROUTE + 1} layers; at most {3 * LONGEST_ROUTE}"):
+        route_of({"layer_replication": [*longest, [0, 1]]}, 3)
 
 
 def test_replicated_layers_are_read_and_round_trip(tmp_path):
