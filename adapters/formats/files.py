@@ -1,12 +1,13 @@
 """The files of a checkpoint folder: JSON objects, and tensors from safetensors alone; a pickle is never opened."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from adapters.errors import InvalidPackage, UnsafeFile
@@ -22,16 +23,24 @@ PICKLED: Mapping[str, str] = {
     "adapter_model.safetensors": "adapter_model.bin",
     "embedding.safetensors": "embedding.pt",
 }
+MAX_JSON_BYTES = 32 << 20
+MAX_NAME = 1000  # characters of a tensor's name
+MOST_REASONS = 10
+_NARROW = 16  # bits: what is narrower (float8) needs a scale that no adapter's file holds
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises `InvalidPackage` naming the file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_JSON_BYTES + 1)
+        text = data.decode("utf-8")
     except FileNotFoundError as error:
         raise InvalidPackage(f"{path.parent.name} holds no {path.name}") from error
     except (ValueError, OSError) as error:
         raise InvalidPackage(f"{path.name} can not be read: {error}") from error
+    if len(data) > MAX_JSON_BYTES:
+        raise InvalidPackage(f"{path.name} has more than {MAX_JSON_BYTES} bytes: it is no configuration")
     value = parse(text, path.name)
     if not isinstance(value, dict):
         raise InvalidPackage(f"{path.name} is not a JSON object")
@@ -61,7 +70,18 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise InvalidPackage(f"{name} is no readable safetensors file: {error}") from error
+    reasons = [reason for key, tensor in tensors.items() for reason in _strange(key, tensor)]
+    if reasons:
+        raise InvalidPackage(f"{name}: {'; '.join(reasons[:MOST_REASONS])}")
     return tensors
+
+
+def _strange(key: str, tensor: Tensor) -> Iterator[str]:
+    """What no library stores of an adapter."""
+    if len(key) > MAX_NAME:
+        yield f"the name of a tensor, {key[:60]}..., has {len(key)} characters; at most {MAX_NAME}"
+    if tensor.is_complex() or (tensor.is_floating_point() and torch.finfo(tensor.dtype).bits < _NARROW):
+        yield f"{key:.60} is stored as {tensor.dtype}: save it as float32"
 
 
 def not_finite(folder: Path) -> list[str]:

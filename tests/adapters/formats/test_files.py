@@ -76,3 +76,35 @@ def test_numbers_that_overflow_are_refused_by_their_place(tmp_path):
     (tmp_path / "c.json").write_text('{"config": {"alpha": 1e999}}')
     with pytest.raises(InvalidPackage, match=r"c\.json: config\.alpha is too large a number"):
         files.read_json(tmp_path / "c.json")
+
+
+def test_a_configuration_is_no_larger_than_one_can_be(tmp_path):
+    (tmp_path / "c.json").write_bytes(b"{" + b" " * (files.MAX_JSON_BYTES - 2) + b"}")
+    assert files.read_json(tmp_path / "c.json") == {}
+    (tmp_path / "c.json").write_bytes(b"{" + b" " * (files.MAX_JSON_BYTES - 1) + b"}")
+    with pytest.raises(InvalidPackage, match=r"c\.json has more than"):
+        files.read_json(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.complex64])
+def test_numbers_that_mean_nothing_alone_are_refused_by_name(tmp_path, dtype):
+    held = {
+        "base_model.a.lora_A": torch.zeros(2, 2).to(dtype),
+        "b": torch.zeros(2).half(),
+        "c": torch.zeros(2).bfloat16(),
+    }
+    files.write_tensors(tmp_path / "adapter.safetensors", held)
+    with pytest.raises(
+        InvalidPackage, match=rf"adapter\.safetensors: base_model\.a\.lora_A is stored as {dtype}: save"
+    ):
+        files.read_tensors(tmp_path, "adapter.safetensors")
+    files.write_tensors(tmp_path / "adapter.safetensors", {**held, "base_model.a.lora_A": torch.tensor([True, False])})
+    assert len(files.read_tensors(tmp_path, "adapter.safetensors")) == 3
+
+
+def test_a_tensor_s_name_is_no_longer_than_a_path(tmp_path):
+    files.write_tensors(tmp_path / "adapter.safetensors", {"a" * files.MAX_NAME: torch.zeros(1)})
+    assert files.read_tensors(tmp_path, "adapter.safetensors")
+    files.write_tensors(tmp_path / "adapter.safetensors", {"a." * files.MAX_NAME: torch.zeros(1)})
+    with pytest.raises(InvalidPackage, match=r"has 2000 characters; at most 1000"):
+        files.read_tensors(tmp_path, "adapter.safetensors")
