@@ -23,8 +23,28 @@ WORDS = Address(None, "words")
 SUMMED = ("lora", "delta", "lily")  # the methods whose deltas PEFT adds
 
 
+def check_members(row: Row) -> None:
+    """Raise `InvalidArrangement` for what holds of this row alone, whatever chains it shares with others.
+
+    These are what rows of one shape may differ in: their routes, and whether they bring a vocabulary.
+    """
+    if row.embedding is None and len(row.members) < 2 and not any(isinstance(one, Fork) for one in row.members):
+        return  # the common row: nothing that its adapter could disagree with
+    route = row.route
+    for place, leaf in enumerate(leaves(row.members)):
+        insertion = leaf.adapter.insertion
+        if leaf.adapter.manifest.route != route:
+            raise InvalidArrangement("adapters of one row must have the same layer_replication: arrange others apart")
+        if place > 0 and insertion is not None and insertion.shift:
+            raise InvalidArrangement("a prompt or prefix with positions must be the first adapter of its composition")
+        if row.embedding is not None and WORDS in leaf.adapter.blocks:
+            raise InvalidArrangement(
+                "the adapter changes word vectors of the backbone's own vocabulary, but the row uses another one"
+            )
+
+
 def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
-    """The chains by address of rows of one shape (see `shape_of`), one unit each.
+    """The chains by address of rows of one shape (see `shape_of`), one unit each; each passed `check_members` before.
 
     Raises `InvalidArrangement` where their adapters can not be arranged so.
     """
@@ -33,7 +53,6 @@ def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
     bringers = tuple(
         first for first in firsts if first is not None and not _FIRST_ONLY.isdisjoint(first.adapter.methods)
     )
-    _check_leaves(row)
     chains: dict[Address, Chain] = {}
     for address in dict.fromkeys(address for leaf in leaves(row.members) for address in leaf.adapter.blocks):
         if address.layer in row.skip_layers:
@@ -48,20 +67,6 @@ def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
     if any(SITES[address.site] is SiteKind.NORM for address in chains):
         _check_norms(chains)
     return chains
-
-
-def _check_leaves(row: Row) -> None:
-    """Refuse what holds for the row as a whole, and could only hold for the adapter written first."""
-    for place, leaf in enumerate(leaves(row.members)):
-        insertion = leaf.adapter.insertion
-        if leaf.adapter.manifest.route != row.route:
-            raise InvalidArrangement("adapters of one row must have the same layer_replication: arrange others apart")
-        if place > 0 and insertion is not None and insertion.shift:
-            raise InvalidArrangement("a prompt or prefix with positions must be the first adapter of its composition")
-        if row.embedding is not None and WORDS in leaf.adapter.blocks:
-            raise InvalidArrangement(
-                "the adapter changes word vectors of the backbone's own vocabulary, but the row uses another one"
-            )
 
 
 def _check_norms(chains: Mapping[Address, Chain]) -> None:

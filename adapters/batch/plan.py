@@ -9,7 +9,7 @@ import torch
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import SITES, Address, SiteKind
-from adapters.batch.chains import chains_of, key_of, shape_of
+from adapters.batch.chains import chains_of, check_members, key_of, shape_of
 from adapters.batch.head_steps import HeadStep, Space, head_steps, spec_of
 from adapters.batch.program import Chain, Entry, Program, build, chain_of_unit
 from adapters.batch.rows import Ids, Row, check_row
@@ -117,6 +117,7 @@ def _cohorts(
         try:
             check_row(row, geometry)
             check_target(row, geometry)
+            check_members(row)
         except InvalidRow as error:
             faults[i] = error
     cohorts: list[_Cohort] = []

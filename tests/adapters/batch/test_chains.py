@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adapters.architectures.sites import Address
-from adapters.batch.chains import chains_of, key_of
+from adapters.batch.chains import chains_of, check_members, key_of
 from adapters.batch.program import Act, Fan
 from adapters.batch.rows import Row
 from adapters.embeddings import token_embedding
@@ -127,9 +127,12 @@ def test_what_turns_a_map_is_arranged_with_nothing_there(case):
 @pytest.mark.parametrize("case", ["word_prompt", "past_prefix"])
 def test_what_has_positions_is_the_first_adapter_or_none(case):
     lora, other = residents(PARTS["lora_qv"], PARTS[case])
+    check_members(row(other, lora))
     assert chains_of([row(other, lora)])
     with pytest.raises(InvalidArrangement, match="must be the first adapter"):
-        chains_of([row(lora, other)])
+        check_members(row(lora, other))
+    with pytest.raises(InvalidArrangement, match="must be the first adapter"):
+        check_members(row(add((lora,), (other,))))
 
 
 @pytest.mark.parametrize("case", ["word_rows", "lora_words"])
@@ -137,7 +140,7 @@ def test_changes_of_the_backbones_words_do_not_go_with_another_vocabulary(case):
     (resident,) = residents(PARTS[case])
     embedding = token_embedding(builders.embedding_package("bert"), torch.float32)
     with pytest.raises(InvalidArrangement, match="own vocabulary"):
-        chains_of([Row((resident,), None, embedding, builders.ids(1, 4))])
+        check_members(Row((resident,), None, embedding, builders.ids(1, 4)))
 
 
 def test_changes_of_words_add_up_but_do_not_follow_one_another():

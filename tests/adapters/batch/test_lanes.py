@@ -182,3 +182,20 @@ def test_adapters_of_other_routes_are_not_for_one_row():
         (fault,) = caught.value.faults.values()
         assert isinstance(fault, InvalidArrangement)
         assert "layer_replication" in str(fault)
+
+
+def test_a_row_of_one_route_does_not_speak_for_another_of_its_shape():
+    part = PartSpec("lora", {"sites": builders.sites(("attn_q",), range(len(ROUTE)), rank=2, scaling=1.0)})
+    routes = (ROUTE, ROUTE, (0, 1, 1, 0, 1))
+    profile, requires = builders.profile("bert"), builders.requires("bert")
+    folded = []
+    for route in routes:
+        manifest = Manifest("adapter", requires, (part,), route=route)
+        tensors = {name: torch.ones(shape) for name, shape in expected(manifest, profile).items()}
+        folded.append(fold(Package(manifest, tensors), profile, torch.float32))
+    one, two, elsewhere = builders.in_one_arena(folded)
+    sound, odd = (Row(members, None, None, builders.ids(0, 4)) for members in ((one, two), (one, elsewhere)))
+    for batch, wrong in (([sound, odd], 1), ([odd, sound], 0)):
+        with pytest.raises(InvalidRows) as caught:
+            run(builders.backbone("bert"), batch)
+        assert list(caught.value.faults) == [wrong]

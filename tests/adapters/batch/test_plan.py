@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from adapters.architectures.sites import Address
 from adapters.batch.plan import plan_batch
 from adapters.batch.rows import Fork, Row
+from adapters.embeddings import token_embedding
 from adapters.errors import InvalidArrangement, InvalidRow, InvalidRows
 from adapters.manifest import PartSpec
 from adapters.weights import alone
@@ -148,3 +151,14 @@ def test_every_row_that_can_not_run_is_told_by_its_place_in_the_batch():
     assert "no sum" in str(faults[0])
     assert "41 tokens" in str(faults[2])
     assert plan([one for i, one in enumerate(batch) if i not in faults]).layout.rows == 2
+
+
+def test_a_row_is_judged_for_itself_whatever_rows_of_its_shape_are_beside_it():
+    one, two = residents("word_rows", "word_rows")
+    other = token_embedding(builders.embedding_package("bert"), torch.float32)
+    sound, odd = row(one), replace(row(one), embedding=other)
+    for batch, wrong in (([sound, odd], [1]), ([odd, sound], [0]), ([row(two), odd, sound], [1])):
+        with pytest.raises(InvalidRows) as caught:
+            plan(batch)
+        assert list(caught.value.faults) == wrong
+        assert "own vocabulary" in str(caught.value.faults[wrong[0]])
