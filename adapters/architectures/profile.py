@@ -82,6 +82,11 @@ class Geometry:
         return (self.key_heads or self.heads) * self.head_width
 
     @property
+    def numbered(self) -> int | None:
+        """How many layers a configuration may name; None where modules run several times, and layers are passes too."""
+        return None if "{group}" in architecture_of(self.model_type).layer else self.layers
+
+    @property
     def crossing(self) -> range:
         """The layers that attend to an encoder's states."""
         return range(self.encoder_layers, self.layers) if self.encoder_layers else range(0)

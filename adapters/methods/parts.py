@@ -5,6 +5,7 @@ were not said with their defaults. What is wrong is noted in `settings` under Ad
 can judge (its limits, and names of activations) it says when the part is checked. A part does not say what is as usual.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ PHM_FLAGS: Mapping[str, str] = {
     "shared_W_phm": "shared_W",
     "shared_phm_rule": "shared_rule",
 }
+_NUMBER = re.compile("0|[1-9][0-9]{0,5}")
 _ALWAYS = ("mh_adapter", "output_adapter")
 _FLAGS = (
     "is_parallel",
@@ -47,6 +49,11 @@ class Sizes(Protocol):
     @property
     def layers(self) -> int:
         """Modules of layers."""
+        ...
+
+    @property
+    def numbered(self) -> int | None:
+        """How many layers may be named; None: any number, of which those mean nothing that there are no modules for."""
         ...
 
     @property
@@ -217,21 +224,27 @@ def _layers(settings: Settings, sizes: Sizes) -> list[int]:
 
 def _numbers(settings: Settings, key: str, sizes: Sizes, other: str = "") -> Collection[int]:
     """A member that lists layers."""
-    value = settings.get(key)
-    if not isinstance(value, list | tuple) or any(type(x) is not int or not 0 <= x < sizes.layers for x in value):
-        settings.wrong(f"{key} must be {other}a list of layers from 0 to {sizes.layers - 1}, not {value!r}")
+    value, most = settings.get(key), sizes.numbered
+    if not isinstance(value, list | tuple) or any(type(x) is not int or not _is_named(x, most) for x in value):
+        bound = "" if most is None else f" to {most - 1}"
+        settings.wrong(f"{key} must be {other}a list of layers from 0{bound}, not {value!r}")
         return ()
-    return set(value)
+    return {layer for layer in value if layer < sizes.layers}
+
+
+def _is_named(layer: int, most: int | None) -> bool:
+    return layer >= 0 and (most is None or layer < most)
 
 
 def _widths(settings: Settings, sizes: Sizes) -> dict[int, int]:
     """The width of the bottlenecks in every layer, by a number, or numbers of layers (as text) with a `default`."""
     value = settings.get("reduction_factor")
     factors = value if isinstance(value, Mapping) else {"default": value}
-    layers = [str(layer) for layer in range(sizes.layers)]
+    most = sizes.numbered
     for name in factors:
-        if name not in (*layers, "default"):
-            settings.wrong(f"reduction_factor names {name!r}, which is no layer from '0' to '{layers[-1]}'")
+        if name != "default" and not (_NUMBER.fullmatch(name) and _is_named(int(name), most)):
+            bound = "" if most is None else f" to '{most - 1}'"
+            settings.wrong(f"reduction_factor names {name!r}, which is no layer from '0'{bound}")
     return {
         layer: max(1, _narrowed(settings, "reduction_factor", _of_layer(factors, layer), sizes.hidden_size))
         for layer in _layers(settings, sizes)

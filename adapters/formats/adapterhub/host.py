@@ -22,6 +22,11 @@ class Host:
     layers: int
 
     @property
+    def numbered(self) -> int | None:
+        """A configuration may name layers that there are not: AdapterHub goes through those that there are."""
+        return None
+
+    @property
     def crossing(self) -> range:
         """The layers that attend to an encoder's states."""
         return self.family.crossing(self.layers)

@@ -18,9 +18,11 @@ def defaults(preset: str, **overrides: Any) -> dict[str, Any]:
     return {**known.defaults, **overrides}
 
 
-def made(make: Callable[..., Any], config: Mapping[str, Any]) -> tuple[list[PartSpec], list[str]]:
+def made(
+    make: Callable[..., Any], config: Mapping[str, Any], sizes: parts.Sizes = SIZES
+) -> tuple[list[PartSpec], list[str]]:
     settings = Settings("m", config, tuple(config))
-    return list(make(settings, SIZES)), settings.reasons
+    return list(make(settings, sizes)), settings.reasons
 
 
 def test_a_reduction_factor_may_differ_by_layer_and_a_bottleneck_is_at_least_one_wide():
@@ -158,3 +160,14 @@ def test_a_reason_is_given_once_however_many_layers_it_holds_for():
 
 def test_layers_that_are_left_out_may_be_said_to_be_none():
     assert made(parts.lora, defaults("lora", leave_out=None)) == made(parts.lora, defaults("lora"))
+
+
+def test_layers_of_a_family_that_runs_its_modules_several_times_are_passes_too():
+    shared = builders.profile("albert").geometry
+    for make, preset, overrides, same in (
+        (parts.bottleneck, "seq_bn", {"leave_out": [1, 11]}, {"leave_out": [1]}),
+        (parts.lora, "lora", {"leave_out": [5]}, {}),
+        (parts.reft, "noreft", {"layers": [0, 7]}, {"layers": [0]}),
+    ):
+        found, expected = (made(make, defaults(preset, **more), shared) for more in (overrides, same))
+        assert found == expected and found[0] and not found[1]

@@ -120,12 +120,22 @@ def test_a_configuration_that_is_only_a_name_is_refused():
     assert "config" in reasons(None)[0]
 
 
-@pytest.mark.parametrize("left_out", ["x", "01", ["0"], [99], [-1], [0.5], {"0": 1}, {}, 0, "", False])
+@pytest.mark.parametrize("left_out", ["x", "01", ["0"], [99, -1], [-1], [0.5], {"0": 1}, {}, 0, "", False])
 @pytest.mark.parametrize("config", [seq_bn, lora, prefix, mtl_config])
 def test_what_is_left_out_is_a_list_of_layers(config, left_out):
     (reason,) = reasons(config(leave_out=left_out))
-    assert f"leave_out must be a list of layers from 0 to 1, not {left_out!r}" in reason
+    assert f"leave_out must be a list of layers from 0, not {left_out!r}" in reason
     assert read(config(leave_out=None)) == read(config(leave_out=[]))
+
+
+@pytest.mark.parametrize("config", [seq_bn, lora, prefix, mtl_config])
+def test_layers_that_the_model_does_not_have_mean_nothing_as_in_adapterhub(config):
+    assert read(config(leave_out=[1, 99])) == read(config(leave_out=[1]))
+
+
+def test_widths_of_layers_that_the_model_does_not_have_mean_nothing_as_in_adapterhub():
+    named = {"0": 4, "11": 2, "default": 8}
+    assert read(seq_bn(reduction_factor=named)) == read(seq_bn(reduction_factor={"0": 4, "default": 8}))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +144,8 @@ def test_what_is_left_out_is_a_list_of_layers(config, left_out):
         (seq_bn, "output_adapter", "false"),
         (seq_bn, "use_gating", "no"),
         (seq_bn, "inv_adapter", ""),
-        (seq_bn, "reduction_factor", {"9": 2, "default": 16}),
+        (seq_bn, "reduction_factor", {"09": 2, "default": 16}),
+        (seq_bn, "reduction_factor", {"-1": 2, "default": 16}),
         (seq_bn, "reduction_factor", {"x": 2}),
         (phm, "phm_bias", "no"),
         (phm, "shared_phm_rule", "x"),

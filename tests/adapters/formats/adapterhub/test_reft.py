@@ -61,11 +61,15 @@ def test_an_orthogonal_projection_is_stored_as_torch_parametrises_it():
     assert found["1/layer_out/units.0.base"].stored == f"{inside}.0.base"
 
 
-@pytest.mark.parametrize("layers", ["some", [True], [5], 3, None])
+@pytest.mark.parametrize("layers", ["some", [True], [-5], 3, None])
 def test_layers_that_are_none_are_refused(layers):
-    assert "ReFT: layers must be 'all', or a list of layers from 0 to 1" in reasons(reft_config(layers=layers))[0]
+    assert "ReFT: layers must be 'all', or a list of layers from 0, not" in reasons(reft_config(layers=layers))[0]
 
 
-@pytest.mark.parametrize("changes", [{"layers": []}, {"output_reft": False}])
+def test_layers_that_the_model_does_not_have_mean_nothing_as_in_adapterhub():
+    assert keys(reft_config(layers=[1, 5])).keys() == keys(reft_config(layers=[1])).keys()
+
+
+@pytest.mark.parametrize("changes", [{"layers": []}, {"layers": [5]}, {"output_reft": False}])
 def test_a_configuration_that_adapts_no_layer_is_refused(changes):
     assert "no module at all" in reasons(reft_config(**changes))[0]
