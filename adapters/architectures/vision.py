@@ -56,7 +56,6 @@ VIT = Architecture(
         Demand("pooler_output_size", (), "a pooler of another width is not served", like="hidden_size"),
     ),
     refuses={
-        "prompt_tuning": "AdapterHub has no prompt tuning for this family",
         "invertible": "AdapterHub has no invertible adapters for this family",
     },
 )

@@ -179,8 +179,9 @@ class Injection:
         return vectors if self._architecture.embeddings is not None else self._embedding_hook(None, None, vectors)
 
     def _embedding_hook(self, module: nn.Module | None, args: Any, output: Tensor) -> Tensor:
-        x = _flat(output).to(self.dtype)  # sums of words, positions and segments are as wide as the widest of them
-        for step in flat_steps(self._running().plan.steps.get(Address(None, "embed_out"), ())):
+        plan = self._running().plan
+        x = plan.spread(_flat(output).to(self.dtype))  # sums of words and positions are as wide as the widest of them
+        for step in flat_steps(plan.steps.get(Address(None, "embed_out"), ())):
             taken = step.runs.take(x)
             x = step.runs.put(x, EMBEDDING[step.method].embed_out(taken, step.operand))
         return x.unsqueeze(0)  # images come as a batch, and go on as one packed row

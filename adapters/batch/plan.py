@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.chains import chains_of, check_members, key_of, shape_of
 from adapters.batch.head_steps import HeadStep, Space, head_steps, spec_of
 from adapters.batch.program import Chain, Entry, Program, build, chain_of_unit
-from adapters.batch.rows import Ids, Row, check_row
+from adapters.batch.rows import Ids, Row, check_row, own_tokens
 from adapters.batch.segments import RowLayout, Segment, layout_of, order_rows, segments_of
 from adapters.batch.targets import check_target, source_length, target_ids
 from adapters.batch.workspace import Ranges, Workspace
@@ -59,6 +61,14 @@ class BatchPlan:
         return self.layout if self.target is None else self.target
 
     lanes: tuple["BatchPlan", ...] = ()  # where rows visit the layers in orders of their own, see `batch.lanes`
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Rows' states [tokens, width] where inserted ones are missing, as images' are: with zeros in their places."""
+        if len(x) == self.layout.tokens:
+            return x
+        own = [own_tokens(row) + start for row, start in zip(self.rows, self.layout.starts, strict=False)]
+        places = torch.from_numpy(np.concatenate(own)).to(x.device)
+        return x.new_zeros(self.layout.tokens, x.shape[1]).index_copy(0, places, x)
 
     @cached_property
     def renormed(self) -> tuple[Address, ...]:
