@@ -12,7 +12,7 @@ from serving.tasks.task import Options, Prepared, Room, Task, form_fault
 from serving.tasks.tokenization import Text, Tokenizer
 
 Pointer = Callable[[int], str]  # number of an input -> where it stands in the body
-_Way = tuple[Task, int]  # branches of one task and one prompt length have their inputs prepared alike
+_Way = tuple[Task, int]  # branches of one task that leave as much room have their inputs prepared alike
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,7 @@ class Preparation:
         if refusals:
             raise refusal(refusals, pointer)
         parts = tuple(
-            tuple(
-                Part.of(branch, made[(branch.task, branch.inserted), i], settled[branch.task])
-                for branch in self.selection.of(i)
-            )
+            tuple(Part.of(branch, made[way_of(branch), i], settled[branch.task]) for branch in self.selection.of(i))
             for i in range(len(inputs))
         )
         check_splits(parts, pointer)
@@ -86,7 +83,7 @@ class Preparation:
         ways: dict[_Way, dict[int, int]] = {}
         for i in range(count):
             for branch in self.selection.of(i):
-                wanted = ways.setdefault((branch.task, branch.inserted), {})
+                wanted = ways.setdefault(way_of(branch), {})
                 wanted[i] = wanted.get(i, 0) + 1
         return ways
 
@@ -95,6 +92,11 @@ class Preparation:
             return task.texts(item, self.options)
         except ServiceError as error:
             return error
+
+
+def way_of(branch: Branch) -> _Way:
+    """The task, and the positions that a row's own tokens have to leave to its first adapter."""
+    return branch.task, branch.inserted + branch.shifted
 
 
 def check_forms(inputs: Sequence[Input], selection: Selection, pointer: Pointer) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from serving.api.deadlines import Deadline
 from serving.api.inputs import input_of
 from serving.api.pictures import Pictures
-from serving.api.preparing import Part, Pointer, Preparation, check_forms
+from serving.api.preparing import Part, Pointer, Preparation, check_forms, way_of
 from serving.api.schemas import PredictRequest
 from serving.api.selection import Selection
 from serving.api.services import Services
@@ -196,6 +196,6 @@ def _readers(services: Services) -> Vocabularies | Pictures:
 
 def _is_brief(inputs: Sequence[Input], selection: Selection) -> bool:
     """Whether a thread's turn would cost more than the tokenizing: few characters, of which no task cuts windows."""
-    ways = {(branch.task, branch.inserted) for branches in selection.branches for branch in branches}
+    ways = {way_of(branch) for branches in selection.branches for branch in branches}
     windows = any(task.places for task in selection.tasks)
     return not windows and len(ways) * sum(item.characters for item in inputs) <= BRIEF

@@ -11,6 +11,7 @@ from adapters.architectures.profile import Geometry
 from adapters.composition import Block, Composition, Fuse, Leaf, Split, last
 from adapters.manifest import HeadSpec
 from adapters.refs import AdapterRef, Reference
+from serving.api.footprint import inserted, shifted, visits
 from serving.api.naming import Named, named, of_target
 from serving.api.resolving import Resolver
 from serving.api.schemas import PredictRequest
@@ -26,8 +27,8 @@ from serving.tasks.task import Task
 class Branch:
     """What answers a row: a pinned composition, its task, and its head (None for a task without one).
 
-    `inserted`: tokens that prompt tuning adds; only the first adapter's prompt counts (AdapterHub's rule). `visits`: layers
-    that run over those of the backbone, see `Ticket.visits`.
+    `inserted`: tokens that a prompt adds; only the first adapter's prompt counts (AdapterHub's rule). `shifted`: positions
+    that its past takes. `visits`: layers that run over those of the backbone, see `Ticket.visits`.
     """
 
     composition: Composition
@@ -35,6 +36,7 @@ class Branch:
     head: Resolved | None
     inserted: int = 0
     visits: float = 1.0
+    shifted: int = 0
 
     @cached_property
     def head_spec(self) -> HeadSpec | None:
@@ -189,14 +191,14 @@ def _branch(
         head = top
     first = next(composition.leaves(), None)
     lowest = None if first is None else held[_reference(first.ref)].version.manifest
-    parts = () if lowest is None else lowest.parts
     task = _task(request, head, top, names, tasks)
     return Branch(
         composition=composition.map(lambda ref: held[_reference(ref)].version.ref),
         task=task,
         head=head if task.heads else None,
-        inserted=sum(int(part.config["length"]) for part in parts if part.method == "prompt_tuning"),
-        visits=1.0 if lowest is None or lowest.route is None else len(lowest.route) / lowest.requires.layers,
+        inserted=inserted(lowest),
+        visits=visits(lowest),
+        shifted=shifted(lowest),
     )
 
 

@@ -100,9 +100,10 @@ def test_truncate_cuts_only_what_is_too_long_and_says_so(make):
     assert [row.tokens for row in encoded(rows)] == [3, 8]
 
 
-def test_a_prompt_takes_room(make, fakes):
+@pytest.mark.parametrize("method", ["prompt_tuning", "word_prompt", "multitask_prompt", "past_prefix"])
+def test_a_prompt_takes_room(make, fakes, method):
     config = {"length": 3, "at": "prefix"}
-    manifest = adapter_manifest(head_spec(), method="prompt_tuning", config=config)
+    manifest = adapter_manifest(head_spec(), method=method, config=config)
     asyncio.run(fakes.publish("prompt", manifest))
     assert make("i love it", ["prompt"])[0].tokens == 5
     assert "at most 5 fit beside the 3 of the adapter's prompt" in refused(make, "i love it i", ["prompt"]).detail

@@ -244,6 +244,14 @@ def test_only_the_first_members_prompt_takes_room(choose, publish):
 
 
 @pytest.mark.usefixtures("shelf")
+def test_a_past_takes_positions_and_puts_nothing_in(choose, publish):
+    publish("past", manifest(head_spec(), method="past_prefix", config={"length": 4, "segments": True}))
+    found = branch(choose(adapters=["past", "task"]))
+    assert (found.inserted, found.shifted) == (0, 4)
+    assert branch(choose(adapters=["task", "past"])).shifted == 0
+
+
+@pytest.mark.usefixtures("shelf")
 def test_replicated_layers_count_as_often_as_they_run(choose, publish):
     plain = manifest(head_spec())
     publish("deep", replace(plain, route=(0, *range(plain.requires.layers), 0)))
