@@ -413,7 +413,12 @@ def requires(family: str) -> Requires:
 
 def package(family: str, parts: Sequence[PartSpec], head: HeadSpec | None = None, seed: int = 0) -> Package:
     """A package with random weights of a strength that shows."""
-    manifest = Manifest("adapter" if parts else "head", requires(family), tuple(parts), head)
+    return drawn(Manifest("adapter" if parts else "head", requires(family), tuple(parts), head), seed)
+
+
+def drawn(manifest: Manifest, seed: int = 0) -> Package:
+    """The package of a manifest, with random weights of a strength that shows."""
+    family = manifest.requires.model_type
     generator = torch.Generator().manual_seed(seed)
     shapes = expected(manifest, profile(family))
     tensors = {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
@@ -432,6 +437,11 @@ def package(family: str, parts: Sequence[PartSpec], head: HeadSpec | None = None
 def adapter(family: str, parts: Sequence[PartSpec], head: HeadSpec | None = None, seed: int = 0) -> Adapter:
     """The same, folded."""
     return fold(package(family, parts, head, seed), profile(family), torch.float32)
+
+
+def folded(manifest: Manifest, seed: int = 0) -> Adapter:
+    """A manifest's package with random weights, folded."""
+    return fold(drawn(manifest, seed), profile(manifest.requires.model_type), torch.float32)
 
 
 def in_one_arena(adapters: Sequence[Adapter], slack: int = 0) -> list[Resident]:

@@ -5,8 +5,10 @@ Alone they run on torch's operations as well as on the compiled kernels: neither
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ import torch
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
 from adapters.embeddings import token_embedding
-from adapters.errors import InvalidRow
+from adapters.errors import InvalidRow, Misfit
 from adapters.manifest import HeadSpec, Manifest, PartSpec
 from adapters.methods.fold import expected, fold
 from adapters.weights import Adapter, Package, Resident
@@ -37,6 +39,7 @@ MORE_HEADS = {
     "next_words": HeadSpec(
         "causal_lm", 1, None, False, "tokens", (), "next_token", vocabulary=70, width=builders.HIDDEN
     ),
+    "mean": HeadSpec("classification", 2, "gelu", True, "mean", ("a", "b", "c"), "single_label"),
     "last": HeadSpec("classification", 2, "tanh", True, "last_token", ("a", "b", "c"), "single_label"),
     "counted": HeadSpec("classification", 1, None, True, "counted_token", ("a", "b", "c"), "single_label"),
     "trees": HeadSpec("dependency_parsing", 1, None, False, "tokens", ("root", "nsubj", "obj"), "tree"),
@@ -78,6 +81,32 @@ def heads(family: str) -> list[HeadSpec]:
     return [*found, *({**MORE_HEADS, "words": words}).values()]
 
 
+def gathered(family: str, kinds: Sequence[HeadSpec]) -> list[Adapter]:
+    """What PEFT's folders hold together: a tuner, norms, maps and words saved whole beside it, and replicated layers."""
+    beside = {
+        "norms": PARTS["norms"],
+        "maps": PartSpec("maps", {"sites": {"1/attn_out": {"bias": True}}}),
+        "words": PARTS["word_rows"],
+        "table": PARTS["word_table"],
+    }
+    tuners = {name: PARTS[name] for name in ("lora_qv", "dora_peft", "ia3", "word_prompt", "past_prefix", "delta")}
+    found = []
+    for seed, (tuner, names) in enumerate(
+        product(tuners, (("norms", "maps"), ("norms", "words"), ("maps", "table"), ("maps",)))
+    ):
+        parts = [tuners[tuner], *(beside[name] for name in names)]
+        with suppress(Misfit):
+            found.append(builders.adapter(family, parts, kinds[seed % len(kinds)], 300 + seed))
+    for seed, route in enumerate(((0, 1, 1, 0), (0, 1, 1, 0), (1, 0), (0, 0, 1))):
+        site = builders.sites(("attn_q", "attn_v"), range(len(route)), rank=2, scaling=1.3)
+        manifest = Manifest(
+            "adapter", builders.requires(family), (PartSpec("lora", {"sites": site}),), kinds[seed], route=route
+        )
+        with suppress(Misfit):
+            found.append(builders.folded(manifest, 400 + seed))
+    return found
+
+
 class Draw:
     """Everything that a family's rows may name, in one arena with NaN between."""
 
@@ -93,11 +122,13 @@ class Draw:
             builders.adapter(family, [PARTS["double_seq_bn"]], kinds[-1], 203),
             builders.adapter(family, [PARTS["gated_bn"], PARTS["lora_gated"]], kinds[1], 204),
         ]
+        together = gathered(family, kinds)
         fused = fusions(family)
-        placed = builders.in_one_arena([*adapters, *fused], slack=2)
+        placed = builders.in_one_arena([*adapters, *together, *fused], slack=2)
         self.exact = Backbone.load(builders.folder(family), dtype=torch.float64, compiled=False)
         self.arena = placed[0].arena
-        self.residents, self.fusions = placed[: len(adapters)], placed[len(adapters) :]
+        count = len(adapters) + len(together)
+        self.residents, self.fusions, self.gathered = placed[:count], placed[count:], placed[len(adapters) : count]
         self.bottlenecks = [r for r in self.residents if self.acts(r, "ffn_junction") and len(r.adapter.blocks) < 6]
         self.loras = [r for r in self.residents if self.acts(r, "attn_q")]
         self.kinds = sorted({r.adapter.head.type for r in self.residents})
@@ -109,16 +140,18 @@ class Draw:
         layers = {a.layer for a in resident.adapter.blocks if a.site == site}
         return layers == set(range(builders.LAYERS))
 
-    def members(self):
-        kind = self.rng.random()
-        if kind < 0.45:
+    def members(self, kind: float):
+        """`kind` in [0, 1) says which arrangement: a stack, what a folder holds together, forks, or a sum."""
+        if kind < 0.35:
             return tuple(self.rng.choice(self.residents) for _ in range(self.rng.choice((0, 1, 1, 1, 2, 3))))
+        if kind < 0.5:
+            return (self.rng.choice(self.gathered),)
         if kind < 0.9:
             bottom = (self.rng.choice(self.residents),) if self.rng.random() < 0.3 else ()
             return (*bottom, *random_members(self.rng, self.bottlenecks, self.fusions))
         return (add((self.rng.choice(self.loras),), (self.rng.choice(self.loras),)),)
 
-    def row(self) -> tuple[Row, str]:
+    def row(self, kind_of_members: float) -> tuple[Row, str]:
         rng, length = self.rng, self.rng.randint(2, 15)
         kind = rng.choice(self.kinds) if rng.random() < 0.6 else None
         head = rng.choice([r for r in self.residents if r.adapter.head.type == kind]) if kind else None
@@ -129,7 +162,7 @@ class Draw:
             ids[-1] = geometry.eos_token_id
             decoder_ids = rng.choice((None, builders.ids(rng.randrange(10**6), rng.randint(1, 9)) % 55))
         row = Row(
-            self.members(),
+            self.members(kind_of_members),
             head,
             embedding,
             ids,
@@ -152,7 +185,7 @@ class Draw:
         """Rows that can run, each with its output alone."""
         found: list[Drawn] = []
         while len(found) < POOL:
-            row, want = self.row()
+            row, want = self.row(len(found) % 20 / 20)  # every arrangement has its share, however often it fails
             try:
                 states, answer = self.backbone.run([row, row], ["hidden_state", want])
             except InvalidRow:
@@ -178,6 +211,10 @@ def test_two_hundred_and_fifty_batches_of_every_family(family):
     assert len(methods) >= 5  # some families take neither prefixes nor prompts
     rare = {"seq2seq_lm"} if family in builders.SEQ2SEQ else {"masked_lm", "dependency_parsing"}
     assert {item.row.head.adapter.head.type for item in pool if item.row.head} >= rare
+    own = {id(resident) for resident in draw.gathered}
+    assert any(id(item.row.first) in own and not item.row.route for item in pool)
+    routes = any(resident.adapter.manifest.route for resident in draw.gathered)
+    assert any(item.row.route for item in pool) == routes
     for batch in range(BATCHES):
         drawn = [draw.rng.choice(pool) for _ in range(draw.rng.randint(2, 24))]
         together = draw.backbone.run([item.row for item in drawn], [item.want for item in drawn])
