@@ -21,6 +21,7 @@ from adapters.batch.continuation import Continuation
 from adapters.batch.past import Past
 from adapters.batch.rows import Row
 from adapters.errors import InvalidRow
+from adapters.loading import generation_settings
 from adapters.second_rows import generate_second
 
 _Sequence = tuple[int, tuple[int, ...]]  # which of the rows it goes on from, and its tokens
@@ -30,8 +31,8 @@ def generate(backbone: Backbone, rows: Sequence[Row], settings: GenerationConfig
     """What transformers' `generate` returns for these rows: token ids [rows * returned sequences, length].
 
     A row's tokens are the prompt, and its head reads the vocabulary it generates in. Prompts of several lengths are
-    padded on the left. `settings` and `more` are those of `generate`, where the backbone's `config.json` does not say
-    them; `use_cache=False` runs all rows whole at every step. Raises `InvalidRow` for rows that can not generate.
+    padded on the left. `settings` and `more` are those of `generate`; where they are silent the backbone's
+    `generation_config.json` speaks, else its `config.json`. `use_cache=False` runs all rows whole at every step. Raises `InvalidRow` for rows that can not generate.
     """
     _check(rows, backbone)
     cached = more.pop("use_cache", None)
@@ -58,6 +59,7 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
 
     def __init__(self, backbone: Backbone, rows: Sequence[Row], *, cached: bool) -> None:
         super().__init__(backbone.model.config)
+        self.generation_config = generation_settings(backbone.model.config)
         self._backbone, self._rows = backbone, rows
         self._cached = cached and all(row.route is None for row in rows)  # lanes have no pasts
         self._continuation = Continuation()

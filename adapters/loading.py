@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, GenerationConfig, PreTrainedConfig
 from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils.logging import disable_progress_bar
 
 from adapters.architectures.profile import BackboneProfile
@@ -44,6 +45,20 @@ def load_model(folder: Path, profile: BackboneProfile, device: str, dtype: torch
     loaded: nn.Module = model.eval().requires_grad_(requires_grad=False)
     _round(loaded, dtype)
     return loaded
+
+
+def generation_settings(config: PreTrainedConfig) -> GenerationConfig:
+    """What `generate` goes by where a call is silent: the model's `generation_config.json`, else its `config.json`.
+
+    `config` is that of a loaded model, which knows its folder. Raises `UnknownArchitecture` for a file that can not be read.
+    """
+    folder = Path(config.name_or_path)
+    if not config.name_or_path or not (folder / GENERATION_CONFIG_NAME).is_file():
+        return GenerationConfig.from_model_config(config)
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise UnknownArchitecture(f"{GENERATION_CONFIG_NAME} in {folder} can not be read: {error}") from error
 
 
 def quicken(model: nn.Module) -> None:

@@ -20,6 +20,7 @@ from adapters.batch.continuation import Continuation
 from adapters.batch.past import Past
 from adapters.batch.rows import Row
 from adapters.errors import InvalidRow
+from adapters.loading import generation_settings
 
 _Sequence = tuple[int, tuple[int, ...]]  # which of the rows it goes on from, and its decoder's tokens
 
@@ -31,7 +32,7 @@ def generate_second(
 
     As `generation.generate`, whose rows have been looked at. Raises `InvalidRow`.
     """
-    said = backbone.model.config
+    said = generation_settings(backbone.model.config)
     starts = any(getattr(said, name, None) is not None for name in ("decoder_start_token_id", "bos_token_id"))
     given = (
         {} if starts or settings is not None else {"decoder_start_token_id": backbone.profile.geometry.decoder_start}
@@ -70,6 +71,7 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
 
     def __init__(self, backbone: Backbone, rows: Sequence[Row], *, cached: bool) -> None:
         super().__init__(backbone.model.config)
+        self.generation_config = generation_settings(backbone.model.config)
         self._backbone, self._rows, self._cached = backbone, rows, cached
         self._encoder = _Encoder(backbone, rows)
         self._continuation = Continuation(backbone.profile.geometry.architecture)

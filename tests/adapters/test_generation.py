@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from adapters import generation
 from adapters.backbone import Backbone
@@ -187,3 +187,21 @@ def test_rows_that_can_not_generate_are_refused(speaking):
             generation.generate(backbone, rows, max_new_tokens=2)
     with pytest.raises(InvalidRow, match="the backbone takes 40"):
         generation.generate(backbone, [Row((), own, None, prompt)], max_new_tokens=60, eos_token_id=None)
+
+
+def test_a_silent_call_goes_by_what_stands_beside_the_model(tmp_path):
+    folder = builders.variant("gpt2")
+    torch.manual_seed(4)
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path)
+    said = GenerationConfig(max_new_tokens=9, num_beams=2, suppress_tokens=[*range(5, 40)], eos_token_id=[11, 60])
+    said.save_pretrained(tmp_path)
+    model, backbone = AutoModelForCausalLM.from_pretrained(tmp_path).eval(), Backbone.load(tmp_path)
+    head = fold(language_head.read(tmp_path, backbone.profile), backbone.profile, torch.float32, backbone.base_maps)
+    (own,) = builders.in_one_arena([head])
+    rows = [Row((), own, None, prompt) for prompt in PROMPTS]
+    wanted = model.generate(**padded(PROMPTS), pad_token_id=3)
+    found = generation.generate(backbone, rows, pad_token_id=3)
+    assert torch.equal(found, wanted) and wanted.shape[1] > 9
+    assert not set(found[:, 9:].flatten().tolist()) & set(range(5, 40))
+    louder = generation.generate(backbone, rows, pad_token_id=3, max_new_tokens=2)
+    assert louder.shape[1] == 11

@@ -1,14 +1,17 @@
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import AutoConfig
 from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
 from adapters.errors import UnknownArchitecture
-from adapters.loading import Dense, quicken
+from adapters.loading import Dense, generation_settings, quicken
 from tests.adapters import builders
 
 
@@ -56,3 +59,15 @@ def test_a_quick_model_has_the_plain_ones_maps_and_activations():
     assert plain[0].weight is stored
     assert plain[2].weight.shape == (4, 24)
     torch.testing.assert_close(plain(x), expected)
+
+
+def test_settings_of_generation_that_can_not_be_read_are_told(tmp_path):
+    path = tmp_path / "gpt2"
+    shutil.copytree(builders.folder("gpt2"), path)
+    config = AutoConfig.from_pretrained(path)
+    assert generation_settings(config).max_new_tokens is None
+    (path / "generation_config.json").write_text('{"max_new_tokens": 5}')
+    assert generation_settings(config).max_new_tokens == 5
+    (path / "generation_config.json").write_text("{")
+    with pytest.raises(UnknownArchitecture, match=r"generation_config\.json"):
+        generation_settings(config)

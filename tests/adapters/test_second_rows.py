@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from adapters import generation
 from adapters.architectures.sites import Address
@@ -219,3 +219,14 @@ def test_a_mask_that_hides_tokens_of_the_decoder_is_refused(model):
     with pytest.raises(InvalidRow, match="decoder_attention_mask"):
         second = {"decoder_input_ids": IDS[:, :2], "decoder_attention_mask": torch.tensor([[1, 1], [0, 1], [1, 1]])}
         model.generate(IDS, adapter_names=[], max_new_tokens=2, **second)
+
+
+def test_a_silent_call_goes_by_what_stands_beside_the_model(tmp_path):
+    AutoModelForSeq2SeqLM.from_pretrained(builders.folder("bart")).save_pretrained(tmp_path)
+    said = {"max_new_tokens": 6, "num_beams": 3, "decoder_start_token_id": 17, "eos_token_id": 11, "pad_token_id": 1}
+    GenerationConfig(**said).save_pretrained(tmp_path)
+    plain, made = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval(), AdapterModel.from_pretrained(tmp_path)
+    made.load_lm_head(tmp_path)
+    found = made.generate(IDS, MASK, adapter_names=[])
+    assert torch.equal(found, plain.generate(IDS, attention_mask=MASK))
+    assert found[:, 0].tolist() == [17, 17, 17]
