@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, GenerationConfig, PreTrainedConfig
 from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
-from transformers.utils import GENERATION_CONFIG_NAME
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 from transformers.utils.logging import disable_progress_bar
 
 from adapters.architectures.profile import BackboneProfile
@@ -53,12 +53,14 @@ def generation_settings(config: PreTrainedConfig) -> GenerationConfig:
     `config` is that of a loaded model, which knows its folder. Raises `UnknownArchitecture` for a file that can not be read.
     """
     folder = Path(config.name_or_path)
-    if not config.name_or_path or not (folder / GENERATION_CONFIG_NAME).is_file():
-        return GenerationConfig.from_model_config(config)
+    own = (folder / GENERATION_CONFIG_NAME).is_file()
+    # A loaded configuration has lost such settings, which older models have in their config.json.
+    said = {} if own else {"config_file_name": CONFIG_NAME, "_from_model_config": True}
     try:
-        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+        return GenerationConfig.from_pretrained(folder, local_files_only=True, **said)
     except (OSError, ValueError, TypeError) as error:
-        raise UnknownArchitecture(f"{GENERATION_CONFIG_NAME} in {folder} can not be read: {error}") from error
+        name = GENERATION_CONFIG_NAME if own else CONFIG_NAME
+        raise UnknownArchitecture(f"{name} in {folder} can not be read: {error}") from error
 
 
 def quicken(model: nn.Module) -> None:

@@ -152,6 +152,12 @@ HEADS: Mapping[tuple[str, str], tuple[StaticHead, ...]] = {
 }
 
 
+def of_family(task: str, model_type: str) -> str:
+    """What a task is in a family: an encoder's class for causal language modelling, no decoder's, fills masks."""
+    encodes = (model_type, CAUSAL) not in HEADS and (model_type, LANGUAGE) in HEADS
+    return LANGUAGE if task == CAUSAL and encodes else task
+
+
 def task_of(model_class: str) -> str:
     """The task of a transformers class; raises `Misfit` for heads that are not served."""
     for suffix, task in TASKS.items():

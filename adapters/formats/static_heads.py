@@ -62,6 +62,13 @@ class OwnSettings:
     averaged: bool = False
 
 
+def settings_of(head: HeadSpec) -> OwnSettings:
+    """The settings of the backbone that a head was read for, as far as it took any."""
+    eps, width = 0.0 if head.norm_eps is None else head.norm_eps, head.width or 0
+    scale, averaged = head.scale, head.pooling == "mean"
+    return OwnSettings(eps, head.activation, head.vocabulary or 0, width, scale=scale, averaged=averaged)
+
+
 def own_settings(geometry: Geometry) -> OwnSettings:
     """A backbone's own settings."""
     return OwnSettings(

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -65,7 +66,10 @@ def test_settings_of_generation_that_can_not_be_read_are_told(tmp_path):
     path = tmp_path / "gpt2"
     shutil.copytree(builders.folder("gpt2"), path)
     config = AutoConfig.from_pretrained(path)
-    assert generation_settings(config).max_new_tokens is None
+    assert (generation_settings(config).max_new_tokens, generation_settings(config).num_beams) == (None, None)
+    said = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(said | {"num_beams": 4}))
+    assert generation_settings(config).num_beams == 4
     (path / "generation_config.json").write_text('{"max_new_tokens": 5}')
     assert generation_settings(config).max_new_tokens == 5
     (path / "generation_config.json").write_text("{")

@@ -24,7 +24,7 @@ from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tasks import Task, task_of
 from adapters.formats.peft.tuner import Saved
-from adapters.formats.static_heads import OwnSettings, own_settings
+from adapters.formats.static_heads import OwnSettings, own_settings, settings_of
 from adapters.manifest import Manifest, PartSpec, Provenance
 from adapters.requires import Requires
 from adapters.weights import Package
@@ -176,7 +176,8 @@ def _agrees(config: Mapping[str, Any], stored: Mapping[str, Tensor], family: Arc
     try:
         route = replication.route_of(config, manifest.requires.layers)
         task_id = manifest.source.get("task_id")
-        parts = interpret(config, stored, family, manifest.requires.layers, task_id=task_id).parts
+        own = None if manifest.head is None else settings_of(manifest.head)
+        parts = interpret(config, stored, family, manifest.requires.layers, task_id=task_id, own=own).parts
         return (route, parts) == (manifest.route, manifest.parts)
     except (Misfit, KeyError):
         return False

@@ -29,6 +29,12 @@ TASKS: Mapping[str | None, str | None] = {
     None: None,
 }
 _TASK_TYPES: Mapping[str, str] = {task: name for name, task in TASKS.items() if name is not None and task is not None}
+# What PEFT has no task type for: it notes the class instead, whose name ends so.
+_CLASSES: Mapping[str, str] = {
+    static_classes.LANGUAGE: "ForMaskedLM",
+    static_classes.CHOICE: "ForMultipleChoice",
+    static_classes.NEXT: "ForNextSentencePrediction",
+}
 
 
 def read(
@@ -50,7 +56,7 @@ def read(
         if task in (static_classes.CAUSAL, static_classes.SEQ2SEQ) and not rest:
             return None
         if task is not None:
-            head = static_heads.read(rest, model_type, task, own)
+            head = static_heads.read(rest, model_type, static_classes.of_family(task, model_type), own)
             unheeded = task == static_classes.QUESTION and ARCHITECTURES[model_type].segment_ids
             return replace(head, spec=replace(head.spec, segments=False)) if unheeded else head
     except Misfit as misfit:
@@ -85,17 +91,29 @@ def write(package: Package, root: str = ROOT) -> tuple[dict[str, Tensor], dict[s
         return {}, {"task_type": "FEATURE_EXTRACTION", "modules_to_save": None}
     task, head = _like(manifest)
     stored = {f"{root}{key}": package.tensors[native] for native, key in static_classes.names(head).items()}
+    copies = [(key, native) for native, keys in head.copies.items() for key in keys]
+    stored |= {f"{root}{key}": package.tensors[native].clone() for key, native in copies}
     more = [native for native in head.lacks if package.tensors[native].any()]
     if more:
         raise Misfit([f"transformers' class has no {native}, which is not zero" for native in more])
-    saved = sorted({_module(stem) for stem in head.maps})
+    saved = sorted({_module(stem) for stem in (*head.maps, *([] if head.norm is None else [head.norm]))})
     family = ARCHITECTURES[manifest.requires.model_type]
-    if family.images:  # PEFT has no task type for them, and notes the class instead
-        stem = family.hub_class.removesuffix("AdapterModel")
-        module = f"transformers.models.{family.model_type}.modeling_{family.model_type}"
-        mapping = {"base_model_class": f"{stem}ForImageClassification", "parent_library": module}
-        return stored, {"task_type": None, "auto_mapping": mapping, "modules_to_save": saved}
+    ending = "ForImageClassification" if family.images else _CLASSES.get(task)
+    if ending is not None:
+        return stored, {"task_type": None, "auto_mapping": _class(family, ending), "modules_to_save": saved}
     return stored, {"task_type": _TASK_TYPES[task], "modules_to_save": saved}
+
+
+def _class(family: Architecture, ending: str) -> dict[str, str]:
+    """One of transformers' classes of a family, as PEFT notes it."""
+    stem, package = (
+        family.hub_class.removesuffix("AdapterModel").removesuffix("Model"),
+        family.model_type.replace("-", "_"),
+    )
+    return {
+        "base_model_class": f"{stem}{ending}",
+        "parent_library": f"transformers.models.{package}.modeling_{package}",
+    }
 
 
 def _remedied(reason: str) -> str:
@@ -112,7 +130,7 @@ def _remedied(reason: str) -> str:
 
 def _like(manifest: Manifest) -> tuple[str, static_classes.StaticHead]:
     assert manifest.head is not None
-    found = static_heads.like(manifest.head, manifest.requires.model_type, _TASK_TYPES)
+    found = static_heads.like(manifest.head, manifest.requires.model_type, (*_TASK_TYPES, *_CLASSES))
     if found is None:
         raise Misfit(["PEFT saves heads of transformers' own classes, and this head is not like any of them"])
     segmented = ARCHITECTURES[manifest.requires.model_type].segment_ids

@@ -1,8 +1,16 @@
+import json
+from dataclasses import replace
+from importlib import import_module
+
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from adapters.formats import static_classes, static_heads
 from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
+from adapters.weights import Package
+from tests.adapters import builders
 from tests.adapters.formats.folders import CLASSIFIER, H, attention, peft_config, peft_folder, peft_lora_keys, profile
 from tests.adapters.formats.peft.reading import FEATURE, QV, assert_same, basic, reasons
 
@@ -75,3 +83,65 @@ def test_a_part_of_the_head_that_was_not_saved_is_refused_with_the_remedy(tmp_pa
     whole = saved | {f"{root}pooler.dense.weight": (H, H), f"{root}pooler.dense.bias": (H,)}
     spec = peft.read(peft_folder(tmp_path / "with", config, whole), profile("deberta-v2")).manifest.head
     assert (spec.layers, spec.activation, spec.pooling) == (2, "gelu", "first_token")
+
+
+def with_head_of(family, task):
+    """A LoRA made here with a head like that of transformers' class for the task, and the modules that hold the head."""
+    geometry, (*_, head) = builders.profile(family).geometry, static_classes.HEADS[family, task]
+    between = geometry.embedding_size if task == static_classes.LANGUAGE and len(head.maps) > 1 else H
+    out = geometry.vocabulary if task == static_classes.LANGUAGE else 1
+    widths = [(H, between), (between, out)] if len(head.maps) > 1 else [(H, out)]
+    generator = torch.Generator().manual_seed(3)
+    made = {}
+    for native, key in static_classes.names(head).items():
+        down, up = widths[int(native.split("/")[1][0])]
+        shape = (
+            (between,) if ".norm" in native or "/norm" in native else (up, down) if native.endswith("weight") else (up,)
+        )
+        made[key] = torch.randn(shape, generator=generator)
+    made |= {copy: made[f"{head.maps[-1]}.bias"] for copies in head.copies.values() for copy in copies}
+    read = static_heads.read(made, family, task, static_heads.own_settings(geometry))
+    adapter = builders.package(family, [builders.lora(("ffn_out",))])
+    package = Package(replace(adapter.manifest, head=read.spec), adapter.tensors | read.tensors)
+    return package, {f"base_model.model.{key}" for key in made}
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "model_class", "modules"),
+    [
+        ("bert", "language", "BertForMaskedLM", ["cls"]),
+        ("xlm-roberta", "language", "XLMRobertaForMaskedLM", ["lm_head"]),
+        ("distilbert", "language", "DistilBertForMaskedLM", ["vocab_layer_norm", "vocab_projector", "vocab_transform"]),
+        ("electra", "language", "ElectraForMaskedLM", ["generator_lm_head", "generator_predictions"]),
+        ("albert", "language", "AlbertForMaskedLM", ["predictions"]),
+        ("modernbert", "language", "ModernBertForMaskedLM", ["decoder", "head"]),
+        ("deberta-v2", "choice", "DebertaV2ForMultipleChoice", ["classifier", "pooler"]),
+    ],
+)
+def test_heads_that_peft_has_no_task_for_are_written_with_their_class(tmp_path, family, task, model_class, modules):
+    package, keys = with_head_of(family, task)
+    peft.write(package, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (config["task_type"], config["auto_mapping"]["base_model_class"]) == (None, model_class)
+    assert config["modules_to_save"] == modules
+    library = import_module(config["auto_mapping"]["parent_library"])
+    assert hasattr(library, model_class)
+    assert keys <= set(load_file(tmp_path / "out" / "adapter_model.safetensors"))
+    back = peft.read(tmp_path / "out", builders.profile(family))
+    assert back.manifest.head == package.manifest.head
+    assert all(torch.equal(tensor, back.tensors[name]) for name, tensor in package.tensors.items())
+    peft.write(back, tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "adapter_config.json").read_text()) == config
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_an_encoders_class_for_causal_language_modelling_fills_masks(tmp_path, family):
+    package, _ = with_head_of(family, "language")
+    peft.write(package, tmp_path / "in")
+    path = tmp_path / "in" / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"task_type": "CAUSAL_LM", "auto_mapping": None}
+    path.write_text(json.dumps(config))
+    read = peft.read(tmp_path / "in", builders.profile(family))
+    assert read.manifest.head == package.manifest.head
+    peft.write(read, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text()) == config
