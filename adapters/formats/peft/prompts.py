@@ -1,4 +1,4 @@
-"""PEFT's prompt learning: prompt tuning, p-tuning, CPT and prefix tuning, all saved as the vectors that training arrived at.
+"""PEFT's prompt learning (prompt tuning, p-tuning, CPT, prefix tuning, Cartridges), saved as the vectors it arrived at.
 
 `prompt_embeddings` is [tokens, width], or [tokens, layers * 2 * width] of keys and values; the head's keys begin with
 `base_model.` here. Networks that the vectors were trained through (p-tuning's MLP or LSTM, a prefix's projection) are
@@ -58,6 +58,10 @@ class Prompts:
             reasons.append(f"{self.name} without a task_type: PEFT runs such a model without its vectors")
         elif self.task is not None and config["task_type"] != self.task:
             reasons.append(f"{self.name} is for the task {self.task} alone, not for {config['task_type']!r}")
+        frozen, count = config.get("num_frozen_tokens"), config.get("num_virtual_tokens")
+        most = count if isinstance(count, int) else 0
+        if frozen is not None and (type(frozen) is not int or not 0 <= frozen <= most):
+            reasons.append(f"num_frozen_tokens must be an integer from 0 to num_virtual_tokens, not {frozen!r}")
         return reasons
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
@@ -136,3 +140,6 @@ PREFIX_TUNING = Prompts(
     f"{SHARED}/control_trans",
     ("encoder_hidden_size", "prefix_projection", "init_weights"),
 )
+# A Cartridge (Eyuboglu et al. 2025, arXiv:2506.06266) is run as a prefix; which of its tokens training left alone it knows
+# by their number.
+CARTRIDGE = Prompts("CARTRIDGE", PREFIX_TUNING.method, PREFIX_TUNING.tensor, ("num_frozen_tokens",))

@@ -9,7 +9,7 @@ from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.multitask_prompt import MULTITASK_PROMPT_TUNING
 from adapters.formats.peft.newer_layouts import NEWER_LAYOUTS
 from adapters.formats.peft.norms import NORMS
-from adapters.formats.peft.prompts import CPT, P_TUNING, PREFIX_TUNING, PROMPT_TUNING
+from adapters.formats.peft.prompts import CARTRIDGE, CPT, P_TUNING, PREFIX_TUNING, PROMPT_TUNING
 from adapters.formats.peft.tokens import TRAINABLE_TOKENS
 from adapters.formats.peft.tuner import Tuner
 
@@ -22,6 +22,7 @@ TUNERS: Mapping[str, Tuner] = {
     "CPT": CPT,
     "P_TUNING": P_TUNING,
     "PREFIX_TUNING": PREFIX_TUNING,
+    "CARTRIDGE": CARTRIDGE,
     "TRAINABLE_TOKENS": TRAINABLE_TOKENS,
     **LAYOUTS,
     **NEWER_LAYOUTS,

@@ -18,7 +18,7 @@ from tests.adapters.formats.peft.reading import assert_same, reasons
 
 N = 3
 HEAD = {"base_model.classifier.weight": (3, H), "base_model.classifier.bias": (3,)}
-WIDTHS = {"PROMPT_TUNING": H, "P_TUNING": H, "PREFIX_TUNING": 2 * LAYERS * H}
+WIDTHS = {"PROMPT_TUNING": H, "P_TUNING": H, "PREFIX_TUNING": 2 * LAYERS * H, "CARTRIDGE": 2 * LAYERS * H}
 
 
 def config(kind, **changes):
@@ -45,7 +45,7 @@ def test_vectors_and_head_are_read_and_written_as_they_were(tmp_path, kind):
     check(package, profile())
     (part,) = package.manifest.parts
     assert part.config == {"length": N, "segments": True}
-    assert part.method == ("past_prefix" if kind == "PREFIX_TUNING" else "word_prompt")
+    assert part.method == ("past_prefix" if kind in ("PREFIX_TUNING", "CARTRIDGE") else "word_prompt")
     peft.write(package, tmp_path / "out")
     before, after = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("in", "out"))
     assert before.keys() == after.keys()
@@ -136,3 +136,20 @@ def test_cpt_is_the_prompt_that_its_tokens_became(tmp_path):
 def test_cpt_for_anything_but_a_language_model_is_refused(tmp_path, task):
     source = peft_folder(tmp_path, config("CPT", task_type=task, **CONTEXT), {"prompt_embeddings": (N, H)})
     assert f"CPT is for the task CAUSAL_LM alone, not for '{task}'" in reasons(source)
+
+
+@pytest.mark.parametrize("frozen", [0, 1, N])
+def test_a_cartridge_is_the_prefix_of_the_same_vectors_however_many_of_them_were_frozen(tmp_path, frozen):
+    cartridge = peft.read(folder(tmp_path / "c", "CARTRIDGE", num_frozen_tokens=frozen), profile())
+    prefix = peft.read(folder(tmp_path / "p", "PREFIX_TUNING"), profile())
+    assert cartridge.manifest.parts == prefix.manifest.parts
+    assert all(torch.equal(tensor, prefix.tensors[name]) for name, tensor in cartridge.tensors.items())
+    peft.write(cartridge, tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (said["peft_type"], said["num_frozen_tokens"]) == ("CARTRIDGE", frozen)
+
+
+@pytest.mark.parametrize(("frozen", "count"), [(N + 1, N), (-1, N), (True, N), (1.0, N), (1, "three")])
+def test_a_cartridge_that_freezes_what_there_is_not_is_refused(tmp_path, frozen, count):
+    found = reasons(folder(tmp_path, "CARTRIDGE", num_frozen_tokens=frozen, num_virtual_tokens=count))
+    assert any("num_frozen_tokens must be" in one for one in found)

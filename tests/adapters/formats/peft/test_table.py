@@ -5,7 +5,7 @@ from adapters.methods.table import METHODS
 
 
 def test_every_tuner_reads_methods_that_exist_and_each_is_written_by_one():
-    alike = dict.fromkeys(("CPT", "P_TUNING"), "PROMPT_TUNING")  # they save the same
+    alike = {"CPT": "PROMPT_TUNING", "P_TUNING": "PROMPT_TUNING", "CARTRIDGE": "PREFIX_TUNING"}  # they save the same
     for name, tuner in TUNERS.items():
         assert set(tuner.methods) <= METHODS.keys()
         assert all(tuner_of(method) is TUNERS[alike.get(name, name)] for method in tuner.methods)
