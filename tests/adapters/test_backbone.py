@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -152,3 +154,32 @@ def test_states_come_in_plan_order():
 def test_graphs_without_a_gpu_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match="graphs need a CUDA device"):
         Backbone.load(builders.folder("bert"), graphs=True)
+
+
+def test_a_decoder_s_words_of_another_vocabulary_are_as_they_were_trained():
+    backbone, ids = builders.backbone("mbart"), builders.ids(1, 6)
+    own = backbone.model.get_input_embeddings()
+    assert own.embed_scale != 1.0
+    package = builders.embedding_package("mbart", rows=builders.VOCABULARY)
+    scaled = replace(token_embedding(package, torch.float32), matrix=own.weight.detach() * own.embed_scale)
+    rows = [Row((), None, embedding, ids, decoder_ids=ids[:4]) for embedding in (None, scaled)]
+    want, found = backbone.run(rows, ["hidden_state"] * 2)
+    assert torch.allclose(found, want, atol=1e-5)
+
+
+def test_a_decoder_s_token_outside_of_the_vocabulary_is_blamed_on_its_row():
+    ids, outside = builders.ids(1, 5), np.array([3, builders.VOCABULARY])
+    own = builders.in_one_arena([builders.adapter("t5", [PARTS["lora_qv"]])])
+    rows = [Row(members, None, None, ids, decoder_ids=ids) for members in (own, (), own)]
+    rows[2] = replace(rows[2], decoder_ids=outside)
+    with pytest.raises(InvalidRows) as caught:
+        builders.backbone("t5").run(rows, ["hidden_state"] * 3)
+    assert list(caught.value.faults) == [2]
+
+
+def test_rows_that_bring_their_encoders_states_are_not_mixed_with_rows_that_do_not():
+    ids = builders.ids(1, 5)
+    row = Row((), None, None, ids, decoder_ids=ids)
+    brought = replace(row, encoded=torch.zeros(5, builders.HIDDEN))
+    with pytest.raises(InvalidRow, match="either all rows"):
+        builders.backbone("t5").run([row, brought], ["hidden_state"] * 2)

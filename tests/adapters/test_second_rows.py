@@ -211,8 +211,12 @@ def test_the_encoders_states_are_the_rows_own(model):
 )
 def test_what_reads_prompts_and_tokens_sees_what_it_sees_of_transformers_own_model(model, settings):
     ids = IDS.masked_fill(MASK == 0, model.backbone.profile.geometry.pad_token_id)
-    expected = model.plain.generate(ids, attention_mask=MASK, max_new_tokens=7, **settings)
-    assert torch.equal(model.generate(ids, MASK, adapter_names=[], max_new_tokens=7, **settings), expected)
+    told = {"max_new_tokens": 7, "output_scores": True, "return_dict_in_generate": True, **settings}
+    expected = model.plain.generate(ids, attention_mask=MASK, **told)
+    found = model.generate(ids, MASK, adapter_names=[], **told)
+    assert torch.equal(found.sequences, expected.sequences)
+    for own, theirs in zip(found.scores, expected.scores, strict=True):  # also of tokens that were not chosen
+        assert torch.allclose(own, theirs, atol=1e-4)
 
 
 def test_a_mask_that_hides_tokens_of_the_decoder_is_refused(model):

@@ -66,3 +66,18 @@ def test_positions_are_counted_from_where_the_row_begins():
 def test_a_row_behind_a_past_is_one_token():
     with pytest.raises(InvalidRow, match="one token, not 4"):
         check_row(Row((), None, None, IDS, past=NOTHING), builders.profile(FAMILY).geometry)
+
+
+@pytest.mark.parametrize(
+    ("part", "decoded", "keeps"),
+    [
+        (builders.bottleneck(layers=[0], use_gating=True), 4, True),  # the encoder's row does not grow
+        (builders.bottleneck(layers=[1], use_gating=True), 4, False),
+        (reft(layers=[1], prefix_positions=3, suffix_positions=0), 4, True),
+        (reft(layers=[1], prefix_positions=3, suffix_positions=0), 2, False),  # of the decoder's tokens
+    ],
+)
+def test_of_an_encoder_decoder_what_stands_in_its_decoder_counts(part, decoded, keeps):
+    (own,) = builders.in_one_arena([builders.adapter("t5", [part])])
+    row = Row((own,), None, None, IDS, decoder_ids=IDS[:decoded])
+    assert Continuation(builders.profile("t5").geometry.architecture).keeps(row) is keeps

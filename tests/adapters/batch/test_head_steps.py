@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapters.batch.head_steps import spec_of
+from adapters.batch.head_steps import HeadStep, spec_of
 from adapters.batch.rows import Row
 from adapters.manifest import HeadSpec
 from adapters.weights import ALIGN
@@ -51,6 +51,15 @@ def test_a_head_for_means_reads_the_mean_of_its_row_alone_and_beside_others():
         (own, states[2].mean(0), answers[2]),
     ):
         assert torch.allclose(answer, read @ held(head, "0.weight").T + held(head, "0.bias"), atol=1e-5)
+
+
+def test_a_mean_of_halves_is_added_up_in_single_precision():
+    spec = HeadSpec("classification", 1, None, True, "mean", ("a", "b"), "single_label")
+    step = HeadStep(spec, (0, 1), torch.arange(1003), ((0, 1), (1, 2)), None, {}, None, counts=(1000, 3))
+    states = torch.linspace(0.5, 1.5, 1003, dtype=torch.bfloat16)[:, None].expand(-1, 4)
+    read = step.read(states)
+    assert read.dtype == torch.bfloat16
+    assert torch.equal(read, torch.stack([states[:1000].float().mean(0), states[1000:].float().mean(0)]).bfloat16())
 
 
 def held(own, name):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adapters.batch.rows import Row, check_row, leaves, members_of, own_tokens, positions, segment_ids
+from adapters.batch.rows import Row, check_row, leaves, members_of, own_tokens, pooled_token, positions, segment_ids
 from adapters.composition import parse
 from adapters.errors import InvalidArrangement, InvalidRow, UnsupportedComposition
 from adapters.manifest import HeadSpec
@@ -171,3 +171,14 @@ def test_a_row_must_end_within_the_positions_behind_the_adapters_own():
     check_row(behind("past_prefix", "bert", [7] * 36), GEOMETRY)
     with pytest.raises(InvalidRow, match="37 tokens; behind the adapter's 4 the backbone takes 36"):
         check_row(behind("past_prefix", "bert", [7] * 37), GEOMETRY)
+
+
+def test_the_last_token_and_the_one_that_is_counted_differ_where_pads_stand_between():
+    geometry = builders.profile("llama").geometry
+    pad = geometry.pad_token_id
+    row = Row((), None, None, np.array([7, pad, 8, 9, pad]))
+    assert pooled_token(row, geometry, "last_token") == 3
+    assert pooled_token(row, geometry, "counted_token") == 2
+    assert pooled_token(row, geometry, "first_token") == 0
+    empty = Row((), None, None, np.array([pad, pad]))
+    assert pooled_token(empty, geometry, "last_token") == 0

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModel
 from transformers.models.mbart.modeling_mbart import shift_tokens_right
 
+from adapters.batch.past import Past
 from adapters.batch.rows import Row
 from adapters.batch.targets import (
     answered_tokens,
@@ -69,6 +70,7 @@ def test_positions_begin_at_zero():
         (row(7, decoder_ids=np.array([3])), builders.profile("bert").geometry, "has none"),
         (row(7, decoder_ids=np.arange(41)), BART, "takes 40"),
         (row(7, encoded=torch.zeros(2, builders.HIDDEN)), T5, "encoder's states"),
+        (row(7, decoder_ids=np.array([3, 4]), past=Past((), 3)), T5, "behind a past is one token, not 2"),
     ],
 )
 def test_what_can_not_run_is_refused(given, geometry, reason):

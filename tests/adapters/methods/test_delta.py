@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from adapters.kernels.choice import kernels_of
 from adapters.methods.base import Operand
 from adapters.methods.delta import DELTA
 from adapters.methods.lora import TURNED
+from adapters.methods.tuners.forms import full
 from adapters.weights import Block, Span
 from tests.adapters.methods import operands
 
@@ -50,6 +53,16 @@ def test_kernels_compute_the_same_in_one_call_and_refuse_where_there_are_none():
         out = y.clone()
         assert DELTA.settle(x, out, quick)
     assert torch.allclose(out, want, atol=1e-4)
+
+
+def test_no_kernel_leaves_a_shift_out():
+    tensors, out = operands.stored(DELTA, CONFIG, 1)[f"{SITE}/delta"], FITTING.widths("ffn_in")[1]
+    operand = operands.operand([full(tensors, bias=torch.ones(out) * seed) for seed in range(3)])
+    runs, kernels = operand.runs, kernels_of(torch.device("cpu")).kernels
+    quick = replace(operand, runs=type(runs)(runs.bounds, runs.rows, runs.total, runs.device, kernels))
+    x = operands.tokens(FITTING.widths("ffn_in")[0], 1)
+    with torch.no_grad():
+        assert not DELTA.settle(x, torch.zeros(len(x), out), quick)
 
 
 def test_starts_as_the_identity():
