@@ -55,11 +55,12 @@ def test_a_head_for_means_reads_the_mean_of_its_row_alone_and_beside_others():
 
 def test_a_mean_of_halves_is_added_up_in_single_precision():
     spec = HeadSpec("classification", 1, None, True, "mean", ("a", "b"), "single_label")
-    step = HeadStep(spec, (0, 1), torch.arange(1003), ((0, 1), (1, 2)), None, {}, None, counts=(1000, 3))
-    states = torch.linspace(0.5, 1.5, 1003, dtype=torch.bfloat16)[:, None].expand(-1, 4)
+    step = HeadStep(spec, (0, 1), torch.arange(200), ((0, 1), (1, 2)), None, {}, None, counts=(192, 8))
+    states = torch.randn(200, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
     read = step.read(states)
     assert read.dtype == torch.bfloat16
-    assert torch.equal(read, torch.stack([states[:1000].float().mean(0), states[1000:].float().mean(0)]).bfloat16())
+    want = torch.stack([states[:192].float().mean(0), states[192:].float().mean(0)]).bfloat16()
+    assert int((read != want).sum()) < 4  # added up in halves, it is 18
 
 
 def held(own, name):
