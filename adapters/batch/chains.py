@@ -7,6 +7,7 @@ from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.program import Act, Chain, Element, Fan
 from adapters.batch.rows import Fork, Member, Row, leaves
 from adapters.errors import InvalidArrangement
+from adapters.methods.biases import ADDED, BIASES
 from adapters.methods.dora import GAIN
 from adapters.methods.lora import IDS
 from adapters.methods.table import LINEAR, METHODS
@@ -171,6 +172,8 @@ def _acts(chains: Sequence[Chain]) -> list[Act]:
 
 def _summed(act: Act) -> bool:
     """Whether PEFT adds what the adapter makes: a plain delta, and not what DoRA stretches, or what turns the map."""
+    if act.block.method == BIASES.name:
+        return act.block.variant == ADDED
     return act.block.method in SUMMED and act.block.variant in (None, IDS) and GAIN not in act.block.spans
 
 

@@ -2,7 +2,7 @@
 
     y' = y + (b' - b)      y = W x + b
 
-The difference is folded once. Where a LoRA stands at the same map, the bias is a member of the LoRA.
+The difference is folded once. Some of PEFT's tuners add a vector beside the frozen bias (variant `ADDED`). Where a LoRA stands at the same map, the bias is a member of the LoRA.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,9 @@ from adapters.methods.fused import at_parts
 from adapters.methods.lora import SITES
 from adapters.methods.settings import Settings, known_in
 from adapters.weights import Block, Folded, Insertion
+
+
+ADDED = "added"
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Biases:
         return None
 
     def chains(self, block: Block, *, first: bool = False) -> bool:
-        """Never: what stands in the place of the frozen bias is no change that another adapter could build on."""
-        return False
+        """What is added to a map is a change; what stands in the place of the frozen bias is none to build on."""
+        return block.variant == ADDED
 
     def change(self, h: Tensor | None, x: Tensor, weight: Tensor, operand: Operand) -> Tensor:
         """See `ActsOnLinear`: each token's shift."""

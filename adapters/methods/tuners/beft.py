@@ -1,7 +1,7 @@
 """BEFT (arXiv:2509.15974): a learned vector is added to what a map gives: y' = y + bias, with bias [1, out]."""
 
 from adapters.methods.base import BaseMap, Shapes
-from adapters.methods.biases import BIASES
+from adapters.methods.tuners.forms import shift
 from adapters.methods.tuners.tuner import Held, Said, Tuner, Widths
 from adapters.weights import Folded
 
@@ -11,7 +11,7 @@ def _shapes(said: Said, width: Widths) -> Shapes:
 
 
 def _change(said: Said, held: Held, frozen: BaseMap) -> Folded:
-    return Folded(BIASES.name, None, {"shift": held["bias"].flatten()})
+    return shift(held["bias"].flatten())
 
 
 BEFT = Tuner("beft", {}, _shapes, _change)

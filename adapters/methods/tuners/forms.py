@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from adapters.methods.biases import BIASES
+from adapters.methods.biases import ADDED, BIASES
 from adapters.methods.delta import DELTA_NAME, SHIFT
 from adapters.methods.lora import LORA, rank_class
 from adapters.weights import Folded
@@ -30,7 +30,7 @@ def full(delta: Tensor, variant: str | None = None, bias: Tensor | None = None) 
 
 def shift(bias: Tensor) -> Folded:
     """What is added [out] to what the map gives, whatever it reads."""
-    return Folded(BIASES.name, None, {SHIFT: bias})
+    return Folded(BIASES.name, ADDED, {SHIFT: bias})
 
 
 def _named(name: str, bias: Tensor | None) -> dict[str, Tensor]:

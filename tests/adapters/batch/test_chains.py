@@ -112,6 +112,17 @@ def test_full_deltas_add_and_chain_as_loras_do():
     assert len(chains_of([row(one, two)])[Address(0, "attn_q")]) == 2
 
 
+def test_vectors_beside_the_frozen_bias_are_arranged_as_deltas_are_and_biases_in_its_place_are_not():
+    beside, low, instead = residents(PARTS["beft"], PARTS["lora_qv"], PARTS["biases"])
+    twice = ((beside,), (beside,))
+    for members in ((add(*twice),), (average(*twice, weights=[1, 1]),), (beside, low), (low, beside)):
+        assert chains_of([row(*members)])
+    with pytest.raises(InvalidArrangement, match="sum"):
+        chains_of([row(add((instead,), (instead,)))])
+    with pytest.raises(InvalidArrangement, match="follow"):
+        chains_of([row(instead, low)])
+
+
 @pytest.mark.parametrize("case", ["boft", "hra", "oft", "road"])
 def test_what_turns_a_map_is_arranged_with_nothing_there(case):
     turning, low = residents(PARTS[case], PARTS["lora_all"])
