@@ -112,7 +112,8 @@ class Case:
             raise NotComparable(f"outputs {', '.join(unknown)}")
         pixels = tensors.get(PIXELS)
         if pixels is not None:
-            tensors |= _tokens_of(pixels, tensors)
+            patch = json.loads((self.root / "backbones" / self.backbone / "config.json").read_text())["patch_size"]
+            tensors |= _tokens_of(pixels, patch)
         texts = tuple(_texts(raw)) if pixels is None else ("",) * len(pixels)
         masks, ids, types = (
             _flat(tensors, f"input.{name}") for name in ("attention_mask", "input_ids", "token_type_ids")
@@ -168,10 +169,10 @@ def _texts(raw: Mapping[str, Any]) -> Iterator[Text]:
             yield item if isinstance(item, str) else (item[0], item[1])
 
 
-def _tokens_of(pixels: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The ids and the mask [images, tokens] that rows of images have: a token per state, without padding."""
-    states = next(held for name, held in tensors.items() if name.rsplit(".", 1)[-1] == "hidden_state")
-    zeros = pixels.new_zeros(len(pixels), states.shape[1]).long()
+def _tokens_of(pixels: Tensor, patch: int) -> dict[str, Tensor]:
+    """The ids and the mask [images, tokens] that rows of images have: the class token and the patches, unpadded."""
+    images, _, height, width = pixels.shape
+    zeros = pixels.new_zeros(images, 1 + (height // patch) * (width // patch)).long()
     return {"input.input_ids": zeros, "input.attention_mask": zeros + 1}
 
 
