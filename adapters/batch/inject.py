@@ -11,7 +11,7 @@ from transformers import AttentionInterface
 from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture, Junction
 from adapters.architectures.sites import SITES, Address, SiteKind
-from adapters.batch import disentangled, post_norm, stacks
+from adapters.batch import beside, disentangled, post_norm, stacks
 from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.junctions import run_junction
 from adapters.batch.lanes import diverted, replaced_norms
@@ -71,6 +71,10 @@ class Injection:
                 for address in replaced_norms(plan):  # only while they are wanted: a hook costs its call in every pass
                     module = self._modules[self._architecture.own_norm_path(address)]
                     hooks.callback(module.register_forward_hook(self._norm_hook(address, module)).remove)
+                for address in beside.places(plan):
+                    added = beside.hook(self._running, address, self.base_map)
+                    module = self._modules[self._architecture.attention_path(address)]
+                    hooks.callback(module.register_forward_hook(added).remove)
                 yield
         finally:
             self._pass = outer
@@ -95,6 +99,7 @@ class Injection:
         x [tokens, hidden] is what they were made of, where no hook has kept it.
         """
         before, recorder = self.prefixes(layer, x), self._running().recorder
+        beside.keep(self._running(), Address(layer, "attn_kv"), q)
         if recorder is not None:
             before = recorder.seen(layer, k, v, before, window)
         return attend(q, k, v, self.packing, before, scaling, window).flatten(1)

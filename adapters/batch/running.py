@@ -60,6 +60,8 @@ class Pass:
         found: dict[int, Tensor] = {}
         x = self.held.pop((address, "input"), x)
         for step in flat_steps(self.plan.steps.get(address, ())):
+            if step.method not in ATTENTION:  # it attends beside the layer, not through it
+                continue
             method, runs = ATTENTION[step.method], step.runs
             assert x is not None
             gates = method.gates(runs.take(x), step.operand)

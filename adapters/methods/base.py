@@ -245,6 +245,19 @@ class ActsOnAttention(Protocol):
 
 
 @runtime_checkable
+class AttendsBeside(Protocol):
+    """Methods with keys and values of their own, that are attended to apart from a layer's: nothing is prepended."""
+
+    def beside(self, q: Tensor, operand: Operand) -> Tensor:
+        """[n, heads * width]: what the layer's queries [n, heads, width] find, to be added to the attention's output."""
+        ...
+
+    def past_map(self, operand: Operand) -> bool:
+        """Whether that is added as it is, and does not pass the frozen output map first."""
+        ...
+
+
+@runtime_checkable
 class ActsByPlace(Protocol):
     """Methods that act on some places of a row alone, at its beginning or at its end."""
 

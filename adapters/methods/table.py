@@ -6,6 +6,7 @@ after the invertible adapter has seen the row's own tokens.
 
 from collections.abc import Mapping
 
+from adapters.methods.adaption_prompt import ADAPTION_PROMPT
 from adapters.methods.base import (
     ActsByPlace,
     ActsOnAttention,
@@ -14,6 +15,7 @@ from adapters.methods.base import (
     ActsOnLayer,
     ActsOnLinear,
     ActsOnNorm,
+    AttendsBeside,
     InvertsEmbedding,
     Method,
 )
@@ -37,6 +39,7 @@ from adapters.methods.vera import VERA
 from adapters.methods.word_rows import WORD_ROWS
 
 _ALL: tuple[Method, ...] = (
+    ADAPTION_PROMPT,
     BIASES,
     BOTTLENECK,
     COMPACTER,
@@ -62,6 +65,7 @@ METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 LINEAR: Mapping[str, ActsOnLinear] = {m.name: m for m in _ALL if isinstance(m, ActsOnLinear)}
 JUNCTION: Mapping[str, ActsOnJunction] = {m.name: m for m in _ALL if isinstance(m, ActsOnJunction)}
 ATTENTION: Mapping[str, ActsOnAttention] = {m.name: m for m in _ALL if isinstance(m, ActsOnAttention)}
+BESIDE: Mapping[str, AttendsBeside] = {m.name: m for m in _ALL if isinstance(m, AttendsBeside)}
 NORM: Mapping[str, ActsOnNorm] = {m.name: m for m in _ALL if isinstance(m, ActsOnNorm)}
 EMBEDDING: Mapping[str, ActsOnEmbedding] = {m.name: m for m in _ALL if isinstance(m, ActsOnEmbedding)}
 INVERSE: Mapping[str, InvertsEmbedding] = {m.name: m for m in _ALL if isinstance(m, InvertsEmbedding)}

@@ -205,6 +205,11 @@ def apart_from_plain(path: Path, lengths: Sequence[int] = (1, 7, 3, 7, 33, 20)) 
     return max(float((out - plain_hidden(path, row)).abs().max()) for out, row in zip(mixed, rows, strict=True))
 
 
+def home(part: PartSpec) -> str:
+    """The family that a part is tried on, where one is enough."""
+    return "gpt2" if part.method == "adaption_prompt" else "bert"
+
+
 def takes(family: str, part: PartSpec) -> bool:
     """Whether a family has room for a part: some methods, and some bottlenecks, are not for every family."""
     record = profile(family).geometry.architecture
@@ -376,6 +381,7 @@ PARTS: Mapping[str, PartSpec] = {
     "multitask_prompt": PartSpec(
         "multitask_prompt", {"length": 2, "segments": True, "ranks": 2, "tasks": 3, "task": 1}
     ),
+    "adaption_prompt": PartSpec("adaption_prompt", {"length": 3, "layers": [0, 1]}),
     "past_prefix": PartSpec("past_prefix", {"length": 4, "segments": False}),
 }
 # Of an encoder-decoder, whose second layer is its decoder's.

@@ -62,6 +62,7 @@ def test_eight_prompts_with_eight_adapters_generate_together_what_each_does_alon
     _, backbone, head = speaking
     family = backbone.profile.geometry.model_type
     names = (
+        "adaption_prompt",
         "seq_bn",
         "double_seq_bn",
         "par_bn",
@@ -117,6 +118,7 @@ GOES_ON = (
     "ia3",
     "prefix_flat",
     "past_prefix",
+    "adaption_prompt",
     "word_prompt",
     "invertible",
     "delta",

@@ -12,7 +12,7 @@ def held(part: str = "seq_bn", seed: int = 0) -> Held:
 
 @pytest.mark.parametrize("part", list(builders.PARTS))
 def test_a_package_comes_back_to_the_bit(part):
-    package = builders.package("bert", [builders.PARTS[part]])
+    package = builders.package(builders.home(builders.PARTS[part]), [builders.PARTS[part]])
     back = Held(package, torch.float32).package()
     assert back.manifest == package.manifest
     assert list(back.tensors) == list(package.tensors)

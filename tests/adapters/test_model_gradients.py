@@ -24,8 +24,8 @@ HEADS = {
 
 
 @cache
-def model() -> AdapterModel:
-    return AdapterModel.from_pretrained(builders.folder("bert"), dtype=torch.float64)
+def model(family: str = "bert") -> AdapterModel:
+    return AdapterModel.from_pretrained(builders.folder(family), dtype=torch.float64)
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -40,9 +40,9 @@ def put(owner: AdapterModel, name: str, package: Package) -> None:
     owner.keep(shelf, name, package, replace=True)
 
 
-def hidden_score(**call) -> torch.Tensor:
+def hidden_score(owner: AdapterModel | None = None, **call) -> torch.Tensor:
     """A number that depends on every hidden state of the batch's own tokens."""
-    states = model()(**batch(), **call).last_hidden_state
+    states = (owner or model())(**batch(), **call).last_hidden_state
     weights = torch.randn(states.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     return (states * weights).sum()
 
@@ -71,8 +71,10 @@ def agree(score, parameters: dict[str, torch.nn.Parameter]) -> None:
 
 @pytest.mark.parametrize("part", list(builders.PARTS))
 def test_every_method_has_the_gradient_of_finite_differences(part):
-    put(model(), "a", builders.package("bert", [builders.PARTS[part]], seed=1))
-    agree(lambda: hidden_score(adapter_names="a"), dict(model().adapters["a"].named_parameters()))
+    family = builders.home(builders.PARTS[part])
+    owner = model() if family == "bert" else model(family)
+    put(owner, "a", builders.package(family, [builders.PARTS[part]], seed=1))
+    agree(lambda: hidden_score(owner, adapter_names="a"), dict(owner.adapters["a"].named_parameters()))
 
 
 def test_a_chain_has_gradients_in_both_of_its_adapters():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from adapters.formats.peft.adaption_prompt import ADAPTION_PROMPTS
 from adapters.formats.peft.ia3 import IA3
 from adapters.formats.peft.latest_layouts import LATEST_LAYOUTS
 from adapters.formats.peft.layouts import LAYOUTS
@@ -24,6 +25,7 @@ TUNERS: Mapping[str, Tuner] = {
     "PREFIX_TUNING": PREFIX_TUNING,
     "CARTRIDGE": CARTRIDGE,
     "TRAINABLE_TOKENS": TRAINABLE_TOKENS,
+    "ADAPTION_PROMPT": ADAPTION_PROMPTS,
     **LAYOUTS,
     **NEWER_LAYOUTS,
     **LATEST_LAYOUTS,

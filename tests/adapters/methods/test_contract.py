@@ -11,7 +11,7 @@ from adapters.batch.rows import Row
 from adapters.errors import InvalidRow, Misfit
 from adapters.manifest import Manifest, PartSpec
 from adapters.methods.fold import expected, fitting_of, fold
-from adapters.methods.table import ATTENTION, EMBEDDING, JUNCTION, LAYER, LINEAR, METHODS, NORM
+from adapters.methods.table import ATTENTION, BESIDE, EMBEDDING, JUNCTION, LAYER, LINEAR, METHODS, NORM
 from adapters.methods.tuners.table import TUNERS
 from adapters.weights import Package, alone
 from tests.adapters import builders
@@ -21,7 +21,7 @@ TOLERANCE = 1e-5  # of the largest magnitude
 TABLES = {
     SiteKind.LINEAR: LINEAR,
     SiteKind.JUNCTION: JUNCTION,
-    SiteKind.ATTENTION_KV: ATTENTION,
+    SiteKind.ATTENTION_KV: {**ATTENTION, **BESIDE},
     SiteKind.EMBED_LOOKUP: EMBEDDING,
     SiteKind.EMBED_OUT: EMBEDDING,
     SiteKind.NORM: NORM,
@@ -32,11 +32,13 @@ PROMPTS = {case for case, part in PARTS.items() if part.method == "prompt_tuning
 PREFIXES = {case for case, part in PARTS.items() if part.method == "prefix_tuning"}
 PASTS = {case for case, part in PARTS.items() if part.method == "past_prefix"}
 NORMS = {case for case, part in PARTS.items() if part.method == "norms"}  # the case has one behind the embeddings
+ADAPTIONS = {case for case, part in PARTS.items() if part.method == "adaption_prompt"}
 REFUSED = {
-    "modernbert": PREFIXES | PASTS | PROMPTS | {"post_add_bn"},
+    **dict.fromkeys(builders.ENCODERS, ADAPTIONS),  # PEFT has them for three families of decoders
+    "modernbert": ADAPTIONS | PREFIXES | PASTS | PROMPTS | {"post_add_bn"},
     **dict.fromkeys(("gpt2", "llama", "mistral"), PROMPTS | NORMS | {"post_add_bn"}),
-    "qwen2": PREFIXES | PROMPTS | NORMS | {"post_add_bn"},
-    "qwen3": PREFIXES | PROMPTS | NORMS | {"post_add_bn", "vera"},  # whose heads are wider than its states
+    "qwen2": ADAPTIONS | PREFIXES | PROMPTS | NORMS | {"post_add_bn"},
+    "qwen3": ADAPTIONS | PREFIXES | PROMPTS | NORMS | {"post_add_bn", "vera"},  # whose heads are wider than its states
 }
 # A prompt starts from words; tuners other than RoAd are trained by PEFT.
 UNSTARTED = {"multitask_prompt", "prompt_tuning", "word_prompt"} | {
@@ -115,27 +117,27 @@ def test_many_adapters_of_one_kin_equal_each_alone(case, family):
 
 @pytest.mark.parametrize("case", [name for name, part in PARTS.items() if part.method not in UNSTARTED])
 def test_fresh_adapters_start_near_the_backbone(case):
-    part, profile = PARTS[case], builders.profile("bert")
+    part, profile = PARTS[case], builders.profile(builders.home(PARTS[case]))
     method = METHODS[part.method]
     start = method.initialise(part.config, fitting_of(profile), torch.Generator().manual_seed(0))
-    manifest = Manifest("adapter", builders.requires("bert"), (part,))
+    manifest = Manifest("adapter", builders.requires(builders.home(PARTS[case])), (part,))
     shapes = expected(manifest, profile)
     assert {name: tuple(tensor.shape) for name, tensor in start.items()} == shapes
     folded = fold(Package(manifest, start), profile, torch.float32)
     assert torch.isfinite(folded.flat).all()
     if part.method in ("lora", "ia3") and part.config["sites"][next(iter(part.config["sites"]))].get("scaling", 1) == 1:
-        backbone, row = builders.backbone("bert"), builders.ids(2, 7)
+        backbone, row = builders.backbone(builders.home(PARTS[case])), builders.ids(2, 7)
         out = backbone.run([Row((alone(folded),), None, None, row)], ["hidden_state"])[0]
         assert close(out, backbone.run([Row((), None, None, row)], ["hidden_state"])[0])
 
 
 @pytest.mark.parametrize("case", PARTS)
 def test_fold_and_pass_are_differentiable_in_every_stored_tensor(case):
-    package = builders.package("bert", [PARTS[case]], HEADS["two_layers"])
+    package = builders.package(builders.home(PARTS[case]), [PARTS[case]], HEADS["two_layers"])
     for tensor in package.tensors.values():
         tensor.requires_grad_()
-    backbone = builders.backbone("bert")
-    resident = alone(fold(package, builders.profile("bert"), torch.float32))
+    backbone = builders.backbone(builders.home(PARTS[case]))
+    resident = alone(fold(package, builders.profile(builders.home(PARTS[case])), torch.float32))
     row = Row((resident,), resident, None, builders.ids(4, 6))
     states = backbone.forward(backbone.plan([row], [True]))
     (states.logits[0].square().sum() + states.hidden.square().sum()).backward()
@@ -150,7 +152,7 @@ def test_fold_and_pass_are_differentiable_in_every_stored_tensor(case):
 
 @pytest.mark.parametrize("case", PARTS)
 def test_bytes_of_a_slot_are_the_folded_tensors_rounded_up(case):
-    folded = builders.adapter("bert", [PARTS[case]], HEADS["one_layer"])
+    folded = builders.adapter(builders.home(PARTS[case]), [PARTS[case]], HEADS["one_layer"])
     spans = [span for blocks in folded.blocks.values() for block in blocks for span in block.spans.values()]
     spans += folded.head_spans.values()
     used = sum(-(-math.prod(span.shape) // 64) * 64 for span in spans)
@@ -196,15 +198,17 @@ def test_random_mixed_batches_equal_rows_one_by_one(family):
 
 @pytest.mark.parametrize("case", PARTS)
 def test_a_nan_adapter_changes_no_other_row_by_a_bit(case):
-    backbone = builders.backbone("bert")
-    good = [builders.adapter("bert", [part], HEADS["two_layers"], seed) for seed, part in enumerate(PARTS.values())]
-    bad = builders.package("bert", [PARTS[case]], HEADS["two_layers"], seed=500)
+    family = builders.home(PARTS[case])
+    backbone = builders.backbone(family)
+    parts = [part for name, part in PARTS.items() if name not in REFUSED.get(family, ())]
+    good = [builders.adapter(family, [part], HEADS["two_layers"], seed) for seed, part in enumerate(parts)]
+    bad = builders.package(family, [PARTS[case]], HEADS["two_layers"], seed=500)
     poison = Package(
         bad.manifest,
         {n: t if n.endswith(CONSTANTS) else torch.full_like(t, float("nan")) for n, t in bad.tensors.items()},
     )
-    healthy = fold(bad, builders.profile("bert"), torch.float32)
-    sick = fold(poison, builders.profile("bert"), torch.float32)
+    healthy = fold(bad, builders.profile(family), torch.float32)
+    sick = fold(poison, builders.profile(family), torch.float32)
     outs = []
     for culprit in (healthy, sick):
         residents = builders.in_one_arena([*good, culprit], slack=1)

@@ -23,7 +23,17 @@ def union(*configs):
 
 
 def test_every_method_has_a_layout():
-    of_peft = {"biases", "delta", "maps", "multitask_prompt", "norms", "past_prefix", "word_prompt", "word_rows"}
+    of_peft = {
+        "adaption_prompt",
+        "biases",
+        "delta",
+        "maps",
+        "multitask_prompt",
+        "norms",
+        "past_prefix",
+        "word_prompt",
+        "word_rows",
+    }
     of_peft |= {tuner.name for tuner in TUNERS}
     assert set(METHODS) - {"invertible"} - of_peft == set(parts.LAYOUTS)
 
