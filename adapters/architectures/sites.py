@@ -10,6 +10,7 @@ What a method implements for each kind: `adapters/methods/base.py`. Every activa
 |                | (`words`: the table of word vectors, whose x_in, one-hot, is given as ids) |                  |
 | `fused`        | (nothing: adapters are stored for the whole map)     | (they fold to blocks at its parts)   |
 | `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
+|                | its queries q                                        | what q finds beside them, to be added to its output |
 | `junction`     | f sublayer output, r residual, y = norm(f + r), norm | the block's output, in three stages  |
 | `layer_out`    | h, output of a layer                                 | h'                                   |
 | `norm`         | x, and the frozen norm; `query_norm` and `key_norm`  | y', in the place of y = norm(x)      |

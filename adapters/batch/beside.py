@@ -20,11 +20,11 @@ def places(plan: BatchPlan) -> list[Address]:
     """Where rows of a plan, or of its lanes, have such an attention."""
     found: dict[Address, None] = {}
     for one in (plan, *plan.lanes):
-        route = one.rows[0].route if one.rows else None
+        route = None if one is plan else one.rows[0].route
         for address, program in one.steps.items():
             if SITES[address.site] is SiteKind.ATTENTION_KV and _any(program):
                 assert address.layer is not None, "keys and values are a layer's"
-                layer = address.layer if route is None or one is plan else route[address.layer]
+                layer = address.layer if route is None else route[address.layer]
                 found[Address(layer, address.site)] = None
     return list(found)
 
