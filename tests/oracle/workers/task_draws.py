@@ -42,6 +42,10 @@ def _cpt(rng: random.Random) -> dict[str, Any]:
     }
 
 
+def _adaption(rng: random.Random) -> dict[str, Any]:
+    return {"adapter_len": rng.choice((1, 4, 7)), "adapter_layers": rng.choice((0, 1, 2))}
+
+
 _WHOLE = ("SEQ_CLS", "TOKEN_CLS", "CAUSAL_LM")
 _ENCODERS = ("bert", "roberta", "xlm-roberta")
 # Poly replaces maps of torch alone, which GPT-2's are not, and DeBERTa gives it rows that are none. Beside multitask
@@ -55,6 +59,10 @@ BOUND: Mapping[str, Bound] = {
         (*_WHOLE, "FEATURE_EXTRACTION", "QUESTION_ANS", "SEQ_2_SEQ_LM"),
     ),
     "multitask": Bound("MultitaskPromptTuningConfig", _multitask, (*_ENCODERS, *DECODERS), _WHOLE),
+    # It saves no head.
+    "adaption": Bound(
+        "AdaptionPromptConfig", _adaption, ("gpt2", "llama", "mistral"), ("FEATURE_EXTRACTION", "CAUSAL_LM")
+    ),
     "cpt": Bound("CPTConfig", _cpt, DECODERS, ("CAUSAL_LM",)),
 }
 PROMPTS = ("multitask", "cpt")

@@ -43,6 +43,7 @@ TUNERS: Mapping[str, tuple[str, Settings]] = {
         some(num_virtual_tokens=(1, 4), encoder_hidden_size=(8, 16), encoder_reparameterization_type=("MLP", "LSTM")),
     ),
     "prefix": ("PrefixTuningConfig", some(num_virtual_tokens=(1, 3, 6), prefix_projection=(False, False, True))),
+    "cartridge": ("CartridgeConfig", some(num_virtual_tokens=(2, 3, 6), num_frozen_tokens=(0, 1, 2))),
     "ln_tuning": ("LNTuningConfig", some()),
     "trainable_tokens": ("TrainableTokensConfig", some(token_indices=([7, 9], [5, 30, 40, 41]))),
     "vera": ("VeraConfig", some(r=(2, 8), save_projection=(True, False), projection_prng_key=(0, 3))),
@@ -76,11 +77,12 @@ TUNERS: Mapping[str, tuple[str, Settings]] = {
     **LATEST,
     **{name: (bound.sort, bound.settings) for name, bound in BOUND.items()},
 }
-_PROMPTS = ("prompt", "p_tuning", "prefix", *BOUND_PROMPTS)
+_PASTS = ("prefix", "cartridge")
+_PROMPTS = ("prompt", "p_tuning", *_PASTS, *BOUND_PROMPTS)
 METHODS = (*TUNERS, *FORMS)
 _APART = ("lily",)  # what a row gets depends on its neighbours
 _HEADLESS = ("trainable_tokens",)  # saves no head, so that its folder does not say what is answered
-_WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning")
+_WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning", "adaption")
 # GPT-2's maps are `Conv1D`, for which these tuners have no layer.
 _LINEAR_ALONE = ("loha", "lokr", "oft", "boft", "c3a", "hra", "delora", "road", "shira", "miss")
 # Models that take a past; those of the other families have no cache that a prefix could be put in.
@@ -89,7 +91,7 @@ _CACHING = ("bert", "roberta", "xlm-roberta", "electra", "t5", "bart", *DECODERS
 _RUNS: Mapping[str, tuple[str, ...]] = {
     **{name: families for name, (_, families) in FORMS.items()},
     **{name: bound.families for name, bound in BOUND.items()},
-    "prefix": _CACHING,
+    **dict.fromkeys(_PASTS, _CACHING),
     **dict.fromkeys(_LINEAR_ALONE, tuple(family for family in FAMILIES if family != "gpt2")),
     **dict.fromkeys((*_PROMPTS[:2], "trainable_tokens"), tuple(family for family in FAMILIES if family != "vit")),
 }
@@ -146,7 +148,7 @@ def _runs(method: str, family: str, task: str) -> bool:
         return task == "FEATURE_EXTRACTION"
     if method in BOUND:
         return task in BOUND[method].tasks
-    if method == "prefix" and family in SECOND:
+    if method in _PASTS and family in SECOND:
         return task == "SEQ_2_SEQ_LM"  # elsewhere it makes one stack's cache, which such a model does not take
     if method == "lora all-linear":  # else it adapts the head that it saves as well, which it then refuses
         return task not in HEADED or (task == "SEQ_CLS" and family != "distilbert")
