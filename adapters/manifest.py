@@ -48,7 +48,7 @@ MAX_LABELS = 10_000
 # Members that packages written before they existed lack: left out where they say nothing, so that bytes stay equal.
 _LATER: Mapping[str, Mapping[str, Any]] = {
     "": {"target": None, "route": None},
-    "requires": {"encoder_layers": 0, "gated": False},
+    "requires": {"encoder_layers": 0, "gated": False, "averaged": False},
     "head": {
         "scale": None,
         "choices": None,

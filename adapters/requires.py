@@ -21,6 +21,8 @@ class Sizes(Protocol):
     def encoder_layers(self) -> int: ...  # noqa: D102 - as in `Requires`
     @property
     def gated(self) -> bool: ...  # noqa: D102 - as in `Requires`
+    @property
+    def averaged(self) -> bool: ...  # noqa: D102 - as in `Requires`
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Requires:
     """The backbone that a package was made for. `embedding` names the vocabulary it was trained on, if not the default.
 
     `encoder_layers` of an encoder-decoder's `layers` are its encoder's; `gated`: its feed-forwards have a gate.
+    `averaged`: transformers' heads for rows read the mean of its states (`classifier_pooling`).
     """
 
     model_type: str
@@ -37,12 +40,13 @@ class Requires:
     embedding: str | None = None
     encoder_layers: int = 0
     gated: bool = False
+    averaged: bool = False
 
     @classmethod
     def of(cls, sizes: "Sizes") -> "Requires":
         """The backbone that has these sizes, under its default vocabulary."""
         own = (sizes.model_type, sizes.hidden_size, sizes.layers, sizes.heads)
-        return cls(*own, encoder_layers=sizes.encoder_layers, gated=sizes.gated)
+        return cls(*own, encoder_layers=sizes.encoder_layers, gated=sizes.gated, averaged=sizes.averaged)
 
 
 def parse_requires(value: object) -> Requires:
@@ -57,4 +61,5 @@ def parse_requires(value: object) -> Requires:
         embedding=None if embedding is None else as_text(embedding, "manifest.requires.embedding"),
         encoder_layers=as_optional_count(raw.get("encoder_layers"), "manifest.requires.encoder_layers") or 0,
         gated=as_flag(raw.get("gated", False), "manifest.requires.gated"),
+        averaged=as_flag(raw.get("averaged", False), "manifest.requires.averaged"),
     )

@@ -134,6 +134,11 @@ def _pooling(candidates: Sequence[StaticHead], own: OwnSettings | None) -> Seque
     return tuple(one for one in candidates if (one.pooling == "mean") == averaged) or candidates
 
 
+def either(model_type: str, task: str) -> bool:
+    """Whether the class of a task reads the mean or a token, as its backbone's configuration says."""
+    return "mean" in {one.pooling for one in HEADS.get((model_type, task), ())}
+
+
 def like(spec: HeadSpec, model_type: str, tasks: Collection[str] = (SEQUENCE, TOKEN)) -> tuple[str, StaticHead] | None:
     """(task, head) of the family's class that computes the same as `spec`, if there is one among the tasks."""
     shape = (spec.pooling, spec.layers, spec.norm_eps is not None, spec.bias)

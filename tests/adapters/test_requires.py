@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from adapters.errors import InvalidPackage
-from adapters.manifest import Manifest, from_json, to_json
+from adapters.manifest import Manifest, PartSpec, from_json, to_json
 from adapters.requires import Requires, parse_requires
 from tests.adapters import builders
 
@@ -16,6 +18,14 @@ def test_what_older_packages_lack_is_not_written_where_it_says_nothing():
     manifest = Manifest("adapter", Requires("bert", 8, 2, 2))
     assert "encoder_layers" not in to_json(manifest)
     assert "gated" not in to_json(manifest)
+    assert "averaged" not in to_json(manifest)
+
+
+def test_a_backbone_whose_heads_read_the_mean_says_so_and_comes_back():
+    geometry = replace(builders.profile("modernbert").geometry, averaged=True)
+    manifest = Manifest("adapter", Requires.of(geometry), (PartSpec("lora", {}),))
+    assert manifest.requires.averaged
+    assert from_json(to_json(manifest)).requires == manifest.requires
 
 
 def test_an_encoder_decoders_come_back():
@@ -26,16 +36,12 @@ def test_an_encoder_decoders_come_back():
         )
         == own
     )
-    from dataclasses import replace
-
-    from adapters.manifest import PartSpec
-
     manifest = Manifest("adapter", own, (PartSpec("lora", {}),))
     assert from_json(to_json(manifest)).requires == own
     assert to_json(replace(manifest, requires=replace(own, gated=False))) != to_json(manifest)
 
 
-@pytest.mark.parametrize(("member", "value"), [("gated", 1), ("encoder_layers", -1), ("heads", "2")])
+@pytest.mark.parametrize(("member", "value"), [("gated", 1), ("averaged", 1), ("encoder_layers", -1), ("heads", "2")])
 def test_a_wrong_member_is_named(member, value):
     raw = {"model_type": "t5", "hidden_size": 8, "layers": 5, "heads": 2, member: value}
     with pytest.raises(InvalidPackage, match=member):

@@ -133,6 +133,10 @@ def _like(manifest: Manifest) -> tuple[str, static_classes.StaticHead]:
     found = static_heads.like(manifest.head, manifest.requires.model_type, (*_TASK_TYPES, *_CLASSES))
     if found is None:
         raise Misfit(["PEFT saves heads of transformers' own classes, and this head is not like any of them"])
+    pools = "mean" if manifest.requires.averaged else "first_token"
+    if found[1].pooling != pools and static_heads.either(manifest.requires.model_type, found[0]):
+        reason = f"the head reads {found[1].pooling!r}, but transformers' class reads {pools!r} on this backbone"
+        raise Misfit([f"{reason}: change the backbone's classifier_pooling, or write another format"])
     segmented = ARCHITECTURES[manifest.requires.model_type].segment_ids
     if found[0] == static_classes.QUESTION and segmented and manifest.head.segments:
         raise Misfit(["PEFT's question answering ignores segment ids, which this head heeds"])

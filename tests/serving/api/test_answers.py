@@ -45,6 +45,7 @@ def test_a_fusion_tells_its_children_and_every_version_what_it_requires():
         "embedding": None,
         "encoder_layers": 0,
         "gated": False,
+        "averaged": False,
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from adapters.errors import Misfit
 from adapters.formats import static_classes, static_heads
 from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
@@ -145,3 +146,27 @@ def test_an_encoders_class_for_causal_language_modelling_fills_masks(tmp_path, f
     assert read.manifest.head == package.manifest.head
     peft.write(read, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text()) == config
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_head_of_modernbert_is_written_for_a_backbone_that_pools_as_it_does_alone(averaged, tmp_path):
+    site = "model.layers.0.attn.Wo"
+    root = "base_model.model."
+    keys = peft_lora_keys([site]) | {
+        f"{root}head.dense.weight": (H, H),
+        f"{root}head.norm.weight": (H,),
+        f"{root}classifier.weight": (3, H),
+        f"{root}classifier.bias": (3,),
+    }
+    where = profile("modernbert", has_pooler=False)
+    where = replace(where, geometry=replace(where.geometry, averaged=averaged))
+    config = peft_config(target_modules=["layers.0.attn.Wo"], modules_to_save=["head", "classifier"])
+    package = peft.read(peft_folder(tmp_path / "in", config, keys), where)
+    assert package.manifest.head.pooling == ("mean" if averaged else "first_token")
+    for source in (package.manifest.source, {}):
+        peft.write(replace(package, manifest=replace(package.manifest, source=source)), tmp_path / "out")
+        assert peft.read(tmp_path / "out", where).manifest.head == package.manifest.head
+    other = replace(package.manifest.head, pooling="first_token" if averaged else "mean")
+    with pytest.raises(Misfit, match="classifier_pooling"):
+        peft.write(replace(package, manifest=replace(package.manifest, head=other)), tmp_path / "no")
+    assert not (tmp_path / "no").exists()
