@@ -22,6 +22,7 @@ _IN_A_LAYER = (
     "ffn_out",
     "pooler",
 )
+_DECODER = "decoder."
 ROOT = "base_model.model."  # before every path of the model that PEFT was put around
 # Families whose class for questions calls the base model by another name than their other classes do.
 _QUESTIONS: Mapping[str, str] = dict.fromkeys(("llama", "qwen2", "qwen3"), "transformer")
@@ -32,13 +33,14 @@ class Host:
     """A family's record and depth.
 
     `prefixed`: the model has a head, so that paths begin with the base model's name in it, which a class for
-    `questions` may call otherwise.
+    `questions` may call otherwise. `encoder_alone`: it is an encoder-decoder's encoder without its decoder.
     """
 
     family: Architecture
     layers: int
     prefixed: bool
     questions: bool = False
+    encoder_alone: bool = False
 
     @property
     def prefix(self) -> str:
@@ -51,7 +53,8 @@ class Host:
 
     def modules(self) -> dict[str, Address]:
         """Path -> address of every linear map that can be adapted."""
-        return {self.path(path): address for path, address in modules(self.family, self.layers).items()}
+        found = modules(self.family, self.layers)
+        return {self.path(path): address for path, address in found.items() if self._has(path)}
 
     def in_order(self, paths: Iterable[str]) -> list[str]:
         """Paths of linear maps in the order in which the model has them: that of the embeddings first, layer by layer, the pooler last; raises `Misfit`."""
@@ -75,7 +78,11 @@ class Host:
     def norms(self) -> dict[str, Address]:
         """Path -> address of every norm of the layers and around them."""
         addresses = [a for a in self.family.addresses(self.layers) if SITES[a.site] is SiteKind.NORM]
-        return {self.path(self.family.own_norm_path(address)): address for address in addresses}
+        found = {self.family.own_norm_path(address): address for address in addresses}
+        return {self.path(path): address for path, address in found.items() if self._has(path)}
+
+    def _has(self, path: str) -> bool:
+        return not (self.encoder_alone and path.startswith(_DECODER))
 
     @property
     def words(self) -> str:
@@ -93,9 +100,16 @@ def host_of(keys: Iterable[str], family: Architecture, layers: int, *, questions
     """The host that a checkpoint's keys speak of; `questions`: it was saved from a class for questions."""
     keys = tuple(keys)
     prefixed = any(key.startswith(f"{ROOT}{_named(family, questions=questions)}.") for key in keys)
-    host = Host(family, layers, prefixed, questions)
+    encoder = family.decoder is not None and _encoder_alone([key.removeprefix(ROOT) for key in keys])
+    host = Host(family, layers, prefixed, questions, not prefixed and encoder)
     former = f"{ROOT}{host.prefix}{family.formerly.layer.partition('{')[0]}"
     return replace(host, family=family.formerly) if any(key.startswith(former) for key in keys) else host
+
+
+def _encoder_alone(paths: Iterable[str]) -> bool:
+    """Whether a checkpoint speaks of layers of an encoder alone: PEFT names every map of a model that it adapts."""
+    stacks = {path.partition(".")[0] for path in paths}
+    return "encoder" in stacks and _DECODER.rstrip(".") not in stacks
 
 
 def _named(family: Architecture, *, questions: bool) -> str:

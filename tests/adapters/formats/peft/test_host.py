@@ -56,3 +56,18 @@ def test_a_map_whose_place_nobody_knows_is_refused(monkeypatch):
     monkeypatch.setattr("adapters.formats.peft.host._IN_A_LAYER", ("attn_q",))
     with pytest.raises(Misfit, match="is not known"):
         Host(BERT, 1, False).in_order(["pooler.dense"])
+
+
+def test_an_encoder_saved_without_its_decoder_has_no_map_and_no_norm_of_one():
+    record, layers = ARCHITECTURES["t5"].split(2, gated=False), 4
+    encoder, decoder = (
+        f"base_model.model.{stack}.block.0.layer.0.SelfAttention.q.lora_A.weight" for stack in ("encoder", "decoder")
+    )
+    alone, both = host_of([encoder], record, layers), host_of([encoder, decoder], record, layers)
+    assert (alone.encoder_alone, both.encoder_alone) == (True, False)
+    for mine, all_of_them in ((alone.modules(), both.modules()), (alone.norms(), both.norms())):
+        assert mine == {path: address for path, address in all_of_them.items() if path.startswith("encoder.")}
+        assert 0 < len(mine) < len(all_of_them)
+    with_head = encoder.replace("encoder", "transformer.encoder")
+    assert not host_of([with_head], record, layers).encoder_alone  # a head of a class with a decoder
+    assert not host_of(["base_model.model.encoder.layer.0.output.dense.lora_A.weight"], BERT, 2).encoder_alone
