@@ -138,6 +138,8 @@ BART = Architecture(
     demands=(
         Demand("decoder_ffn_dim", (), _SAME, like="encoder_ffn_dim"),
         Demand("decoder_attention_heads", (), _SAME, like="encoder_attention_heads"),
+        # Untied, each stack has one; T5's read `shared` whatever is said.
+        Demand("tie_word_embeddings", (True,), "stacks with tables of words of their own are not served"),
     ),
     refuses=_REFUSED,
 )

@@ -20,7 +20,6 @@ from adapters.methods.lora import SITES
 from adapters.methods.settings import Settings, known_in
 from adapters.weights import Block, Folded, Insertion
 
-
 ADDED = "added"
 
 

@@ -7,6 +7,7 @@ from adapters.architectures.seq2seq import BART, MBART, T5
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
+from adapters.errors import UnknownArchitecture
 from tests.adapters import builders
 
 ROWS = ((5, 3), (7, 3), (30, 25), (5, 3), (1, 1), (33, 36))
@@ -97,3 +98,20 @@ def test_the_norm_behind_the_decoders_embeddings_is_a_site_of_the_decoder():
         assert family.in_decoder(own)
         assert not family.in_decoder(Address(None, "embed_norm"))
     assert not T5.has_norm(own)
+
+
+@pytest.mark.parametrize("family", ["bart", "mbart"])
+def test_stacks_that_read_words_from_tables_of_their_own_are_refused(family):
+    with pytest.raises(UnknownArchitecture, match="tie_word_embeddings is False"):
+        read_profile(builders.variant(family, tie_word_embeddings=False))
+
+
+@pytest.mark.parametrize("family", ["t5", "mt5"])
+def test_t5s_stacks_read_one_table_whatever_is_said_of_the_head(family):
+    folder = builders.variant(family, tie_word_embeddings=False)
+    model, ids = AutoModel.from_pretrained(folder).eval(), torch.tensor([[5, 6, 7, 8, 2]])
+    with torch.no_grad():
+        wanted = model(input_ids=ids, decoder_input_ids=ids).last_hidden_state[0]
+    row = Row((), None, None, ids[0].numpy(), decoder_ids=ids[0].numpy())
+    (found,) = Backbone.load(folder).run([row], ["hidden_state"])
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
