@@ -17,14 +17,13 @@ from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.batch.attention import Packing
-from adapters.batch.chains import WORDS
 from adapters.batch.inject import Injection
 from adapters.batch.lanes import plan_lanes
-from adapters.batch.linears import run_linear
 from adapters.batch.past import Past, Recorder
 from adapters.batch.plan import BatchPlan
 from adapters.batch.program import flat_steps
-from adapters.batch.rows import Pixels, Row, own_tokens, positions, segment_ids
+from adapters.batch.rows import Pixels, Row, own_tokens
+from adapters.batch.tables import position_ids, run_tables, type_ids
 from adapters.embeddings import look_up
 from adapters.errors import InvalidRow, InvalidRows
 from adapters.heads.base import HeadContext
@@ -180,18 +179,16 @@ class Backbone:
             return {"pixel_values": torch.from_numpy(_pixels(plan)).to(self.device)}
         if plan.target is not None:
             return self._sequence_inputs(plan)
-        geometry, after_pad = self.profile.geometry, self._architecture.positions_after_pad
-        place = np.concatenate([positions(row, geometry, after_pad=after_pad) for row in plan.rows])
+        geometry = self.profile.geometry
         vectors = self._adapted(plan, self._word_vectors(plan).to(self.device)).unsqueeze(0)
         inputs: dict[str, Any] = {
             "inputs_embeds": self._injection.embedded(vectors),
-            "position_ids": torch.from_numpy(place).to(self.device).unsqueeze(0),
+            "position_ids": torch.from_numpy(position_ids(plan, geometry)).to(self.device).unsqueeze(0),
         }
         if self._architecture.causal:
             inputs["use_cache"] = False  # nothing is generated from this pass
         if geometry.type_vocabulary:
-            types = np.concatenate([segment_ids(row) for row in plan.rows])
-            inputs["token_type_ids"] = torch.from_numpy(types).to(self.device).unsqueeze(0)
+            inputs["token_type_ids"] = torch.from_numpy(type_ids(plan)).to(self.device).unsqueeze(0)
         return inputs
 
     def _sequence_inputs(self, plan: BatchPlan) -> dict[str, Any]:
@@ -223,12 +220,7 @@ class Backbone:
 
     def _adapted(self, plan: BatchPlan, x: Tensor) -> Tensor:
         """Word vectors [tokens, width] with what adapters make of them, and prompts in the places left for them."""
-        program = plan.steps.get(WORDS)
-        if program:
-            ids = np.zeros((plan.layout.tokens, 1), np.int64)
-            for i, row in enumerate(plan.rows):
-                ids[own_tokens(row) + plan.layout.starts[i], 0] = row.input_ids
-            x = run_linear(program, torch.from_numpy(ids).to(self.device), x, self._words.T)
+        x = run_tables(plan, self.profile.geometry, x, self._words)
         for step in flat_steps(plan.steps.get(BEFORE, ())):
             x = step.runs.put(x, EMBEDDING[step.method].embed_out(step.runs.take(x), step.operand))
         return x

@@ -31,6 +31,10 @@ ALBERT = Architecture(
     segment_ids=True,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
+    tables={
+        "positions": "embeddings.position_embeddings",
+        "segments": "embeddings.token_type_embeddings",
+    },
     norms={
         "attn_norm": "attention.LayerNorm",
         "ffn_norm": "full_layer_layer_norm",

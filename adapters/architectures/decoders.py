@@ -39,6 +39,7 @@ GPT2 = Architecture(
     hub_class="GPT2AdapterModel",
     hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output_adapters"},
     words="wte",
+    tables={"positions": "wpe"},
     norms={"attn_norm": "ln_1", "ffn_norm": "ln_2", "final_norm": "ln_f"},
     causal=True,
     turned=True,

@@ -27,6 +27,10 @@ BERT = Architecture(
     segment_ids=True,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
+    tables={
+        "positions": "embeddings.position_embeddings",
+        "segments": "embeddings.token_type_embeddings",
+    },
     norms={
         "attn_norm": "attention.output.LayerNorm",
         "ffn_norm": "output.LayerNorm",
@@ -84,6 +88,7 @@ DISTILBERT = Architecture(
     segment_ids=False,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
+    tables={"positions": "embeddings.position_embeddings"},
     norms={
         "attn_norm": "sa_layer_norm",
         "ffn_norm": "output_layer_norm",

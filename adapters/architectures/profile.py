@@ -81,6 +81,13 @@ class Geometry:
         """Width of a token's keys, and of its values."""
         return (self.key_heads or self.heads) * self.head_width
 
+    def rows(self, table: str) -> int:
+        """Entries of one of `TABLES`; 0 where the model has none."""
+        after_pad = self.pad_token_id + 1 if architecture_of(self.model_type).positions_after_pad else 0
+        return {"words": self.vocabulary, "positions": self.max_tokens + after_pad, "segments": self.type_vocabulary}[
+            table
+        ]
+
     @property
     def numbered(self) -> int | None:
         """How many layers a configuration may name; None where modules run several times, and layers are passes too."""

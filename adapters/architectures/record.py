@@ -112,6 +112,7 @@ class Architecture:
     turned: bool = False  # checkpoints hold the weights of linear maps as [in, out]
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
+    tables: Mapping[str, str] = field(default_factory=dict)  # site -> path of a table that is added to word vectors
     inner: int = 1  # layers in one group, see `grouped`
     embed_map: str | None = None  # path of the map of narrow word vectors to the width of the layers
     decoder: Decoder | None = None
@@ -146,8 +147,7 @@ class Architecture:
             return self
         own, decoder = self.linear, self.decoder
         if gated:
-            own, more = self._gated(self.linear), self._gated(self.decoder.linear)
-            decoder = replace(decoder, linear=more)
+            own, decoder = self._gated(own), replace(decoder, linear=self._gated(decoder.linear))
         return replace(self, encoder_layers=encoder_layers, linear=own, decoder=decoder)
 
     def _gated(self, linear: Mapping[str, str | Fused]) -> dict[str, str | Fused]:
@@ -195,7 +195,8 @@ class Architecture:
     def linear_path(self, address: Address) -> str:
         """Dotted path of the linear map at an address, the wider one where it is fused; raises `KeyError`."""
         if address.layer is None:
-            path = {"pooler": self.pooler, "words": self.words, "embed_map": self.embed_map}[address.site]
+            outside = {"pooler": self.pooler, "words": self.words, "embed_map": self.embed_map, **self.tables}
+            path = outside[address.site]
             if path is None:
                 raise KeyError(str(address))
             return path
@@ -249,13 +250,12 @@ class Architecture:
 
     def paths(self, layers: int) -> Iterator[str]:
         """Every module that a model of so many layers must have, the pooler aside."""
-        yield from (path for path in (self.embeddings, self.words) if path is not None)
+        around = (self.embeddings, self.words, *self.positions, *self.relative_bias)
+        yield from (path for path in around if path is not None)
         yield from (self.own_norm_path(a) for a in self.addresses(layers) if SITES[a.site] is SiteKind.NORM)
-        yield from (*self.positions, *self.relative_bias)
         for layer in range(layers):
             inside, stack = self.layer_path(layer), self.stack(layer)
-            yield inside
-            yield f"{inside}.{stack.attention}"
+            yield from (inside, f"{inside}.{stack.attention}")
             yield from (f"{inside}.{path}" for path in self.linear_sites(layer))
             for site, junction in stack.junctions.items():
                 yield from (f"{inside}.{path}" for path in (junction.sublayer, junction.residual))
@@ -266,7 +266,7 @@ class Architecture:
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
         for site, kind in SITES.items():
-            if site in ("embed_out", "embed_lookup") or (site == "words" and self._one_table):
+            if site in ("embed_out", "embed_lookup", *self.tables) or (site == "words" and self._one_table):
                 yield Address(None, site)
             elif kind is SiteKind.NORM:
                 places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)

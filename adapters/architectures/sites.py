@@ -7,7 +7,7 @@ What a method implements for each kind: `adapters/methods/base.py`. Every activa
 | `embed_lookup` | x, word vectors of all tokens                         | x', what the embedding module is given |
 | `embed_out`    | x, output of the embedding module                    | x'                                   |
 | `linear`       | x_in and what stands below it, y = W x_in + b, W     | a change h of y, and y with h applied |
-|                | (`words`: the table of word vectors, whose x_in, one-hot, is given as ids) |                  |
+|                | (`words`, `positions`, `segments`: a table of vectors, whose x_in, one-hot, is given as ids) |  |
 | `fused`        | (nothing: adapters are stored for the whole map)     | (they fold to blocks at its parts)   |
 | `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
 |                | its queries q                                        | what q finds beside them, to be added to its output |
@@ -59,6 +59,8 @@ class Address(NamedTuple):
 
 # A map that computes several sites at once: its site, and those of its parts in the order of its rows.
 FUSED: dict[str, tuple[str, ...]] = {"attn_qkv": ("attn_q", "attn_k", "attn_v")}
+# Tables of vectors that are added up in front of the layers.
+TABLES = ("words", "positions", "segments")
 # Sites inside a layer first, then those of the whole model. `cross_...` are those of a decoder's attention to its
 # encoder's states; at `decoder_kv` is stored what the prefixes of all of a decoder's layers share.
 SITES: dict[str, SiteKind] = {
@@ -87,6 +89,8 @@ SITES: dict[str, SiteKind] = {
     "cross_norm": SiteKind.NORM,
     "decoder_kv": SiteKind.ATTENTION_KV,
     "words": SiteKind.LINEAR,
+    "positions": SiteKind.LINEAR,
+    "segments": SiteKind.LINEAR,
     "embed_lookup": SiteKind.EMBED_LOOKUP,
     "embed_norm": SiteKind.NORM,
     "embed_out": SiteKind.EMBED_OUT,

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.attention import Packing
-from adapters.batch.chains import WORDS
 from adapters.batch.plan import POOLER, BatchPlan
 from adapters.batch.program import Program, Step
 from adapters.batch.segments import layout_of
+from adapters.batch.tables import LOOKED_UP
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
 from adapters.kernels.triton.graphs import Shape, padded_bounds, padded_offsets, padded_starts, shape_of
@@ -28,7 +28,7 @@ from adapters.kernels.triton.tiles import lanes
 from adapters.methods.base import Operand
 from adapters.methods.prompt_tuning import BEFORE
 
-AROUND = (WORDS, BEFORE, POOLER)  # what runs before the model or after it, and is not captured
+AROUND = (*LOOKED_UP, BEFORE, POOLER)  # what runs before the model or after it, and is not captured
 
 Blinded = TypeVar("Blinded", bound="_Blind")
 

@@ -10,7 +10,7 @@ from transformers import AttentionInterface
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture, Junction
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.batch import beside, disentangled, post_norm, stacks
 from adapters.batch.attention import PACKED, Packing, attend
 from adapters.batch.junctions import run_junction
@@ -129,7 +129,7 @@ class Injection:
             return BaseMap(norm.weight, torch.zeros_like(norm.weight) if norm.bias is None else norm.bias)
         module, part = self._modules[self._architecture.linear_path(address)], self._architecture.fused(address)
         weight: Tensor = _rows_of(module.weight, part)
-        if address.site == "words":
+        if address.site in TABLES:
             return BaseMap(weight.T, weight.new_zeros(weight.shape[1]))
         bias = weight.new_zeros(len(weight)) if module.bias is None else _rows_of(module.bias, part)
         return BaseMap(weight, bias)
@@ -187,8 +187,7 @@ class Injection:
         plan = self._running().plan
         x = plan.spread(_flat(output).to(self.dtype))  # sums of words and positions are as wide as the widest of them
         for step in flat_steps(plan.steps.get(Address(None, "embed_out"), ())):
-            taken = step.runs.take(x)
-            x = step.runs.put(x, EMBEDDING[step.method].embed_out(taken, step.operand))
+            x = step.runs.put(x, EMBEDDING[step.method].embed_out(step.runs.take(x), step.operand))
         return x.unsqueeze(0)  # images come as a batch, and go on as one packed row
 
     def _layer_hook(self, address: Address) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture
-from adapters.architectures.sites import Address
+from adapters.architectures.sites import TABLES, Address
 from adapters.kernels.arena import Stacked
 from adapters.kernels.norms import FrozenNorm
 from adapters.kernels.runs import Runs
@@ -43,9 +43,9 @@ class Fitting:
     base: BaseMaps | None = None
 
     def widths(self, site: str) -> tuple[int, int]:
-        """(in, out) of the linear map at a site; the table of word vectors maps from the vocabulary."""
-        if site == "words":
-            return self.geometry.vocabulary, self.geometry.embedding_size
+        """(in, out) of the linear map at a site; a table of vectors maps from its entries."""
+        if site in TABLES:
+            return self.geometry.rows(site), self.geometry.embedding_size
         return self.geometry.linear_width(site)
 
     def weight(self, address: Address) -> Tensor:

@@ -18,7 +18,7 @@ from adapters.weights import Adapter, Folded, Insertion, Package, pack
 _DECODED = ("classification", "multilabel_classification", "question_answering", "seq2seq_lm")
 
 LONGEST_ROUTE = 8  # times the layers of the backbone
-_ROUTED = ("lora", "norms", "biases", "maps", "word_rows")  # what PEFT has on replicated layers
+_ROUTED = ("lora", "norms", "biases", "maps", "word_rows", "tables")  # what PEFT has on replicated layers
 
 
 def fitting_of(profile: BackboneProfile, base: BaseMaps | None = None, route: tuple[int, ...] | None = None) -> Fitting:

@@ -34,6 +34,7 @@ from adapters.methods.norms import NORMS
 from adapters.methods.prefix_tuning import PAST_PREFIX, PREFIX_TUNING
 from adapters.methods.prompt_tuning import PROMPT_TUNING, WORD_PROMPT
 from adapters.methods.reft import REFT
+from adapters.methods.tables import TABLE_ROWS
 from adapters.methods.tuners.table import TUNERS
 from adapters.methods.vera import VERA
 from adapters.methods.word_rows import WORD_ROWS
@@ -56,6 +57,7 @@ _ALL: tuple[Method, ...] = (
     PREFIX_TUNING,
     PROMPT_TUNING,
     REFT,
+    TABLE_ROWS,
     VERA,
     WORD_PROMPT,
     WORD_ROWS,

@@ -377,6 +377,7 @@ PARTS: Mapping[str, PartSpec] = {
     ),
     "word_rows": PartSpec("word_rows", {"tokens": [70, *range(5, 60, 2)]}),
     "word_table": PartSpec("word_rows", {"tokens": None}),
+    "tables": PartSpec("tables", {"sites": {"model/positions": {}, "model/segments": {}}}),
     "word_prompt": PartSpec("word_prompt", {"length": 3, "segments": True}),
     "multitask_prompt": PartSpec(
         "multitask_prompt", {"length": 2, "segments": True, "ranks": 2, "tasks": 3, "task": 1}

@@ -84,6 +84,10 @@ class Host:
     def _has(self, path: str) -> bool:
         return not (self.encoder_alone and path.startswith(_DECODER))
 
+    def tables(self) -> dict[str, Address]:
+        """Path -> address of every table of vectors beside that of words."""
+        return {self.path(path): Address(None, site) for site, path in self.family.tables.items()}
+
     @property
     def words(self) -> str:
         """The path of the table of word vectors; of a model that has none, one that no module has."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.architectures.record import Architecture
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.errors import Misfit
 from adapters.formats.peft.expressions import beginning, full
 
@@ -18,9 +18,9 @@ ALL_LINEAR = "all-linear"
 def modules(family: Architecture, layers: int) -> dict[str, Address]:
     """Path below the base model -> address, of every linear map that can be adapted; maps of several sites as a whole.
 
-    The table of word vectors is not among them.
+    Tables of vectors are not among them.
     """
-    linear = (a for a in family.addresses(layers) if SITES[a.site] is SiteKind.LINEAR and a.site != "words")
+    linear = (a for a in family.addresses(layers) if SITES[a.site] is SiteKind.LINEAR and a.site not in TABLES)
     single = (address for address in linear if family.fused(address) is None)
     return {family.linear_path(address): address for address in (*single, *family.wholes(layers))}
 

@@ -19,10 +19,11 @@ from adapters.formats.peft.tokens import write_beside
 from adapters.formats.peft.tuner import Found
 from adapters.manifest import PartSpec
 from adapters.methods.norms import PARAMETERS
+from adapters.methods.tables import ROWS
 from adapters.methods.word_rows import WORDS
 from adapters.weights import Package
 
-METHODS = ("norms", "biases", "maps", "word_rows")  # what may stand beside a tuner's part
+METHODS = ("norms", "biases", "maps", "word_rows", "tables")  # what may stand beside a tuner's part
 _HEADS = re.compile(r"(?P<module>.+)\.(?P<kind>original_module|modules_to_save)\.(?P<parameter>.+)")
 
 
@@ -31,6 +32,7 @@ class _Taken:
     norms: dict[str, dict[str, bool]] = field(default_factory=dict)
     biases: dict[str, dict[str, bool]] = field(default_factory=dict)
     maps: dict[str, dict[str, bool]] = field(default_factory=dict)
+    tables: dict[str, dict[str, bool]] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     table: bool = False
 
@@ -41,14 +43,14 @@ class _Taken:
         self.tensors[f"{site}/{parameter}"] = tensor
 
     def parts(self) -> tuple[PartSpec, ...]:
-        held = {"norms": self.norms, "biases": self.biases, "maps": self.maps}
+        held = {"norms": self.norms, "biases": self.biases, "maps": self.maps, "tables": self.tables}
         found = [PartSpec(method, {"sites": sites}) for method, sites in held.items() if sites]
         return (*found, *([PartSpec("word_rows", {"tokens": None})] if self.table else []))
 
 
 def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reasons: list[str]) -> Found:
     """Parts out of what a tuner left over, for what the configuration explains; the rest stays for the head."""
-    norms, maps = host.norms(), host.modules()
+    norms, maps, tables = host.norms(), host.modules(), host.tables()
     taken, left = _Taken(), dict[str, Tensor]()
     held = _without_copies(config, rest, reasons)
     for key, tensor in held.items():
@@ -68,6 +70,9 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reas
         elif explained and path == host.words and parameter == "weight":
             taken.table = True
             taken.tensors[f"{WORDS}/rows"] = tensor
+        elif whole and path in tables and parameter == "weight":
+            taken.tables[str(tables[path])] = {}
+            taken.tensors[f"{tables[path]}/{ROWS}"] = tensor
         else:
             left[key] = tensor
     return Found(taken.parts(), taken.tensors, left)
@@ -86,6 +91,12 @@ def write(parts: Sequence[PartSpec], package: Package, host: Host) -> tuple[dict
             stored |= rows
             config |= said
             whole += [host.words] if part.config["tokens"] is None else []
+            continue
+        if part.method == "tables":
+            for path, address in host.tables().items():
+                if str(address) in part.config["sites"]:
+                    stored[f"{ROOT}{path}.weight"] = package.tensors[f"{address}/{ROWS}"]
+                    whole.append(path)
             continue
         for site, held in part.config["sites"].items():
             address = Address.parse(site)

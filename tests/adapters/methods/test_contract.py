@@ -33,12 +33,15 @@ PREFIXES = {case for case, part in PARTS.items() if part.method == "prefix_tunin
 PASTS = {case for case, part in PARTS.items() if part.method == "past_prefix"}
 NORMS = {case for case, part in PARTS.items() if part.method == "norms"}  # the case has one behind the embeddings
 ADAPTIONS = {case for case, part in PARTS.items() if part.method == "adaption_prompt"}
+TABLED = {"tables"}  # the case has positions and segments
 REFUSED = {
     **dict.fromkeys(builders.ENCODERS, ADAPTIONS),  # PEFT has them for three families of decoders
-    "modernbert": ADAPTIONS | PREFIXES | PASTS | PROMPTS | {"post_add_bn"},
-    **dict.fromkeys(("gpt2", "llama", "mistral"), PROMPTS | NORMS | {"post_add_bn"}),
-    "qwen2": ADAPTIONS | PREFIXES | PROMPTS | NORMS | {"post_add_bn"},
-    "qwen3": ADAPTIONS | PREFIXES | PROMPTS | NORMS | {"post_add_bn", "vera"},  # whose heads are wider than its states
+    **dict.fromkeys(("distilbert", "deberta-v2"), ADAPTIONS | TABLED),
+    "modernbert": ADAPTIONS | TABLED | PREFIXES | PASTS | PROMPTS | {"post_add_bn"},
+    **dict.fromkeys(("gpt2", "llama", "mistral"), TABLED | PROMPTS | NORMS | {"post_add_bn"}),
+    "qwen2": ADAPTIONS | TABLED | PREFIXES | PROMPTS | NORMS | {"post_add_bn"},
+    # Whose heads are wider than its states:
+    "qwen3": ADAPTIONS | TABLED | PREFIXES | PROMPTS | NORMS | {"post_add_bn", "vera"},
 }
 # A prompt starts from words; tuners other than RoAd are trained by PEFT.
 UNSTARTED = {"multitask_prompt", "prompt_tuning", "word_prompt"} | {

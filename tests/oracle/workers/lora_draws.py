@@ -61,6 +61,11 @@ def _saved_norms(rng: random.Random, family: str) -> dict[str, Any]:
     return {**_listed(rng, family), "modules_to_save": saved}
 
 
+def _saved_tables(rng: random.Random, family: str) -> dict[str, Any]:
+    tables = FAMILIES[family].tables
+    return {**_listed(rng, family), "modules_to_save": sorted(rng.sample(tables, rng.randint(1, len(tables))))}
+
+
 def _words(rng: random.Random, family: str) -> dict[str, Any]:
     own = _listed(rng, family)
     return {**own, "target_modules": [*own["target_modules"], FAMILIES[family].words], "use_dora": rng.random() < 0.3}
@@ -92,6 +97,7 @@ FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
     "lora layers": (_some_layers, tuple(FAMILIES)),
     "lora biases": (_biased, tuple(FAMILIES)),
     "lora saved norms": (_saved_norms, tuple(FAMILIES)),
+    "lora saved tables": (_saved_tables, tuple(family for family, held in FAMILIES.items() if held.tables)),
     "lora words": (_words, tuple(family for family in _TEXTS if family not in SECOND)),
     "lora tokens": (_tokens, tuple(family for family in _TEXTS if family not in SECOND)),
     "lora parameters": (_parameters, tuple(family for family in FAMILIES if family != "gpt2")),

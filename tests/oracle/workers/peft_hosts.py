@@ -18,16 +18,21 @@ GENERATING = ("CAUSAL_LM", "SEQ_2_SEQ_LM")  # their heads are the backbone's own
 
 @dataclass(frozen=True)
 class Modules:
-    """Ends of the paths of a family's maps in its attention and its feed-forward part, its norms, and its table of words."""
+    """Ends of the paths of a family's maps in its attention and its feed-forward part, its norms, its table of words, and others."""
 
     attention: tuple[str, ...]
     feed: tuple[str, ...]
     norms: tuple[str, ...]
     words: str | None = "word_embeddings"
+    tables: tuple[str, ...] = ()
 
 
+_TABLES = ("position_embeddings", "token_type_embeddings", "word_embeddings")
 _BERT = Modules(
-    ("query", "key", "value"), ("intermediate.dense", "output.dense"), ("attention.output.LayerNorm", "LayerNorm")
+    ("query", "key", "value"),
+    ("intermediate.dense", "output.dense"),
+    ("attention.output.LayerNorm", "LayerNorm"),
+    tables=_TABLES,
 )
 _LLAMA = Modules(
     ("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -40,13 +45,15 @@ FAMILIES: Mapping[str, Modules] = {
     "roberta": _BERT,
     "xlm-roberta": _BERT,
     "electra": _BERT,
-    "distilbert": Modules(("q_lin", "k_lin", "v_lin"), ("lin1", "lin2"), ("sa_layer_norm", "output_layer_norm")),
-    "albert": Modules(("query", "key", "value"), ("ffn", "ffn_output"), ("full_layer_layer_norm",)),
+    "distilbert": Modules(
+        ("q_lin", "k_lin", "v_lin"), ("lin1", "lin2"), ("sa_layer_norm", "output_layer_norm"), tables=_TABLES[::2]
+    ),
+    "albert": Modules(("query", "key", "value"), ("ffn", "ffn_output"), ("full_layer_layer_norm",), tables=_TABLES),
     "deberta-v2": Modules(
         ("query_proj", "key_proj", "value_proj"), ("intermediate.dense",), ("attention.output.LayerNorm",)
     ),
     "modernbert": Modules(("Wqkv",), ("mlp.Wo",), ("mlp_norm",), "tok_embeddings"),
-    "gpt2": Modules(("c_attn",), ("mlp.c_fc", "mlp.c_proj"), ("ln_1", "ln_2", "ln_f"), "wte"),
+    "gpt2": Modules(("c_attn",), ("mlp.c_fc", "mlp.c_proj"), ("ln_1", "ln_2", "ln_f"), "wte", ("wpe",)),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,

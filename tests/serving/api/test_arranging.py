@@ -13,7 +13,16 @@ from serving.api.naming import named
 from serving.errors import Unprocessable
 from tests.serving.registry.given import REQUIRES
 
-ALONE = {"biases", "maps", "word_rows", "boft", "hra", "oft", "road"}  # nothing stands beside their blocks at a map
+ALONE = {
+    "biases",
+    "maps",
+    "word_rows",
+    "tables",
+    "boft",
+    "hra",
+    "oft",
+    "road",
+}  # nothing stands beside their blocks at a map
 FOLDED = {tuner.name: "delta" for tuner in TUNERS} | {
     "compacter": "bottleneck",
     "vera": "lora",

@@ -31,6 +31,7 @@ def test_every_method_has_a_layout():
         "multitask_prompt",
         "norms",
         "past_prefix",
+        "tables",
         "word_prompt",
         "word_rows",
     }

@@ -95,6 +95,17 @@ def test_norms_and_the_table_of_words_can_be_saved_whole(tmp_path):
     both_ways(package, tmp_path)
 
 
+def test_tables_of_positions_and_segments_can_be_saved_whole(tmp_path):
+    config = peft_config(modules_to_save=["classifier", "position_embeddings", "token_type_embeddings"])
+    stem = f"{ROOT}bert.embeddings."
+    tables = {f"{stem}position_embeddings.weight": (32, H), f"{stem}token_type_embeddings.weight": (2, H)}
+    package = peft.read(peft_folder(tmp_path / "in", config, KEYS | tables), profile())
+    assert parts(package)["tables"] == {"model/positions": {}, "model/segments": {}}
+    both_ways(package, tmp_path)
+    folder = peft_folder(tmp_path / "alone", peft_config(bias="all"), KEYS | tables)
+    assert any("position_embeddings.weight belongs to no head" in one for one in reasons(folder))
+
+
 def test_parameters_that_the_configuration_does_not_explain_are_refused(tmp_path):
     for number, changes in enumerate(({}, {"bias": "lora_only"})):
         folder = peft_folder(tmp_path / str(number), peft_config(**changes), KEYS | OTHERS)

@@ -1,0 +1,53 @@
+"""What adapters make of the tables in front of the layers: vectors of words, positions and segments, which are added up."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapters.architectures.profile import Geometry
+from adapters.architectures.sites import TABLES, Address
+from adapters.batch.linears import run_linear
+from adapters.batch.plan import BatchPlan
+from adapters.batch.rows import Ids, own_tokens, positions, segment_ids
+
+LOOKED_UP = tuple(Address(None, site) for site in TABLES)
+_WORDS, _POSITIONS, _SEGMENTS = LOOKED_UP
+
+
+def position_ids(plan: BatchPlan, geometry: Geometry) -> Ids:
+    """Places [tokens] in the table of positions."""
+    after_pad = geometry.architecture.positions_after_pad
+    return np.concatenate([positions(row, geometry, after_pad=after_pad) for row in plan.rows])
+
+
+def type_ids(plan: BatchPlan) -> Ids:
+    """Segments [tokens]."""
+    return np.concatenate([segment_ids(row) for row in plan.rows])
+
+
+def run_tables(plan: BatchPlan, geometry: Geometry, x: Tensor, words: Tensor) -> Tensor:
+    """Word vectors [tokens, width] from x, those of the rows' vocabularies, with what adapters make of all tables.
+
+    words [vocabulary, width] is the frozen table. The model adds its own positions and segments to what leaves here: an
+    adapter's stand in their place as differences.
+    """
+    ids: Mapping[Address, Callable[[], Ids]] = {
+        _WORDS: lambda: _word_ids(plan),
+        _POSITIONS: lambda: position_ids(plan, geometry),
+        _SEGMENTS: lambda: type_ids(plan),
+    }
+    for address, entries in ids.items():
+        program = plan.steps.get(address)
+        if program:
+            x = run_linear(program, torch.from_numpy(entries()).to(x.device)[:, None], x, words.T)
+    return x
+
+
+def _word_ids(plan: BatchPlan) -> Ids:
+    """Token ids [tokens], 0 where a prompt is put in."""
+    ids = np.zeros(plan.layout.tokens, np.int64)
+    for i, row in enumerate(plan.rows):
+        ids[own_tokens(row) + plan.layout.starts[i]] = row.input_ids
+    return ids

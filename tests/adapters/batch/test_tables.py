@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+
+from adapters.architectures.families import architecture_of
+from adapters.backbone import Backbone
+from adapters.batch.rows import Row
+from adapters.manifest import PartSpec
+from adapters.methods.fold import fold
+from adapters.weights import alone
+from tests.adapters import builders
+from tests.adapters.builders import FAMILIES
+
+TABLED = [family for family in FAMILIES if architecture_of(family).tables]
+
+
+def tables_of(family):
+    """The tables that the tiny model has, site -> module's path."""
+    geometry = builders.profile(family).geometry
+    return {site: path for site, path in geometry.architecture.tables.items() if geometry.rows(site)}
+
+
+@pytest.mark.parametrize("family", [family for family in TABLED if tables_of(family)])
+def test_an_adapters_tables_are_those_of_a_model_that_has_them_for_its_own(family):
+    backbone, changed = builders.backbone(family), Backbone.load(builders.folder(family))
+    part = PartSpec("tables", {"sites": {f"model/{site}": {} for site in tables_of(family)}})
+    package = builders.package(family, [part])
+    for site, path in tables_of(family).items():
+        changed.model.get_submodule(path).weight.data = package.tensors[f"model/{site}/rows"]
+    own = alone(fold(package, backbone.profile, torch.float32, backbone.base_maps))
+    (other,) = builders.in_one_arena([builders.adapter(family, [builders.PARTS["word_rows"]])])
+    rows = []
+    for seed, (member, length) in enumerate([(own, 7), (None, 9), (other, 5), (own, 12)]):
+        types = np.arange(length) % max(backbone.profile.geometry.type_vocabulary, 1)
+        rows.append(Row(() if member is None else (member,), None, None, builders.ids(seed, length), types))
+    together = backbone.run(rows, ["hidden_state"] * 4)
+    for place, row in enumerate(rows):
+        bare = Row((), None, None, row.input_ids, row.type_ids)
+        (wanted,) = {0: changed, 3: changed}.get(place, backbone).run([bare if place != 2 else row], ["hidden_state"])
+        assert (together[place] - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    (plain,) = backbone.run([Row((), None, None, rows[0].input_ids, rows[0].type_ids)], ["hidden_state"])
+    assert (plain - together[0]).abs().max() > 1e-2
