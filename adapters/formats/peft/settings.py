@@ -27,10 +27,11 @@ _COMMON = frozenset(
     )
 )
 BIASED = ("all", "lora_only")  # of tuners that count `bias` among their own settings
-# What PEFT itself does not compute again from a folder that it saved.
+# What PEFT does not compute again from a folder that it saved, and what is no change of a backbone.
 UNSERVED: Mapping[str, str] = {
     "XLORA": "PEFT's X-LoRA is not served: PEFT 0.21 leaves the first map of its gate out of the folder (the name holds"
     " '.0.', as the first LoRA's does) and draws another at every load; serve its LoRAs as they are, or averaged",
+    "SHADOW": "PEFT's Shadow is not served yet: it is a second transformer beside the backbone, for each adapter",
 }
 _OBJECTS = ("rank_pattern", "alpha_pattern", "auto_mapping")
 

@@ -9,6 +9,7 @@ from tests.adapters.formats.peft.reading import basic, reasons
     ("changes", "message"),
     [
         ({"peft_type": "XLORA"}, "draws another at every load; serve its LoRAs as they are, or averaged"),
+        ({"peft_type": "SHADOW"}, "a second transformer beside the backbone"),
         ({"peft_type": "NEWEST"}, "PEFT's method 'NEWEST' is not served yet"),
         ({"use_dora": True}, "use_dora is True, but the checkpoint says otherwise"),
         ({"bias": "some"}, "bias='some'"),
