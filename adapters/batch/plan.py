@@ -64,7 +64,7 @@ class BatchPlan:
 
     def spread(self, x: Tensor) -> Tensor:
         """Rows' states [tokens, width] where inserted ones are missing, as images' are: with zeros in their places."""
-        if len(x) == self.layout.tokens:
+        if len(x) == self.layout.tokens or not self.rows:  # a captured pass knows no rows, and is of texts
             return x
         own = [own_tokens(row) + start for row, start in zip(self.rows, self.layout.starts, strict=False)]
         places = torch.from_numpy(np.concatenate(own)).to(x.device)
