@@ -31,7 +31,7 @@ ALBERT = Architecture(
     segment_ids=True,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
-    tables={
+    addends={
         "positions": "embeddings.position_embeddings",
         "segments": "embeddings.token_type_embeddings",
     },

@@ -26,7 +26,7 @@ DEBERTA_V2 = Architecture(
     segment_ids=True,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
-    tables={"segments": "embeddings.token_type_embeddings"},
+    addends={"segments": "embeddings.token_type_embeddings"},
     norms={
         "attn_norm": "attention.output.LayerNorm",
         "ffn_norm": "output.LayerNorm",

@@ -27,7 +27,7 @@ BERT = Architecture(
     segment_ids=True,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
-    tables={
+    addends={
         "positions": "embeddings.position_embeddings",
         "segments": "embeddings.token_type_embeddings",
     },
@@ -88,7 +88,7 @@ DISTILBERT = Architecture(
     segment_ids=False,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
-    tables={"positions": "embeddings.position_embeddings"},
+    addends={"positions": "embeddings.position_embeddings"},
     norms={
         "attn_norm": "sa_layer_norm",
         "ffn_norm": "output_layer_norm",

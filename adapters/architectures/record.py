@@ -112,7 +112,7 @@ class Architecture:
     turned: bool = False  # checkpoints hold the weights of linear maps as [in, out]
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
-    tables: Mapping[str, str] = field(default_factory=dict)  # site -> path of a table that is added to word vectors
+    addends: Mapping[str, str] = field(default_factory=dict)  # site -> path of what else is added up below the layers
     inner: int = 1  # layers in one group, see `grouped`
     embed_map: str | None = None  # path of the map of narrow word vectors to the width of the layers
     decoder: Decoder | None = None
@@ -195,7 +195,7 @@ class Architecture:
     def linear_path(self, address: Address) -> str:
         """Dotted path of the linear map at an address, the wider one where it is fused; raises `KeyError`."""
         if address.layer is None:
-            outside = {"pooler": self.pooler, "words": self.words, "embed_map": self.embed_map, **self.tables}
+            outside = {"pooler": self.pooler, "words": self.words, "embed_map": self.embed_map, **self.addends}
             path = outside[address.site]
             if path is None:
                 raise KeyError(str(address))
@@ -266,7 +266,7 @@ class Architecture:
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
         for site, kind in SITES.items():
-            if site in ("embed_out", "embed_lookup", *self.tables) or (site == "words" and self._one_table):
+            if site in ("embed_out", "embed_lookup", *self.addends) or (site == "words" and self._one_table):
                 yield Address(None, site)
             elif kind is SiteKind.NORM:
                 places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)

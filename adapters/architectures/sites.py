@@ -8,6 +8,7 @@ What a method implements for each kind: `adapters/methods/base.py`. Every activa
 | `embed_out`    | x, output of the embedding module                    | x'                                   |
 | `linear`       | x_in and what stands below it, y = W x_in + b, W     | a change h of y, and y with h applied |
 |                | (`words`, `positions`, `segments`: a table of vectors, whose x_in, one-hot, is given as ids) |  |
+|                | (`patches`: the convolution of images, whose x_in is not given: its bias alone can be another) |  |
 | `fused`        | (nothing: adapters are stored for the whole map)     | (they fold to blocks at its parts)   |
 | `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
 |                | its queries q                                        | what q finds beside them, to be added to its output |
@@ -91,6 +92,7 @@ SITES: dict[str, SiteKind] = {
     "words": SiteKind.LINEAR,
     "positions": SiteKind.LINEAR,
     "segments": SiteKind.LINEAR,
+    "patches": SiteKind.LINEAR,
     "embed_lookup": SiteKind.EMBED_LOOKUP,
     "embed_norm": SiteKind.NORM,
     "embed_out": SiteKind.EMBED_OUT,

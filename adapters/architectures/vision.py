@@ -28,6 +28,7 @@ VIT = Architecture(
     hub_class="ViTAdapterModel",
     hub_bottlenecks={"attn_junction": "attention_adapters", "ffn_junction": "output.output_adapters"},
     words=None,
+    addends={"patches": "embeddings.patch_embeddings.projection"},
     images=True,
     # The paths of transformers 4, which AdapterHub's keys and many of PEFT's have.
     former=Spelling(

@@ -20,7 +20,7 @@ from adapters.batch.attention import Packing
 from adapters.batch.plan import POOLER, BatchPlan
 from adapters.batch.program import Program, Step
 from adapters.batch.segments import layout_of
-from adapters.batch.tables import LOOKED_UP
+from adapters.batch.tables import LOOKED_UP, PATCHES
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
 from adapters.kernels.triton.graphs import Shape, padded_bounds, padded_offsets, padded_starts, shape_of
@@ -68,6 +68,7 @@ def outline_of(plan: BatchPlan) -> Outline | None:
         or plan.relative is not None
         or plan.target is not None
         or plan.lanes
+        or PATCHES in plan.steps
         or any(len(own) < len(inside[address]) for address, own in steps.items())
         or any(arena is not arenas[0] for arena in arenas)
     ):

@@ -22,6 +22,7 @@ from adapters.batch.plan import BatchPlan
 from adapters.batch.program import flat_steps
 from adapters.batch.relative_bias import Distances
 from adapters.batch.running import Pass, running_pass
+from adapters.batch.tables import run_patches
 from adapters.errors import UnknownArchitecture
 from adapters.methods.base import BaseMap, Meeting
 from adapters.methods.table import EMBEDDING, LAYER
@@ -185,7 +186,9 @@ class Injection:
 
     def _embedding_hook(self, module: nn.Module | None, args: Any, output: Tensor) -> Tensor:
         plan = self._running().plan
-        x = plan.spread(_flat(output).to(self.dtype))  # sums of words and positions are as wide as the widest of them
+        x = run_patches(
+            plan, plan.spread(_flat(output).to(self.dtype))
+        )  # sums of words and positions are as wide as the widest of them
         for step in flat_steps(plan.steps.get(Address(None, "embed_out"), ())):
             x = step.runs.put(x, EMBEDDING[step.method].embed_out(step.runs.take(x), step.operand))
         return x.unsqueeze(0)  # images come as a batch, and go on as one packed row

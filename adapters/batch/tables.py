@@ -14,6 +14,7 @@ from adapters.batch.rows import Ids, own_tokens, positions, segment_ids
 
 LOOKED_UP = tuple(Address(None, site) for site in TABLES)
 _WORDS, _POSITIONS, _SEGMENTS = LOOKED_UP
+PATCHES = Address(None, "patches")
 
 
 def position_ids(plan: BatchPlan, geometry: Geometry) -> Ids:
@@ -43,6 +44,17 @@ def run_tables(plan: BatchPlan, geometry: Geometry, x: Tensor, words: Tensor) ->
         if program:
             x = run_linear(program, torch.from_numpy(entries()).to(x.device)[:, None], x, words.T)
     return x
+
+
+def run_patches(plan: BatchPlan, x: Tensor) -> Tensor:
+    """Embeddings of images [tokens, width] with what adapters make of their patches, to which the model adds the rest."""
+    program = plan.steps.get(PATCHES)
+    if not program:
+        return x
+    patches = np.zeros(plan.layout.tokens, np.int64)
+    for row, start in zip(plan.rows, plan.layout.starts, strict=False):
+        patches[own_tokens(row)[1:] + start] = 1  # all but the class token
+    return run_linear(program, torch.from_numpy(patches).to(x.device)[:, None], x, x.new_zeros(x.shape[1], 2))
 
 
 def _word_ids(plan: BatchPlan) -> Ids:

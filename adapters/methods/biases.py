@@ -18,9 +18,11 @@ from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.fused import at_parts
 from adapters.methods.lora import SITES
 from adapters.methods.settings import Settings, known_in
+from adapters.methods.tables import ROWS, TABLE_ROWS
 from adapters.weights import Block, Folded, Insertion
 
 ADDED = "added"
+PATCHES = "patches"  # whose convolution has its bias in every token but that of the class
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class Biases:
         folded: dict[Address, Folded] = {}
         for address in _read(config, fitting):
             shift = fitting.bias_change(address, at(tensors, address)["bias"])
-            folded |= at_parts(address, Folded(self.name, None, {"shift": shift}), fitting)
+            if address.site == PATCHES:  # an entry for the class token, and one for patches
+                folded[address] = Folded(TABLE_ROWS.name, None, {ROWS: torch.stack([torch.zeros_like(shift), shift])})
+            else:
+                folded |= at_parts(address, Folded(self.name, None, {"shift": shift}), fitting)
         return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
@@ -75,7 +80,7 @@ BIASES = Biases()
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> list[Address]:
     settings = Settings("biases", config, ("sites",))
-    found = settings.sites(fitting, SITES)
+    found = settings.sites(fitting, (*SITES, PATCHES))
     for address, held in found.items():
         known_in(settings, f"sites.{address}", held, ())
     settings.done()

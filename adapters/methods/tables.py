@@ -2,7 +2,7 @@
 
     x' = x + (R'[i] - R[i])      x = words + R[i] + ...
 
-The difference is folded once. Word vectors: `adapters.methods.word_rows`.
+The difference is folded once. So is that of the bias of images' patches (`adapters.methods.biases`). Word vectors: `adapters.methods.word_rows`.
 """
 
 from collections.abc import Mapping

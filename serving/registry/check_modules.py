@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from adapters.architectures.profile import Geometry
 from adapters.architectures.record import Architecture
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.weights import Adapter
 
 _EMBEDDINGS = Address(None, "embed_out")
@@ -24,7 +24,8 @@ def untouched(touched: Mapping[str, Sequence[str]], geometry: Geometry) -> list[
     """Every module at which an adapter may act, but for those that this one does."""
     architecture, known = geometry.architecture, {module for modules in touched.values() for module in modules}
     shared = [Address(None, site) for site, kind in SITES.items() if kind is SiteKind.ATTENTION_KV]
-    addresses = [a for a in architecture.addresses(geometry.layers) if a not in shared]
+    absent = [Address(None, table) for table in TABLES if not geometry.rows(table)]
+    addresses = [a for a in architecture.addresses(geometry.layers) if a not in (*shared, *absent)]
     every = dict.fromkeys(_module(architecture, address) for address in sorted(addresses, key=_height))
     return [module for module in every if module not in known]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from adapters.architectures.record import Architecture
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.errors import Misfit
 from adapters.formats.peft.modules import fused_modules, modules
 
@@ -86,7 +86,14 @@ class Host:
 
     def tables(self) -> dict[str, Address]:
         """Path -> address of every table of vectors beside that of words."""
-        return {self.path(path): Address(None, site) for site, path in self.family.tables.items()}
+        return {path: address for path, address in self._addends().items() if address.site in TABLES}
+
+    def biased(self) -> dict[str, Address]:
+        """Path -> address of everything but norms that can have another bias."""
+        return self.modules() | {path: a for path, a in self._addends().items() if a.site not in TABLES}
+
+    def _addends(self) -> dict[str, Address]:
+        return {self.path(path): Address(None, site) for site, path in self.family.addends.items()}
 
     @property
     def words(self) -> str:

@@ -50,7 +50,7 @@ class _Taken:
 
 def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reasons: list[str]) -> Found:
     """Parts out of what a tuner left over, for what the configuration explains; the rest stays for the head."""
-    norms, maps, tables = host.norms(), host.modules(), host.tables()
+    norms, maps, tables, biased = host.norms(), host.modules(), host.tables(), host.biased()
     taken, left = _Taken(), dict[str, Tensor]()
     held = _without_copies(config, rest, reasons)
     for key, tensor in held.items():
@@ -64,15 +64,17 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reas
             taken.of_map(str(maps[path]), parameter, _turned(tensor, host))
             if f"{path}.weight" not in held:
                 reasons.append(f"the checkpoint lacks {path}.weight, which modules_to_save names")
-        elif explained and path in maps and parameter == "bias" and not whole:
-            taken.biases[str(maps[path])] = {}
-            taken.tensors[f"{maps[path]}/bias"] = tensor
+        elif explained and path in biased and parameter == "bias" and not whole:
+            taken.biases[str(biased[path])] = {}
+            taken.tensors[f"{biased[path]}/bias"] = tensor
         elif explained and path == host.words and parameter == "weight":
             taken.table = True
             taken.tensors[f"{WORDS}/rows"] = tensor
         elif whole and path in tables and parameter == "weight":
             taken.tables[str(tables[path])] = {}
             taken.tensors[f"{tables[path]}/{ROWS}"] = tensor
+        elif explained and host.prefixed and path.startswith(host.prefix) and not heads.has(config, path, host.family):
+            reasons.append(f"{key} is a part of the backbone that no adapter can have for its own: train without it")
         else:
             left[key] = tensor
     return Found(taken.parts(), taken.tensors, left)

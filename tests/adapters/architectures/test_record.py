@@ -48,7 +48,12 @@ def test_a_family_without_prefixes_has_no_place_for_them():
 @pytest.mark.parametrize("record", FAMILIES, ids=lambda record: record.model_type)
 def test_every_record_places_all_that_adapterhub_stores(record):
     assert set(record.hub_bottlenecks) == set(record.junctions) == {"attn_junction", "ffn_junction"}
-    linear = {site for site, kind in SITES.items() if kind is SiteKind.LINEAR} - {"pooler", "embed_map", *TABLES}
+    linear = {site for site, kind in SITES.items() if kind is SiteKind.LINEAR} - {
+        "pooler",
+        "embed_map",
+        "patches",
+        *TABLES,
+    }
     crossing = {site for site in linear if site.startswith("cross_")}
     if record.decoder is not None:
         assert set(record.decoder.hub_bottlenecks) == set(record.decoder.junctions)

@@ -4,20 +4,20 @@ import torch
 
 from adapters.architectures.families import architecture_of
 from adapters.backbone import Backbone
-from adapters.batch.rows import Row
+from adapters.batch.rows import Row, image_ids
 from adapters.manifest import PartSpec
 from adapters.methods.fold import fold
 from adapters.weights import alone
 from tests.adapters import builders
 from tests.adapters.builders import FAMILIES
 
-TABLED = [family for family in FAMILIES if architecture_of(family).tables]
+TABLED = [family for family in FAMILIES if architecture_of(family).addends]
 
 
 def tables_of(family):
     """The tables that the tiny model has, site -> module's path."""
     geometry = builders.profile(family).geometry
-    return {site: path for site, path in geometry.architecture.tables.items() if geometry.rows(site)}
+    return {site: path for site, path in geometry.architecture.addends.items() if geometry.rows(site)}
 
 
 @pytest.mark.parametrize("family", [family for family in TABLED if tables_of(family)])
@@ -40,3 +40,22 @@ def test_an_adapters_tables_are_those_of_a_model_that_has_them_for_its_own(famil
         assert (together[place] - wanted).abs().max() <= 1e-5 * wanted.abs().max()
     (plain,) = backbone.run([Row((), None, None, rows[0].input_ids, rows[0].type_ids)], ["hidden_state"])
     assert (plain - together[0]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("prompted", [False, True])
+def test_the_bias_of_patches_is_in_every_token_but_that_of_the_class(prompted):
+    backbone, changed = builders.backbone("vit"), Backbone.load(builders.folder("vit"))
+    package = builders.package("vit", [PartSpec("biases", {"sites": {"model/patches": {}, "0/attn_q": {}}})])
+    changed.model.embeddings.patch_embeddings.projection.bias.data = package.tensors["model/patches/bias"]
+    changed.model.get_submodule("layers.0.attention.q_proj").bias.data = package.tensors["0/attn_q/bias"]
+    held = [fold(package, backbone.profile, torch.float32, backbone.base_maps)]
+    held.append(builders.adapter("vit", [builders.PARTS["prompt"] if prompted else builders.lora()]))
+    own, other = builders.in_one_arena(held)
+    shape, ids = (3, 2, 8, 12), image_ids(backbone.profile.geometry)
+    pictures = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    rows = [Row(m, None, None, ids, pixels=p) for m, p in zip([(own,), (other,), ()], pictures, strict=True)]
+    found = backbone.run(rows, ["hidden_state"] * 3)
+    (wanted,) = changed.run([Row((), None, None, ids, pixels=pictures[0])], ["hidden_state"])
+    assert (found[0] - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    for row, state in zip(rows[1:], found[1:], strict=True):
+        assert torch.allclose(state, backbone.run([row], ["hidden_state"])[0], atol=1e-5)

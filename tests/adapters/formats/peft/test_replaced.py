@@ -156,3 +156,21 @@ def test_the_pooler_is_the_heads_where_the_class_counts_it_there_and_a_map_elsew
     package = peft.read(peft_folder(tmp_path / "map", config, lora | bare), profile())
     assert parts(package)["maps"] == {"model/pooler": {"bias": True}}
     both_ways(package, tmp_path)
+
+
+def test_the_bias_of_a_convolution_can_be_saved_but_not_the_convolution(tmp_path):
+    where = profile("vit")
+    path = "vit.embeddings.patch_embeddings.projection"
+    lora = peft_lora_keys([f"vit.layers.{layer}.attention.q_proj" for layer in range(2)])
+    bias = {f"{ROOT}{path}.bias": (H,)}
+    said = {"target_modules": ["q_proj"], "task_type": None, "modules_to_save": None}
+    package = peft.read(peft_folder(tmp_path / "in", peft_config(**said, bias="all"), lora | bias), where)
+    assert parts(package)["biases"] == {"model/patches": {}}
+    peft.write(unlabelled(package), tmp_path / "new")
+    assert peft.read(tmp_path / "new", where).manifest.parts == package.manifest.parts
+    whole = bias | {f"{ROOT}{path}.weight": (H, 3, 4, 4)}
+    said["modules_to_save"] = ["projection"]
+    folder = peft_folder(tmp_path / "w", peft_config(**said), lora | whole)
+    found = reasons(folder, where)
+    assert [reason.split(" ")[0] for reason in found] == [f"{path}.bias", f"{path}.weight"]
+    assert all("is a part of the backbone that no adapter can have" in reason for reason in found)
