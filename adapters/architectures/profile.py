@@ -84,9 +84,12 @@ class Geometry:
     def rows(self, table: str) -> int:
         """Entries of one of `TABLES`; 0 where the model has none."""
         after_pad = self.pad_token_id + 1 if architecture_of(self.model_type).positions_after_pad else 0
-        return {"words": self.vocabulary, "positions": self.max_tokens + after_pad, "segments": self.type_vocabulary}[
-            table
-        ]
+        return {
+            "words": self.vocabulary,
+            "decoder_words": self.vocabulary if self.encoder_layers else 0,
+            "positions": self.max_tokens + after_pad,
+            "segments": self.type_vocabulary,
+        }[table]
 
     @property
     def numbered(self) -> int | None:

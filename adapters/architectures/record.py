@@ -166,7 +166,7 @@ class Architecture:
         """Whether what stands at an address is the decoder's tokens: keys and values of cross attention are not."""
         if self.decoder is None or address.site in ("cross_k", "cross_v"):
             return False
-        return address.site in ("decoder_embed_norm", "final_norm") or (
+        return address.site in ("decoder_words", "decoder_embed_norm", "final_norm") or (
             address.layer is not None and address.layer >= self.encoder_layers
         )
 

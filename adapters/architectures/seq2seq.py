@@ -12,7 +12,6 @@ from adapters.architectures.record import Architecture, Decoder, Junction
 
 _REFUSED = {
     "prompt_tuning": "AdapterHub has no prompt tuning for this family",
-    "word_rows": "rows of the table of words that both of its stacks read are not served",
 }
 
 
@@ -45,6 +44,7 @@ T5 = Architecture(
     hub_class="T5AdapterModel",
     hub_bottlenecks={"attn_junction": "layer.0", "ffn_junction": "layer.1"},
     words="shared",
+    addends={"decoder_words": "shared"},
     norms={
         "attn_norm": "layer.0.layer_norm",
         "ffn_norm": "layer.1.layer_norm",
@@ -126,6 +126,7 @@ BART = Architecture(
     hub_class="BartAdapterModel",
     hub_bottlenecks=_HUB,
     words="shared",
+    addends={"decoder_words": "shared"},
     norms={
         **_NORMS,
         "embed_norm": "encoder.layernorm_embedding",

@@ -61,7 +61,7 @@ class Address(NamedTuple):
 # A map that computes several sites at once: its site, and those of its parts in the order of its rows.
 FUSED: dict[str, tuple[str, ...]] = {"attn_qkv": ("attn_q", "attn_k", "attn_v")}
 # Tables of vectors that are added up in front of the layers.
-TABLES = ("words", "positions", "segments")
+TABLES = ("words", "decoder_words", "positions", "segments")
 # Sites inside a layer first, then those of the whole model. `cross_...` are those of a decoder's attention to its
 # encoder's states; at `decoder_kv` is stored what the prefixes of all of a decoder's layers share.
 SITES: dict[str, SiteKind] = {
@@ -90,6 +90,7 @@ SITES: dict[str, SiteKind] = {
     "cross_norm": SiteKind.NORM,
     "decoder_kv": SiteKind.ATTENTION_KV,
     "words": SiteKind.LINEAR,
+    "decoder_words": SiteKind.LINEAR,
     "positions": SiteKind.LINEAR,
     "segments": SiteKind.LINEAR,
     "patches": SiteKind.LINEAR,

@@ -10,10 +10,11 @@ from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import TABLES, Address
 from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan
+from adapters.batch.program import Program
 from adapters.batch.rows import Ids, own_tokens, positions, segment_ids
 
 LOOKED_UP = tuple(Address(None, site) for site in TABLES)
-_WORDS, _POSITIONS, _SEGMENTS = LOOKED_UP
+_WORDS, _DECODER_WORDS, _POSITIONS, _SEGMENTS = LOOKED_UP
 PATCHES = Address(None, "patches")
 
 
@@ -28,10 +29,10 @@ def type_ids(plan: BatchPlan) -> Ids:
     return np.concatenate([segment_ids(row) for row in plan.rows])
 
 
-def run_tables(plan: BatchPlan, geometry: Geometry, x: Tensor, words: Tensor) -> Tensor:
+def run_tables(plan: BatchPlan, geometry: Geometry, x: Tensor, words: Tensor, scale: float) -> Tensor:
     """Word vectors [tokens, width] from x, those of the rows' vocabularies, with what adapters make of all tables.
 
-    words [vocabulary, width] is the frozen table. The model adds its own positions and segments to what leaves here: an
+    words [vocabulary, width] is the frozen table, whose vectors enter the model times `scale`. The model adds its own positions and segments to what leaves here: an
     adapter's stand in their place as differences.
     """
     ids: Mapping[Address, Callable[[], Ids]] = {
@@ -42,8 +43,14 @@ def run_tables(plan: BatchPlan, geometry: Geometry, x: Tensor, words: Tensor) ->
     for address, entries in ids.items():
         program = plan.steps.get(address)
         if program:
-            x = run_linear(program, torch.from_numpy(entries()).to(x.device)[:, None], x, words.T)
+            x = _looked_up(program, entries(), x, words, scale if address == _WORDS else 1.0)
     return x
+
+
+def run_target_words(plan: BatchPlan, ids: Ids, x: Tensor, words: Tensor, scale: float) -> Tensor:
+    """The same of a decoder's word vectors: `ids` [tokens] are those of its own tokens."""
+    program = plan.steps.get(_DECODER_WORDS)
+    return _looked_up(program, ids, x, words, scale) if program else x
 
 
 def run_patches(plan: BatchPlan, x: Tensor) -> Tensor:
@@ -55,6 +62,16 @@ def run_patches(plan: BatchPlan, x: Tensor) -> Tensor:
     for row, start in zip(plan.rows, plan.layout.starts, strict=False):
         patches[own_tokens(row)[1:] + start] = 1  # all but the class token
     return run_linear(program, torch.from_numpy(patches).to(x.device)[:, None], x, x.new_zeros(x.shape[1], 2))
+
+
+def _looked_up(program: Program, ids: Ids, x: Tensor, words: Tensor, scale: float) -> Tensor:
+    """x [tokens, width] with what a program makes of it before it is scaled."""
+    entries = torch.from_numpy(ids).to(x.device)[:, None]
+    return (
+        run_linear(program, entries, x, words.T)
+        if scale == 1.0
+        else run_linear(program, entries, x / scale, words.T) * scale
+    )
 
 
 def _word_ids(plan: BatchPlan) -> Ids:

@@ -19,7 +19,7 @@ from adapters.methods.lora import wide_at
 from adapters.methods.settings import Settings, known_in
 from adapters.weights import Block, Folded, Insertion
 
-ADDED = tuple(site for site in TABLES if site != "words")
+ADDED = tuple(site for site in TABLES if not site.endswith("words"))
 ROWS = "rows"
 
 

@@ -17,6 +17,7 @@ from adapters.methods.settings import Settings
 from adapters.weights import Block, Folded, Insertion
 
 WORDS = Address(None, "words")
+DECODER_WORDS = Address(None, "decoder_words")  # looked up in the same table, by an encoder-decoder's decoder
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class WordRows:
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
         """The rows as they are."""
-        return {WORDS: Folded(self.name, _read(config, fitting), {"rows": at(tensors, WORDS)["rows"]})}
+        rows = Folded(self.name, _read(config, fitting), {"rows": at(tensors, WORDS)["rows"]})
+        return {WORDS: rows} if fitting.architecture.decoder is None else {WORDS: rows, DECODER_WORDS: rows}
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
         """None: rows keep their tokens."""
@@ -86,6 +88,10 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[int, ...] | None
     if "tokens" not in config:
         settings.wrong("tokens must be said: a list of token ids, or null for all")
     if tokens is None:
+        if fitting.architecture.decoder is not None:
+            settings.wrong(
+                "a whole table of the words that both stacks of the backbone read is not served: name tokens"
+            )
         settings.done()
         return None
     if not isinstance(tokens, list | tuple) or not tokens or any(type(token) is not int for token in tokens):

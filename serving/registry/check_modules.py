@@ -16,7 +16,9 @@ def matched(adapter: Adapter | None, geometry: Geometry) -> Mapping[str, Sequenc
     addresses = {_EMBEDDINGS} if adapter is None else set(adapter.blocks)
     found: dict[str, list[str]] = {}
     for address in sorted(addresses, key=_height):
-        found.setdefault(SITES[address.site].value, []).append(_module(geometry.architecture, address))
+        held, module = found.setdefault(SITES[address.site].value, []), _module(geometry.architecture, address)
+        if module not in held:  # both stacks of an encoder-decoder look words up in one table
+            held.append(module)
     return found
 
 

@@ -8,6 +8,7 @@ from adapters.architectures.record import Architecture
 from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.errors import Misfit
 from adapters.formats.peft.modules import fused_modules, modules
+from adapters.methods.tables import ADDED
 
 # Whatever the order of a record's sites.
 _IN_A_LAYER = (
@@ -86,7 +87,7 @@ class Host:
 
     def tables(self) -> dict[str, Address]:
         """Path -> address of every table of vectors beside that of words."""
-        return {path: address for path, address in self._addends().items() if address.site in TABLES}
+        return {path: address for path, address in self._addends().items() if address.site in ADDED}
 
     def biased(self) -> dict[str, Address]:
         """Path -> address of everything but norms that can have another bias."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapters.errors import Misfit
@@ -19,6 +20,7 @@ from adapters.weights import Package
 
 _ROWS = f"{WORDS}/rows"
 _KEY = "trainable_tokens_delta"
+_STACKS = ("encoder", "decoder")  # of an encoder-decoder, whose tables hold the rows once more
 BESIDE = f"token_adapter.{_KEY}"  # where the rows stand beside a LoRA
 
 
@@ -38,10 +40,16 @@ class TrainableTokens:
         path = saved.host.words
         rest = {key.removeprefix(ROOT): tensor for key, tensor in saved.tensors.items()}
         rows = rest.pop(f"{path}.{_KEY}", None)
+        for stack in _STACKS if saved.host.family.decoder is not None else ():
+            key = f"{saved.host.path(stack)}.embed_tokens.{_KEY}"
+            copy = rest.pop(key, None)
+            if copy is not None and (rows is None or not torch.equal(copy, rows)):
+                reasons.append(f"{key} differs from {path}.{_KEY}, which both stacks read")
         if rows is None:
             reasons.append(f"the checkpoint lacks {path}.{_KEY}")
         elif saved.config.get("target_modules") is not None and not targeted(saved.config, path):
             reasons.append(f"{path} is adapted, but target_modules does not name it")
+        _check_head(saved.config, saved.host, reasons)
         part = PartSpec("word_rows", {"tokens": saved.config.get("token_indices")})
         return Found((part,), {} if rows is None else {_ROWS: rows}, rest)
 
@@ -71,8 +79,19 @@ def beside(config: Mapping[str, Any], rows: Tensor | None, host: Host, reasons: 
     elif rows is None:
         reasons.append(f"the checkpoint lacks {host.words}.{BESIDE}")
     else:
+        _check_head(config, host, reasons)
         return Found((PartSpec("word_rows", {"tokens": named[0]}),), {_ROWS: rows}, {})
     return Found((), {}, {})
+
+
+def _check_head(config: Mapping[str, Any], host: Host, reasons: list[str]) -> None:
+    """The head of an encoder-decoder's language model reads the table as well: PEFT trains the rows of both as one."""
+    task, model = config.get("task_type"), (config.get("auto_mapping") or {}).get("base_model_class", "")
+    headless = task == "FEATURE_EXTRACTION" or (task is None and str(model).endswith("Model"))
+    if host.family.decoder is not None and not headless:
+        reasons.append(
+            "trained tokens change the rows of the head over the vocabulary too, which is not served: train them without that head (task_type FEATURE_EXTRACTION)"
+        )
 
 
 def write_beside(part: PartSpec, package: Package, host: Host) -> tuple[dict[str, Tensor], dict[str, Any]]:

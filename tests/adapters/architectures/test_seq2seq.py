@@ -4,7 +4,7 @@ from transformers import AutoModel
 
 from adapters.architectures.profile import read_geometry, read_profile
 from adapters.architectures.seq2seq import BART, MBART, T5
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
 from adapters.errors import UnknownArchitecture
@@ -43,7 +43,9 @@ def test_every_linear_site_and_norm_is_a_module_of_its_width(family):
     backbone, geometry = builders.backbone(family), builders.profile(family).geometry
     record = geometry.architecture
     for address in record.addresses(geometry.layers):
-        if SITES[address.site] is SiteKind.LINEAR:
+        if address.site in TABLES:
+            assert backbone.model.get_submodule(record.linear_path(address)).weight.shape[1] == builders.HIDDEN
+        elif SITES[address.site] is SiteKind.LINEAR:
             module = backbone.model.get_submodule(record.linear_path(address))
             assert geometry.linear_width(address.site) == (module.in_features, module.out_features), address
         elif SITES[address.site] is SiteKind.NORM:

@@ -59,3 +59,22 @@ def test_the_bias_of_patches_is_in_every_token_but_that_of_the_class(prompted):
     assert (found[0] - wanted).abs().max() <= 1e-5 * wanted.abs().max()
     for row, state in zip(rows[1:], found[1:], strict=True):
         assert torch.allclose(state, backbone.run([row], ["hidden_state"])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_both_stacks_of_an_encoder_decoder_read_an_adapters_rows(family):
+    path = builders.variant("bart", scale_embedding=True) if family == "bart" else builders.folder(family)
+    backbone, changed = Backbone.load(path), Backbone.load(path)
+    tokens = [40, 7, 55]
+    package = builders.package(family, [PartSpec("word_rows", {"tokens": tokens})])
+    changed.model.get_submodule("shared").weight.data[tokens] = package.tensors["model/words/rows"]
+    changed._words[tokens] = package.tensors["model/words/rows"]
+    own = alone(fold(package, backbone.profile, torch.float32, backbone.base_maps))
+    given, target = np.array([3, 7, 9, 40]), np.array([2, 55, 8])
+    rows = [Row((own,), None, None, given, decoder_ids=target), Row((), None, None, given, decoder_ids=target)]
+    for want in ("hidden_state", "encoder_hidden_state"):
+        found = backbone.run([*rows, rows[0]], [want] * 3)
+        (theirs,), (bare,) = changed.run(rows[1:], [want]), backbone.run(rows[1:], [want])
+        for state, wanted in zip(found, (theirs, bare, theirs), strict=True):
+            assert (state - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+        assert (theirs - bare).abs().max() > 1e-2

@@ -99,7 +99,7 @@ FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
     "lora saved norms": (_saved_norms, tuple(FAMILIES)),
     "lora saved tables": (_saved_tables, tuple(family for family, held in FAMILIES.items() if held.tables)),
     "lora words": (_words, tuple(family for family in _TEXTS if family not in SECOND)),
-    "lora tokens": (_tokens, tuple(family for family in _TEXTS if family not in SECOND)),
+    "lora tokens": (_tokens, _TEXTS),
     "lora parameters": (_parameters, tuple(family for family in FAMILIES if family != "gpt2")),
     "lora replicated": (_replicated, _REPLICABLE),
 }

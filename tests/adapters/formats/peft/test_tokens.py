@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from adapters.errors import Misfit
 from adapters.formats.check import check
@@ -56,3 +57,19 @@ def test_a_whole_table_is_no_tuner_of_peft(tmp_path):
     whole = replace(unlabelled(package).manifest, parts=(PartSpec("word_rows", {"tokens": None}),))
     with pytest.raises(Misfit, match="not all of them"):
         peft.write(Package(whole, package.tensors), tmp_path / "out")
+
+
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_both_stacks_of_an_encoder_decoder_have_copies_of_the_rows(tmp_path, stack):
+    host = profile("t5")
+    host = replace(host, geometry=replace(host.geometry, encoder_layers=1))
+    keys = {f"base_model.model.{path}.trainable_tokens_delta": (3, H) for path in ("shared", f"{stack}.embed_tokens")}
+    config = ALONE | FEATURE | {"target_modules": ["shared"]}
+    folder = peft_folder(tmp_path / "in", config, keys)
+    assert any("differs from shared" in one for one in reasons(folder, host))
+    held = load_file(folder / "adapter_model.safetensors")
+    save_file({k: held[min(keys)].clone() for k in keys}, folder / "adapter_model.safetensors")
+    package = peft.read(folder, host)
+    assert package.manifest.parts == (PartSpec("word_rows", {"tokens": TOKENS}),)
+    generating = peft_folder(tmp_path / "lm", config | {"task_type": "SEQ_2_SEQ_LM"}, keys)
+    assert any("rows of the head over the vocabulary too" in one for one in reasons(generating, host))
