@@ -85,10 +85,11 @@ def beside(config: Mapping[str, Any], rows: Tensor | None, host: Host, reasons: 
 
 
 def _check_head(config: Mapping[str, Any], host: Host, reasons: list[str]) -> None:
-    """The head of an encoder-decoder's language model reads the table as well: PEFT trains the rows of both as one."""
+    """A tied head over the vocabulary reads the table as well: PEFT trains the rows of both as one."""
     task, model = config.get("task_type"), (config.get("auto_mapping") or {}).get("base_model_class", "")
     headless = task == "FEATURE_EXTRACTION" or (task is None and str(model).endswith("Model"))
-    if host.family.decoder is not None and not headless:
+    tied = task == "CAUSAL_LM" and host.family.defaults.get("tie_word_embeddings", False)
+    if tied or (host.family.decoder is not None and not headless):
         reasons.append(
             "trained tokens change the rows of the head over the vocabulary too, which is not served: train them without that head (task_type FEATURE_EXTRACTION)"
         )

@@ -73,3 +73,11 @@ def test_both_stacks_of_an_encoder_decoder_have_copies_of_the_rows(tmp_path, sta
     assert package.manifest.parts == (PartSpec("word_rows", {"tokens": TOKENS}),)
     generating = peft_folder(tmp_path / "lm", config | {"task_type": "SEQ_2_SEQ_LM"}, keys)
     assert any("rows of the head over the vocabulary too" in one for one in reasons(generating, host))
+
+
+def test_rows_that_a_tied_head_reads_too_are_refused(tmp_path):
+    rows = {"base_model.model.transformer.wte.trainable_tokens_delta": (3, H)}
+    config = ALONE | FEATURE | {"target_modules": ["wte"]}
+    folder = peft_folder(tmp_path / "lm", config | {"task_type": "CAUSAL_LM"}, rows)
+    assert any("rows of the head over the vocabulary too" in one for one in reasons(folder, profile("gpt2")))
+    assert peft.read(peft_folder(tmp_path / "bare", config, rows), profile("gpt2")).manifest.parts
