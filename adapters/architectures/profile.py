@@ -51,6 +51,7 @@ class Geometry:
     gated: bool = False  # whether the feed-forwards of a family that can have a gate have one
     decoder_start: int = 0  # the token that a decoder begins with
     eos_token_id: int = -1  # of an encoder-decoder: the token whose state stands for a row
+    tied: bool = False  # transformers' heads over the vocabulary read the table of words
     averaged: bool = False  # transformers' heads for rows read the mean of their states, not the first token's
     head_scale: float | None = None  # what the states are multiplied by before some of the family's heads
 
@@ -231,12 +232,15 @@ def read_geometry(config: Mapping[str, Any]) -> Geometry:
 
 
 def _stacks(config: Mapping[str, Any], family: Architecture, encoder: int, hidden: int) -> dict[str, Any]:
-    """What an encoder-decoder has beside the others, or how the others' heads for rows pool."""
+    """What heads share with the words, and what an encoder-decoder has beside the others, or how their heads pool."""
+    tied = config.get("tie_word_embeddings", family.defaults.get("tie_word_embeddings", not family.causal))
     if family.decoder is None:
-        return {"averaged": config.get("classifier_pooling") == "mean"}
+        averaged = config.get("classifier_pooling") == "mean"
+        return {"averaged": averaged, "tied": bool(tied) and family.words is not None}
     said = {**family.defaults, **{key: value for key, value in config.items() if value is not None}}
     shape = str(config.get("feed_forward_proj") or ("gated" if family.gated else ""))
     return {
+        "tied": bool(tied),
         "encoder_layers": encoder,
         "gated": shape.startswith("gated"),
         "decoder_start": int(said["decoder_start_token_id"]),

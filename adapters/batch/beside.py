@@ -1,6 +1,6 @@
 """Attention beside a layer's own: what its queries find in keys and values of an adapter alone, added to its output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +35,15 @@ def keep(running: Pass, address: Address, q: Tensor) -> None:
         running.held[address, _ASKED] = q
 
 
-def hook(running: Callable[[], Pass], address: Address, base: Callable[[Address], BaseMap]) -> Any:
+def hooks(
+    plan: BatchPlan, running: Callable[[], Pass], base: Callable[[Address], BaseMap]
+) -> Iterator[tuple[Address, Any]]:
+    """The place of every such attention, and the hook behind the layer's own attention there."""
+    for address in places(plan):
+        yield address, _hook(running, address, base)
+
+
+def _hook(running: Callable[[], Pass], address: Address, base: Callable[[Address], BaseMap]) -> Any:
     """Behind the attention module: its output [1, tokens, hidden], the first of what it answers, with what was found."""
 
     def add(module: Any, args: Any, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -72,8 +72,7 @@ class Injection:
                 for address in replaced_norms(plan):  # only while they are wanted: a hook costs its call in every pass
                     module = self._modules[self._architecture.own_norm_path(address)]
                     hooks.callback(module.register_forward_hook(self._norm_hook(address, module)).remove)
-                for address in beside.places(plan):
-                    added = beside.hook(self._running, address, self.base_map)
+                for address, added in beside.hooks(plan, self._running, self.base_map):
                     module = self._modules[self._architecture.attention_path(address)]
                     hooks.callback(module.register_forward_hook(added).remove)
                 yield
@@ -186,9 +185,8 @@ class Injection:
 
     def _embedding_hook(self, module: nn.Module | None, args: Any, output: Tensor) -> Tensor:
         plan = self._running().plan
-        x = run_patches(
-            plan, plan.spread(_flat(output).to(self.dtype))
-        )  # sums of words and positions are as wide as the widest of them
+        x = _flat(output).to(self.dtype)  # sums of words, positions and segments are as wide as the widest of them
+        x = run_patches(plan, plan.spread(x))
         for step in flat_steps(plan.steps.get(Address(None, "embed_out"), ())):
             x = step.runs.put(x, EMBEDDING[step.method].embed_out(step.runs.take(x), step.operand))
         return x.unsqueeze(0)  # images come as a batch, and go on as one packed row
@@ -274,8 +272,7 @@ def _packed_attention(
     q, k, v = (t.squeeze(0).transpose(0, 1) for t in (query, key, value))
     if injection.plan.target is not None:
         return injection.attend_stack(address, q, k, v, scaling).view(1, *q.shape), None
-    layer = address.layer
-    out = injection.attend(layer, q, k, v, scaling, window=kwargs.get("sliding_window"))
+    out = injection.attend(address.layer, q, k, v, scaling, window=kwargs.get("sliding_window"))
     return out.view(1, *q.shape), None
 
 

@@ -49,7 +49,8 @@ class OwnSettings:
     `norm_eps` and `activation` of its own layers, words in the `vocabulary`, and `width` of their vectors. `inverse`:
     whether the heads of the classes undo an invertible adapter, which depends on the library's version. `pooling`: the
     state that AdapterHub's flexible heads for rows read (`HeadSpec.pooling`). `scale`: `HeadSpec.scale` of a decoder's
-    head over the vocabulary. `averaged`: the classes' heads for rows read the mean of all states.
+    head over the vocabulary. `averaged`: the classes' heads for rows read the mean of all states. `tied`:
+    those over the vocabulary read the table of words.
     """
 
     norm_eps: float
@@ -60,6 +61,7 @@ class OwnSettings:
     pooling: str = "first_token"
     scale: float | None = None
     averaged: bool = False
+    tied: bool = False
 
 
 def settings_of(head: HeadSpec) -> OwnSettings:
@@ -79,6 +81,7 @@ def own_settings(geometry: Geometry) -> OwnSettings:
         pooling=geometry.architecture.hub_pooling,
         scale=geometry.head_scale,
         averaged=geometry.averaged,
+        tied=geometry.tied,
     )
 
 

@@ -23,6 +23,7 @@ from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tasks import Task, task_of
+from adapters.formats.peft.tokens import tied_head
 from adapters.formats.peft.tuner import Saved
 from adapters.formats.static_heads import OwnSettings, own_settings, settings_of
 from adapters.manifest import Manifest, PartSpec, Provenance
@@ -161,6 +162,8 @@ def interpret(
     beside = replaced.read(config, found.rest, host, reasons)
     parts = heads.left_out(config, beside.rest, family.model_type, layers, head_seed)
     head = heads.read(config, {**beside.rest, **parts}, family.model_type, reasons, own)
+    if own is not None and own.tied:
+        reasons += tied_head(config, (*found.parts, *beside.parts))
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))
     tensors = {**found.tensors, **beside.tensors}

@@ -3,7 +3,7 @@
 A tuner of their own, or beside a LoRA (`trainable_token_indices`), which wraps the table once more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,11 @@ class TrainableTokens:
 
 
 TRAINABLE_TOKENS = TrainableTokens()
+_SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForPreTraining", "DoubleHeadsModel")
+_TIED = (
+    "trained tokens change the rows of the head over the vocabulary too, which is not served: train them without that"
+    " head (task_type FEATURE_EXTRACTION)"
+)
 
 
 def beside(config: Mapping[str, Any], rows: Tensor | None, host: Host, reasons: list[str]) -> Found:
@@ -84,15 +89,23 @@ def beside(config: Mapping[str, Any], rows: Tensor | None, host: Host, reasons: 
     return Found((), {}, {})
 
 
+def tied_head(config: Mapping[str, Any], parts: Sequence[PartSpec]) -> list[str]:
+    """Why trained rows of a backbone whose head over the vocabulary reads the table as well are refused, if they are.
+
+    PEFT trains the rows of both as one.
+    """
+    model = str((config.get("auto_mapping") or {}).get("base_model_class", ""))
+    speaks = config.get("task_type") == "CAUSAL_LM" or model.endswith(_SPEAKING)
+    trained = any(part.method == "word_rows" and part.config["tokens"] is not None for part in parts)
+    return [_TIED] if speaks and trained else []
+
+
 def _check_head(config: Mapping[str, Any], host: Host, reasons: list[str]) -> None:
-    """A tied head over the vocabulary reads the table as well: PEFT trains the rows of both as one."""
+    """An encoder-decoder's heads are tied, or its two stacks are, which no folder tells apart."""
     task, model = config.get("task_type"), (config.get("auto_mapping") or {}).get("base_model_class", "")
     headless = task == "FEATURE_EXTRACTION" or (task is None and str(model).endswith("Model"))
-    tied = task == "CAUSAL_LM" and host.family.defaults.get("tie_word_embeddings", False)
-    if tied or (host.family.decoder is not None and not headless):
-        reasons.append(
-            "trained tokens change the rows of the head over the vocabulary too, which is not served: train them without that head (task_type FEATURE_EXTRACTION)"
-        )
+    if host.family.decoder is not None and not headless:
+        reasons.append(_TIED)
 
 
 def write_beside(part: PartSpec, package: Package, host: Host) -> tuple[dict[str, Tensor], dict[str, Any]]:

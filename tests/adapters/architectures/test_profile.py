@@ -73,3 +73,21 @@ def test_reading_a_profile_needs_no_torch():
         f"read_profile(Path({str(builders.folder('bert'))!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=builders.__file__.split("/tests/")[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "said", "tied"),
+    [
+        ("bert", {}, True),
+        ("gpt2", {}, True),
+        ("llama", {}, False),
+        ("t5", {}, True),
+        ("mt5", {}, False),
+        ("vit", {}, False),
+        ("llama", {"tie_word_embeddings": True}, True),
+        ("gpt2", {"tie_word_embeddings": False}, False),
+    ],
+)
+def test_whether_heads_over_the_vocabulary_read_the_words_is_the_configurations_or_the_familys(family, said, tied):
+    config = {key: value for key, value in builders.config_json(family).items() if key != "tie_word_embeddings"}
+    assert read_geometry(config | said).tied is tied

@@ -75,9 +75,16 @@ def test_both_stacks_of_an_encoder_decoder_have_copies_of_the_rows(tmp_path, sta
     assert any("rows of the head over the vocabulary too" in one for one in reasons(generating, host))
 
 
-def test_rows_that_a_tied_head_reads_too_are_refused(tmp_path):
-    rows = {"base_model.model.transformer.wte.trainable_tokens_delta": (3, H)}
-    config = ALONE | FEATURE | {"target_modules": ["wte"]}
-    folder = peft_folder(tmp_path / "lm", config | {"task_type": "CAUSAL_LM"}, rows)
-    assert any("rows of the head over the vocabulary too" in one for one in reasons(folder, profile("gpt2")))
-    assert peft.read(peft_folder(tmp_path / "bare", config, rows), profile("gpt2")).manifest.parts
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_rows_that_a_tied_head_reads_too_are_refused(tmp_path, family):
+    words = "transformer.wte" if family == "gpt2" else "model.embed_tokens"
+    rows = {f"base_model.model.{words}.trainable_tokens_delta": (3, H)}
+    config = ALONE | FEATURE | {"target_modules": [words.rpartition(".")[2]]}
+    untied, speaking = profile(family), {"task_type": "CAUSAL_LM"}
+    tied = replace(untied, geometry=replace(untied.geometry, tied=True))
+    mapped = {"task_type": None, "auto_mapping": {"base_model_class": "GPT2LMHeadModel"}}
+    for i, said in enumerate((speaking, mapped)):
+        folder = peft_folder(tmp_path / f"lm{i}", config | said, rows)
+        assert any("rows of the head over the vocabulary too" in one for one in reasons(folder, tied))
+    assert peft.read(peft_folder(tmp_path / "untied", config | speaking, rows), untied).manifest.parts
+    assert peft.read(peft_folder(tmp_path / "bare", config, rows), tied).manifest.parts
