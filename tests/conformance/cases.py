@@ -134,7 +134,13 @@ class Case:
                 word_starts=starts,
                 mask=mask,
                 expected=tuple(
-                    references(tensors, arranged, words, of_rows=bool(raw.get("rows")) and not self.own_head)
+                    references(
+                        tensors,
+                        arranged,
+                        words,
+                        of_rows=bool(raw.get("rows")) and not self.own_head,
+                        rounding=raw.get("rounding", {}),
+                    )
                 ),
                 pixels=None if pixels is None else pixels[i],
                 decoder_ids=tuple(raw["decoder_inputs"][i]) if raw.get("decoder_inputs") else None,

@@ -16,7 +16,8 @@ class Verdict:
     """How far one output of one row is from its reference; `reason` is empty where it is within the tolerance.
 
     `over` is the largest error beyond the relative tolerance, to be held against the absolute one; infinite where the
-    outputs can not be compared at all. `rounding` is what was added to the absolute tolerance (see `rounding`).
+    outputs can not be compared at all. `theirs`: the rounding of the source library where the case tells it.
+    `rounding` is what was added to the absolute tolerance (see `rounding`).
     """
 
     name: str
@@ -24,10 +25,12 @@ class Verdict:
     max_error: float
     over: float
     reason: str
+    theirs: float = 0.0
     rounding: float = 0.0
 
-    def with_rounding(self, atol: float, rounding: float) -> "Verdict":
-        """The same verdict, passed if the float32 rounding of this very row explains what is over."""
+    def with_rounding(self, atol: float, ours: float) -> "Verdict":
+        """The same verdict, passed if the float32 rounding of this very row, ours and theirs, explains what is over."""
+        rounding = ours + self.theirs
         return replace(self, reason="", rounding=rounding) if self.over <= atol + rounding else self
 
 
@@ -61,7 +64,7 @@ def compare(
     atol, rtol = tolerance
     largest, over = float(error.max()), float((error - rtol * want.abs()).max())
     reason = "" if over <= atol else f"{expected.name}: off by {largest:.3g}, atol {atol:g}, rtol {rtol:g}"
-    return Verdict(expected.name, expected.want, largest, over, reason)
+    return Verdict(expected.name, expected.want, largest, over, reason, expected.rounding)
 
 
 def _apart(expected: Expected, why: str) -> Verdict:

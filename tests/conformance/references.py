@@ -29,12 +29,14 @@ class Expected:
     """One reference of one row.
 
     `values`: [labels]; or [positions, width], padding and inserted tokens included; or, for trees, [words, words + 1,
-    scores] of the real words.
+    scores] of the real words. `rounding`: how far the source library's float32 is from its own float64 here, where
+    the case tells it.
     """
 
     name: str
     output: Output
     values: Tensor
+    rounding: float = 0.0
 
     @property
     def want(self) -> Want:
@@ -56,10 +58,13 @@ def comparable(name: str) -> bool:
     return name.rsplit(".", 1)[-1] in WANTS
 
 
-def references(tensors: Mapping[str, Tensor], row: Arranged, words: int, *, of_rows: bool) -> Iterator[Expected]:
+def references(
+    tensors: Mapping[str, Tensor], row: Arranged, words: int, *, of_rows: bool, rounding: Mapping[str, float]
+) -> Iterator[Expected]:
     """References of one row, under whichever of the format's names they are stored.
 
-    `words`: of the input, for trees. `of_rows`: whether the case gives every row its own composition.
+    `words`: of the input, for trees. `of_rows`: whether the case gives every row its own composition. `rounding`: of
+    the source library, by stored name.
     """
     for output, want in WANTS.items():
         if want == "logits" and row.bare and of_rows:
@@ -71,7 +76,8 @@ def references(tensors: Mapping[str, Tensor], row: Arranged, words: int, *, of_r
             found.append((name, tensors[name][0]))
         if row.part and (name := f"head_output.{row.part[0]}.{output}") in tensors:
             found.append((name, tensors[name][row.part[1]]))
-        yield from (Expected(name, output, _shaped(values, output, words)) for name, values in found)
+        for name, values in found:
+            yield Expected(name, output, _shaped(values, output, words), rounding.get(name, 0.0))
 
 
 def _flat(values: Tensor, output: Output, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ IDS = torch.zeros(2, 5)
 def found(tensors, composition="a", inputs=2, words=0, of_rows=False, ids=IDS, **more):
     raw = {"composition": composition, "head": None} | more
     return [
-        {e.name: e for e in references({"input.input_ids": ids, **tensors}, row, words, of_rows=of_rows)}
+        {e.name: e for e in references({"input.input_ids": ids, **tensors}, row, words, of_rows=of_rows, rounding={})}
         for row in arrange(raw, inputs)
     ]
 

@@ -39,6 +39,19 @@ def test_the_rounding_allowance_excuses_no_real_error(tmp_path):
     assert outcome(root, strict=True).outcome == "failed"
 
 
+def test_what_a_case_tells_of_the_librarys_own_rounding_is_allowed_for_and_no_more(tmp_path):
+    root = copied(tmp_path, SEQ)
+    change(root, SEQ, logits=lambda tensor: tensor + 2e-4)
+    path = root / SEQ / "case.json"
+    case = json.loads(path.read_text())
+    for told, wanted in ({"logits": 3e-4}, "passed"), ({"logits": 1e-4}, "failed"), ({"hidden_state": 3e-4}, "failed"):
+        path.write_text(json.dumps({**case, "rounding": told}))
+        assert outcome(root).outcome == wanted
+    path.write_text(json.dumps({**case, "rounding": {"logits": 3e-4}}))
+    assert outcome(root, strict=True).outcome == "failed"
+    assert "within float32 rounding" in outcome(root).reason
+
+
 def test_padding_is_not_compared(tmp_path):
     root = copied(tmp_path, SEQ)
     mask = load_file(root / SEQ / "expected.safetensors")["input.attention_mask"].bool()

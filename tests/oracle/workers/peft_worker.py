@@ -11,7 +11,7 @@ import peft_scenes
 import torch
 import transformers
 from peft_hosts import TASKS
-from shared import SPECIAL, VOCABULARY, backbone, inputs, keep, kept, main
+from shared import SPECIAL, VOCABULARY, backbone, doubled, inputs, keep, kept, main, rounding_of
 from torch import Tensor, nn
 from transformers import AutoConfig
 from tuner_draws import draw
@@ -62,11 +62,12 @@ def load(folder: Path) -> None:
     base = open_model(place, case["task_type"], case["seed"] + 1)  # another head than the saved one was trained with
     model, more = peft_scenes.loaded(base, case, folder)
     more |= _tasks(case.get("task_id"), len(case["inputs"]))
+    computed = compute_apart if case.get("apart") else compute
     with torch.no_grad():
-        found = (compute_apart if case.get("apart") else compute)(model, {**given, **more})
-        if case.get("generate"):
-            found["generated"] = model.generate(**given, **more, **case["generate"])
-    keep(folder, case, given, found)
+        found = computed(model, {**given, **more})
+        written = {"generated": model.generate(**given, **more, **case["generate"])} if case.get("generate") else {}
+        rounding = rounding_of(found, lambda: computed(model.double(), {**doubled(given), **more}))
+    keep(folder, {**case, "rounding": rounding}, given, found | written)
 
 
 def open_model(place: Path, task: str, seed: int) -> Any:

@@ -165,6 +165,20 @@ def train(model: nn.Module, parameters: Iterable[nn.Parameter], outputs: Callabl
         optimizer.step()
 
 
+def doubled(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs for a model in float64."""
+    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
+
+
+def rounding_of(found: Mapping[str, Tensor], exactly: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
+    """How far the library's own float32 is from its float64, by output; nothing where it does not run in float64."""
+    try:
+        exact = exactly()
+    except Exception:  # a tuner that makes float32 on its way
+        return {}
+    return {name: float((tensor - exact[name]).abs().max()) for name, tensor in found.items()}
+
+
 def keep(folder: Path, case: Mapping[str, Any], given: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     """Write a case's description, inputs and outputs."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in found.values()):
