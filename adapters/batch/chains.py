@@ -61,6 +61,9 @@ def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
         chain: list[Element] = _brought(bringers, address) if bringers else []
         for member in members:
             chain += _elements(member, address, enters=True)
+        if (added := _added(address, chain)) is not None:
+            chains[address] = added
+            continue
         if len(chain) > 1 or (chain and isinstance(chain[0], Fan)):  # nothing can be wrong with one adapter alone
             _check(address, chain)
         if chain:
@@ -68,6 +71,24 @@ def chains_of(rows: Sequence[Row]) -> dict[Address, Chain]:
     if any(SITES[address.site] is SiteKind.NORM for address in chains):
         _check_norms(chains)
     return chains
+
+
+def _added(address: Address, chain: Sequence[Element]) -> Chain | None:
+    """A sum of single adapters at a map, which PEFT runs one after the other, each on its own; None where there is none.
+
+    The order counts where one is DoRA: it stretches what those before it made. Raises `InvalidArrangement`.
+    """
+    if len(chain) != 1 or not isinstance(chain[0], Fan) or chain[0].kind != "sum":
+        return None
+    if SITES[address.site] is not SiteKind.LINEAR or not all(
+        len(arm) == 1 and isinstance(arm[0], Act) for arm in chain[0].arms
+    ):
+        return None
+    acts = _acts(chain[0].arms)
+    for act in acts if len(acts) > 1 else ():
+        if not _summed(act, stretched=True):
+            raise InvalidArrangement(f"{act.block.method} has no sum: its adapters can not be arranged so at {address}")
+    return tuple(act._replace(enters=True, apart=True) for act in acts)
 
 
 def _check_norms(chains: Mapping[Address, Chain]) -> None:
@@ -170,11 +191,12 @@ def _acts(chains: Sequence[Chain]) -> list[Act]:
     return inner + [element for element in elements if isinstance(element, Act)]
 
 
-def _summed(act: Act) -> bool:
-    """Whether PEFT adds what the adapter makes: a plain delta, and not what DoRA stretches, or what turns the map."""
+def _summed(act: Act, *, stretched: bool = False) -> bool:
+    """Whether PEFT adds what the adapter makes: a plain delta, or DoRA's if `stretched`, and not what turns the map."""
     if act.block.method == BIASES.name:
         return act.block.variant == ADDED
-    return act.block.method in SUMMED and act.block.variant in (None, IDS) and GAIN not in act.block.spans
+    plain = stretched or GAIN not in act.block.spans
+    return act.block.method in SUMMED and act.block.variant in (None, IDS) and plain
 
 
 def _chainable(address: Address, act: Act, *, first: bool) -> None:

@@ -139,7 +139,16 @@ def _steps(program: Program) -> tuple[Step, ...]:
 
 def _kin(step: Step) -> Hashable:
     shapes = tuple((name, held.shape) for name, held in step.operand.params.items())
-    return (step.method, step.operand.variant, shapes, step.enters, step.first, step.leaves, _segments(step))
+    return (
+        step.method,
+        step.operand.variant,
+        shapes,
+        step.enters,
+        step.first,
+        step.leaves,
+        step.apart,
+        _segments(step),
+    )
 
 
 def _segments(step: Step) -> int:

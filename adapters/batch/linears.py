@@ -1,4 +1,7 @@
-"""Running a program at a linear map: a state per token passes along a row's chain; its last adapter applies it."""
+"""Running a program at a linear map: a state per token passes along a row's chain; its last adapter applies it.
+
+The adapters of a sum pass nothing on: each changes the output that the one before it left, as PEFT runs them.
+"""
 
 import torch
 from torch import Tensor
@@ -11,9 +14,10 @@ def run_linear(program: Program, x: Tensor, y: Tensor, weight: Tensor) -> Tensor
     """The map's output [tokens, out]: y = W x + b with the rows of the program replaced. x is [tokens, in]."""
     h: Tensor | None = None
     for item in program:
-        if isinstance(item, Step) and item.first and item.leaves and LINEAR[item.method].settle(x, y, item.operand):
+        fresh = item.first or (isinstance(item, Step) and item.apart)
+        if isinstance(item, Step) and fresh and item.leaves and LINEAR[item.method].settle(x, y, item.operand):
             continue
-        before = None if item.first or h is None else item.runs.take(h)
+        before = None if fresh or h is None else item.runs.take(h)
         own = item.runs.take(x)
         state = _state(item, before, own, weight)
         if item.leaves:

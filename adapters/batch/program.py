@@ -26,12 +26,14 @@ from adapters.weights import ALIGN, Block, Resident, Span
 class Act(NamedTuple):
     """A block in a chain, and for each unit of rows the adapter that brings it; all of them have it at the same place.
 
-    `enters`: it prepares its own input; an arm that is one adapter alone does not.
+    `enters`: it prepares its own input; an arm that is one adapter alone does not. `apart`: it reads the map's input
+    and changes the map's output, whatever acted before it (PEFT's sum).
     """
 
     residents: tuple[Resident, ...]
     block: Block
     enters: bool = True
+    apart: bool = False
 
     @property
     def first(self) -> "Act":
@@ -46,7 +48,7 @@ class Act(NamedTuple):
     @property
     def kin(self) -> Hashable:
         """Elements of one kin run together."""
-        return (self.block.kin, self.enters)
+        return (self.block.kin, self.enters, self.apart)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +85,17 @@ Chain = tuple[Element, ...]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operand. `first`: its rows carry no state yet. `leaves`: nothing of its rows acts here afterwards."""
+    """One operand. `first`: its rows carry no state yet. `leaves`: what it makes is applied, and no state goes on.
+
+    `apart`: see `Act`.
+    """
 
     method: str
     operand: Operand
     enters: bool
     first: bool
     leaves: bool
+    apart: bool = False
 
     @property
     def runs(self) -> Runs:
@@ -159,7 +165,9 @@ def build(entries: Sequence[Entry], space: Workspace, *, leaves: bool = True) ->
         groups: dict[Hashable, list[tuple[Entry, Element]]] = {}
         for entry in entries:
             if depth < len(entry.chain):
-                element, last = entry.chain[depth], leaves and depth == len(entry.chain) - 1
+                element = entry.chain[depth]
+                apart = isinstance(element, Act) and element.apart
+                last = leaves and (apart or depth == len(entry.chain) - 1)
                 groups.setdefault((element.kin, last), []).append((entry, element))
         for (_, last), found in groups.items():  # type: ignore[misc]  # the keys were made above
             acts = [(entry, element) for entry, element in found if isinstance(element, Act)]
@@ -173,7 +181,7 @@ def build(entries: Sequence[Entry], space: Workspace, *, leaves: bool = True) ->
 
 def _step(found: list[tuple[Entry, Act]], space: Workspace, *, first: bool, leaves: bool) -> Step:
     act = found[0][1]
-    return Step(act.block.method, operand_of(found, space), act.enters, first, leaves)
+    return Step(act.block.method, operand_of(found, space), act.enters, first, leaves, act.apart)
 
 
 def operand_of(found: Sequence[tuple[Entry, Act]], space: Workspace) -> Operand:

@@ -6,7 +6,7 @@ needed.
 
 from collections.abc import Mapping
 
-from adapters.composition import BLOCKS, Average, Fuse, Split, Sum, leaves
+from adapters.composition import BLOCKS, Average, Fuse, Leaf, Split, Sum, leaves
 from adapters.manifest import Manifest, PartSpec
 from adapters.refs import Reference
 from serving.api.naming import Named
@@ -32,6 +32,7 @@ _ADDING |= {
     "tinylora",
 }
 _ADDING |= {"adamss", "glora", "lily", "unilora", "vblora", "vera_vectors", "waveft"}
+WHOLE = "/adapters"
 _SEQUENTIAL = frozenset(("bottleneck", "compacter"))
 METHODS: Mapping[type[Fuse | Average | Split | Sum], frozenset[str]] = {
     Fuse: _SEQUENTIAL,
@@ -47,10 +48,12 @@ def check_arrangement(names: Named, adapters: Mapping[Reference, Manifest]) -> N
         if not isinstance(block, Fuse | Average | Split | Sum):
             continue
         allowed = METHODS[type(block)]
+        # As in PEFT a sum that is all of the composition runs its adapters in turn, which DoRA may stretch.
+        added = isinstance(block, Sum) and not (pointer == WHOLE and all(isinstance(c, Leaf) for c in block.children))
         for leaf in leaves(block):
             assert isinstance(leaf.ref, Reference), "a client writes references"
             for part in adapters[leaf.ref].parts:
-                if part.method not in allowed | FIRST_ONLY or (isinstance(block, Sum) and _decomposed(part)):
+                if part.method not in allowed | FIRST_ONLY or (added and _decomposed(part)):
                     kind = next(name for name, cls in BLOCKS.items() if cls is type(block))
                     made = f"{part.method} with DoRA" if part.method in allowed else part.method
                     detail = f"{leaf.ref} is made of {made}, of which there is no {kind}: it holds {_listed(allowed)}"

@@ -22,7 +22,7 @@ def faults(bench: Bench, case: Case, rows: Sequence[ReadyRow]) -> Iterator[str]:
     for i, row in enumerate(rows):
         name = f"row.{row.source.arranged.source}.{GENERATED}"
         stored = tensors[name][0] if name in tensors else tensors[GENERATED][row.source.arranged.place]
-        wanted = stored[len(row.source.mask) :]
+        wanted = stored[_prompt(bench, len(row.source.mask)) :]
         for how, tokens in (("together", together[i]), ("alone", _continued(bench, [row], settings)[0])):
             if not same(tokens, wanted, bench.backbone.profile.geometry.pad_token_id):
                 yield f"{row.source.label}: generated {tokens.tolist()} {how} instead of {wanted.tolist()}"
@@ -40,4 +40,9 @@ def _continued(bench: Bench, rows: Sequence[ReadyRow], settings: Mapping[str, An
     found: Tensor = generation.generate(
         bench.backbone, [replace(row.row, first_position=0) for row in rows], **settings
     )
-    return found[:, max(len(row.row.input_ids) for row in rows) :]
+    return found[:, _prompt(bench, max(len(row.row.input_ids) for row in rows)) :]
+
+
+def _prompt(bench: Bench, longest: int) -> int:
+    """How many tokens stand before the new ones: an encoder-decoder generates a row of its own, behind its start."""
+    return 1 if bench.backbone.profile.geometry.encoder_layers else longest

@@ -28,6 +28,12 @@ def test_what_does_not_run_in_float64_tells_nothing():
     assert rounding_of({"logits": torch.ones(2, 2)}, mixed) == {}
 
 
+def test_what_is_not_finite_in_float64_tells_nothing():
+    found = {"logits": torch.ones(2), "hidden_state": torch.zeros(2)}
+    exact = {"logits": torch.full((2,), torch.nan).double(), "hidden_state": torch.zeros(2).double()}
+    assert rounding_of(found, lambda: exact) == {"hidden_state": 0.0}
+
+
 def test_ids_stay_ids():
     given = doubled({"input_ids": torch.tensor([1, 2]), "pixel_values": torch.ones(2)})
     assert (given["input_ids"].dtype, given["pixel_values"].dtype) == (torch.int64, torch.float64)

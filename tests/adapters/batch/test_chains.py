@@ -81,6 +81,15 @@ def test_a_sum_adds_loras_alone():
         chains_of([row(add((a,), (b,)))])
 
 
+def test_a_sum_of_one_where_the_others_have_nothing_is_that_one():
+    scaling, low = residents(PartSpec("ia3", {"sites": builders.sites(["attn_k"])}), PARTS["lora_qv"])
+    chains = chains_of([row(add((scaling,), (low,)))])
+    (act,) = chains[Address(0, "attn_k")]
+    assert act.residents == (scaling,)
+    (act,) = chains[Address(0, "attn_q")]
+    assert act.residents == (low,)
+
+
 def test_equal_trees_have_equal_keys_and_other_trees_have_others():
     a, b = residents(PARTS["seq_bn"], PARTS["seq_bn"])
 
@@ -156,7 +165,7 @@ def test_changes_of_the_backbones_words_do_not_go_with_another_vocabulary(case):
 
 def test_changes_of_words_add_up_but_do_not_follow_one_another():
     one, two, rows = residents(PARTS["lora_words"], PARTS["lora_words"], PARTS["word_rows"])
-    assert isinstance(chains_of([row(add((one,), (two,)))])[Address(None, "words")][0], Fan)
+    assert [act.apart for act in chains_of([row(add((one,), (two,)))])[Address(None, "words")]] == [True, True]
     for members in ((one, two), (one, rows), (rows, one)):
         with pytest.raises(InvalidArrangement, match="another adapter at model/words"):
             chains_of([row(*members)])

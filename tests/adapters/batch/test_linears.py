@@ -90,6 +90,29 @@ def test_random_chains_and_averages_in_one_batch_equal_every_row_alone(residents
         assert torch.allclose(mixed, single, rtol=1e-4, atol=1e-4 * float(single.abs().max()))
 
 
+def test_a_sum_runs_in_turn_so_that_dora_stretches_what_came_before_it():
+    low = builders.lora(("attn_q",), rank=3)
+    stretched = builders.lora(("attn_q",), rank=2, dora="peft")
+    parts = [low, stretched, stretched, builders.lora(("attn_q",), rank=20)]
+    a, b, c, d = builders.in_one_arena([builders.adapter("bert", [p], seed=i) for i, p in enumerate(parts)])
+    orders = [(a, b), (b, a), (b, c, a), (d, b, a, c), (a,), (b,), (a, d)]
+    members = [(add(*((one,) for one in order)),) for order in orders]
+    x, weight = torch.randn(3 * len(orders), 32), torch.randn(32, 32)
+    y = torch.randn_like(x)
+    entries, due = [], []
+    for i, (order, held) in enumerate(zip(orders, members, strict=True)):
+        cut = slice(3 * i, 3 * i + 3)
+        entries.append(Entry((((cut.start, cut.stop),),), chains_of([Row(held, None, None, builders.ids(1, 3))])[AT]))
+        due.append(y[cut])
+        for one in order:
+            views = {name: one.view(span) for name, span in one.adapter.blocks[AT][0].spans.items()}
+            due[-1] = due[-1] + x[cut] @ views["down"].T @ views["up"].T
+            due[-1] = due[-1] * views.get("gain", torch.ones(32)) + views.get("shift", torch.zeros(32))
+    made = run_linear(build(entries, Workspace(len(x), CPU)), x, y.clone(), weight)
+    assert torch.allclose(made, torch.cat(due), rtol=1e-4, atol=1e-4 * float(y.abs().max()))
+    assert not torch.allclose(made[:3], made[3:6])
+
+
 def test_a_language_adapter_under_many_task_adapters_is_one_operand(residents):
     rows = [Row((residents[0], residents[i]), None, None, builders.ids(1, 4)) for i in (1, 2, 1)]
     entries = [Entry((((4 * i, 4 * i + 4),),), chains_of([row])[AT]) for i, row in enumerate(rows)]

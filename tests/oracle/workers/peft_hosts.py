@@ -83,7 +83,7 @@ def tasks_of(family: str) -> tuple[str, ...]:
     if family == "vit":
         return ("FEATURE_EXTRACTION", "SEQ_CLS")
     if family in SECOND:
-        return ("FEATURE_EXTRACTION", "SEQ_2_SEQ_LM")
+        return ("FEATURE_EXTRACTION", "SEQ_CLS", "QUESTION_ANS", "SEQ_2_SEQ_LM")
     more = ("CAUSAL_LM",) if family in DECODERS else ()
     return (*(task for task in _ROWS if family not in _UNSAVED.get(task, ())), *more)
 

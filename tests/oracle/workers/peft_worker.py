@@ -19,6 +19,7 @@ from tuner_draws import draw
 OUTPUTS = ("logits", "start_logits", "end_logits")
 NEW_TOKENS = 6
 SECOND_ROW = 5  # tokens of a decoder's row
+SECOND_IDS = "decoder_input_ids"
 GREEDY: Mapping[str, Any] = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
 
 
@@ -29,7 +30,8 @@ def make(name: str, seed: int, folder: Path) -> None:
     place = folder.parent.parent / "backbones" / name
     backbone(drawn.family, rng, place, getattr(transformers, TASKS[drawn.task] if drawn.generating else "AutoModel"))
     base = open_model(place, drawn.task, seed)
-    given = inputs(base.config, rng, even=drawn.even) | _second_rows(base.config, rng)
+    given = inputs(base.config, rng, even=drawn.even)
+    given |= _second_rows(base.config, given, rng, whole=drawn.task == "SEQ_CLS")
     rows = len(next(iter(given.values())))
     model = peft_scenes.trained(base, drawn, given | _tasks(drawn.task_id, rows), compute, rng)
     saved = peft_scenes.save(model, drawn, folder)
@@ -46,8 +48,8 @@ def make(name: str, seed: int, folder: Path) -> None:
         "task_type": drawn.task,
         "task_id": drawn.task_id,
         "seed": seed,
-        "decoder_inputs": given["decoder_input_ids"].tolist() if "decoder_input_ids" in given else None,
-        "generate": GREEDY if drawn.task == "CAUSAL_LM" and not drawn.apart else None,
+        "decoder_inputs": given[SECOND_IDS].tolist() if SECOND_IDS in given else None,
+        "generate": GREEDY if drawn.generating and not drawn.apart else None,
         "apart": drawn.apart,
         **scene,
     }
@@ -65,7 +67,10 @@ def load(folder: Path) -> None:
     computed = compute_apart if case.get("apart") else compute
     with torch.no_grad():
         found = computed(model, {**given, **more})
-        written = {"generated": model.generate(**given, **more, **case["generate"])} if case.get("generate") else {}
+        written = {}
+        if case.get("generate"):
+            asked = {name: tensor for name, tensor in given.items() if name != SECOND_IDS}
+            written["generated"] = model.generate(**asked, **more, **case["generate"])
         rounding = rounding_of(found, lambda: computed(model.double(), {**doubled(given), **more}))
     keep(folder, {**case, "rounding": rounding}, given, found | written)
 
@@ -107,12 +112,16 @@ def _tasks(number: int | None, rows: int) -> dict[str, Tensor]:
     return {} if number is None else {"task_ids": torch.full((rows,), number)}
 
 
-def _second_rows(config: Any, rng: random.Random) -> dict[str, Tensor]:
-    """The decoder's rows of an encoder-decoder, of one length."""
+def _second_rows(config: Any, given: dict[str, Tensor], rng: random.Random, *, whole: bool) -> dict[str, Tensor]:
+    """The decoder's rows of an encoder-decoder, of one length. `whole`: the encoder's own, ended and shifted by one."""
     if not config.is_encoder_decoder:
         return {}
+    if whole:  # the class looks at the end of the decoder's row, where the encoder's row ends
+        ids = given["input_ids"]
+        ids[:, -1] = config.eos_token_id
+        return {SECOND_IDS: torch.cat([torch.full_like(ids[:, :1], config.decoder_start_token_id), ids[:, :-1]], 1)}
     drawn = [[rng.randrange(SPECIAL, VOCABULARY) for _ in range(SECOND_ROW - 1)] for _ in range(3)]
-    return {"decoder_input_ids": torch.tensor([[config.decoder_start_token_id, *row] for row in drawn])}
+    return {SECOND_IDS: torch.tensor([[config.decoder_start_token_id, *row] for row in drawn])}
 
 
 def compute_apart(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -95,6 +95,7 @@ _RUNS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_LINEAR_ALONE, tuple(family for family in FAMILIES if family != "gpt2")),
     **dict.fromkeys((*_PROMPTS[:2], "trainable_tokens"), tuple(family for family in FAMILIES if family != "vit")),
 }
+CLASSIFIERS = {"vit": "classifier", "t5": "classification_head", "bart": "classification_head"}  # by no task's default
 SCENES = ("alone", "alone", "alone", "mixed", "sum", "weighted")  # how LoRAs are used; see `peft_scenes`
 
 
@@ -138,7 +139,7 @@ def draw(rng: random.Random, seed: int) -> Draw:
     # Around a prompt the model is told no ids, and takes the last position for the last token, padding or not.
     even = method in _PROMPTS and family in DECODERS and task == "SEQ_CLS"
     chosen = task_id(rng, configs[names[0]])
-    even = even or task == "CAUSAL_LM"
+    even = even or task == "CAUSAL_LM" or (task == "SEQ_CLS" and family in SECOND)
     return Draw(family, method, task, configs, scene, even, chosen, method in _APART)
 
 
@@ -173,5 +174,6 @@ def _config(rng: random.Random, method: str, family: str, task: str, scene: str)
     if method in _PROMPTS[:2] and family in ("albert", "electra"):
         made["token_dim"] = 16  # as wide as their word vectors, where the library would take the layers' width
     shown = None if family == "vit" else task
-    saved = {"modules_to_save": ["classifier"]} if family == "vit" and task == "SEQ_CLS" else {}
-    return getattr(peft, sort)(task_type=shown, **{**saved, **made})
+    if family in CLASSIFIERS and task == "SEQ_CLS":
+        made["modules_to_save"] = sorted({*made.get("modules_to_save", ()), CLASSIFIERS[family]})
+    return getattr(peft, sort)(task_type=shown, **made)

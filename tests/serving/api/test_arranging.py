@@ -73,9 +73,10 @@ def test_what_a_block_can_not_hold_is_refused_at_the_block(raw, methods, pointer
     assert detail.startswith(f"b is made of {methods[-1]}, of which there is no")
 
 
-def test_what_dora_stretches_can_not_be_added():
+def test_what_dora_stretches_is_added_in_turn_where_the_sum_is_the_whole_composition():
     low, stretched = adapter("lora"), adapter("lora", dora="peft")
-    assert "lora with DoRA" in refused({"sum": ["a", "b"]}, a=low, b=stretched)[2]
+    check_arrangement(named({"sum": ["a", "b"]}), {Reference("a"): low, Reference("b"): stretched})
+    assert "lora with DoRA" in refused(["a", {"sum": ["a", "b"]}], a=low, b=stretched)[2]
     for raw in ({"sum": ["a", "b"]}, ["a", {"average": ["a", "b"]}], {"parallel": ["a", "b"]}):
         check_arrangement(named(raw), {Reference("a"): low, Reference("b"): low})
     check_arrangement(named({"average": ["a", "b"]}), {Reference("a"): low, Reference("b"): stretched})
