@@ -18,11 +18,17 @@ _IN_A_LAYER = (
     "attn_k",
     "attn_v",
     "attn_out",
+    "cross_q",
+    "cross_k",
+    "cross_v",
+    "cross_out",
     "ffn_gate",
     "ffn_in",
     "ffn_out",
     "pooler",
 )
+# Families whose attention makes its queries last; elsewhere they are first.
+_QUERIES_LAST = ("bart", "mbart")
 _DECODER = "decoder."
 ROOT = "base_model.model."  # before every path of the model that PEFT was put around
 # Families whose class for questions calls the base model by another name than their other classes do.
@@ -59,16 +65,16 @@ class Host:
 
     def in_order(self, paths: Iterable[str]) -> list[str]:
         """Paths of linear maps in the order in which the model has them: that of the embeddings first, layer by layer, the pooler last; raises `Misfit`."""
-        if self.family.decoder is not None:
-            raise Misfit(["this tuner goes by the order of the maps, which is not known in an encoder-decoder"])
         known = self.modules()
+        late = self.family.model_type in _QUERIES_LAST
 
-        def place(path: str) -> tuple[float, int]:
+        def place(path: str) -> tuple[float, float]:
             address = known[path]
             if address.site not in _IN_A_LAYER:
                 raise Misfit([f"the place of {path} among the maps of the model is not known"])
             outside = -inf if address.site == "embed_map" else inf
-            return (outside if address.layer is None else address.layer, _IN_A_LAYER.index(address.site))
+            behind = 2.5 if late and address.site.endswith("_q") else 0  # between values and the map behind attention
+            return (outside if address.layer is None else address.layer, _IN_A_LAYER.index(address.site) + behind)
 
         return sorted(paths, key=place)
 

@@ -38,15 +38,11 @@ def test_a_part_of_a_wider_map_has_no_path():
         Host(ARCHITECTURES["modernbert"], 1, False).whole_path(Address(0, "attn_q"))
 
 
-def test_the_order_in_an_encoder_decoder_is_refused():
-    with pytest.raises(Misfit, match="encoder-decoder"):
-        Host(ARCHITECTURES["bart"], 2, False).in_order([])
-
-
-@pytest.mark.parametrize("family", [name for name, record in ARCHITECTURES.items() if record.decoder is None])
+@pytest.mark.parametrize("family", ARCHITECTURES)
 def test_maps_are_in_the_order_of_the_model(family):
     backbone = builders.backbone(family)
-    host = Host(ARCHITECTURES[family], builders.LAYERS, False)
+    geometry = backbone.profile.geometry
+    host = Host(geometry.architecture, geometry.layers, False)
     live = [name for name, _ in backbone.model.named_modules() if name in host.modules()]
     assert live
     assert [path for path in host.in_order(sorted(host.modules())) if path in live] == live
