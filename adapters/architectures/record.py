@@ -195,8 +195,8 @@ class Architecture:
     def linear_path(self, address: Address) -> str:
         """Dotted path of the linear map at an address, the wider one where it is fused; raises `KeyError`."""
         if address.layer is None:
-            outside = {"pooler": self.pooler, "words": self.words, "embed_map": self.embed_map, **self.addends}
-            path = outside[address.site]
+            words = dict.fromkeys(("words", "decoder_words"), self.words)
+            path = {"pooler": self.pooler, "embed_map": self.embed_map, **words, **self.addends}[address.site]
             if path is None:
                 raise KeyError(str(address))
             return path
@@ -266,7 +266,8 @@ class Architecture:
     def addresses(self, layers: int) -> Iterator[Address]:
         """Every address at which an adapter may act in a model of so many layers."""
         for site, kind in SITES.items():
-            if site in ("embed_out", "embed_lookup", *self.addends) or (site == "words" and self._one_table):
+            tables = {"words": self.words is not None, "decoder_words": self.decoder is not None}
+            if site in ("embed_out", "embed_lookup", *self.addends) or tables.get(site):
                 yield Address(None, site)
             elif kind is SiteKind.NORM:
                 places = (None,) if site in _NORMS_OF_THE_MODEL else range(layers)
@@ -278,11 +279,6 @@ class Architecture:
                 yield from self._attentions(site, layers)
             else:
                 yield from (Address(layer, site) for layer in range(layers) if self._holds(site, kind, layer))
-
-    @property
-    def _one_table(self) -> bool:
-        """Whether word vectors are looked up in one place."""
-        return self.words is not None and self.decoder is None
 
     def _attentions(self, site: str, layers: int) -> Iterator[Address]:
         if self.hub_prefix is None or (site != "attn_kv" and self.decoder is None):

@@ -20,7 +20,7 @@ FORKS: Mapping[SiteKind, frozenset[str]] = {
 }
 _ORDER = list(METHODS)
 _FIRST_ONLY = frozenset(name for name, method in METHODS.items() if method.first_only)
-WORDS = Address(None, "words")
+_WORDS = (Address(None, "words"), Address(None, "decoder_words"))
 SUMMED = ("lora", "delta", "lily")  # the methods whose deltas PEFT adds
 
 
@@ -38,7 +38,7 @@ def check_members(row: Row) -> None:
             raise InvalidArrangement("adapters of one row must have the same layer_replication: arrange others apart")
         if place > 0 and insertion is not None and insertion.shift:
             raise InvalidArrangement("a prompt or prefix with positions must be the first adapter of its composition")
-        if row.embedding is not None and WORDS in leaf.adapter.blocks:
+        if row.embedding is not None and any(words in leaf.adapter.blocks for words in _WORDS):
             raise InvalidArrangement(
                 "the adapter changes word vectors of the backbone's own vocabulary, but the row uses another one"
             )

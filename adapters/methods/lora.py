@@ -26,13 +26,14 @@ from adapters.methods.fused import at_parts
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
 from adapters.methods.lora_start import STARTS, without_start
 from adapters.methods.settings import Settings, choice_in, count_in, flag_in, known_in, number_in
-from adapters.methods.word_rows import WORD_ROWS, WORDS
+from adapters.methods.word_rows import DECODER_WORDS, WORD_ROWS, WORDS
 from adapters.weights import Block, Folded, Insertion
 
 _ATTENTION = ("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_out", "cross_q", "cross_k", "cross_v", "cross_out")
 SITES = (*_ATTENTION, "ffn_in", "ffn_gate", "ffn_out", "embed_map", "pooler")
 TURNED = "turned"  # a variant: it changes what the map reads, and so adds to nothing (see `adapters.methods.tuners`)
 IDS = "ids"  # the variant of blocks at the table of word vectors
+_LOOKED_UP = (WORDS, DECODER_WORDS)
 RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the last
 
 
@@ -167,7 +168,7 @@ def low_rank(
         rows = held["base_table"] + scaling * (up @ down).T
         rows = rows if site.dora == "none" else rows * held[MAGNITUDE] / _row_norms(rows.T)
         return Folded(WORD_ROWS.name, None, {"rows": rows})
-    ids = address.site == WORDS.site
+    ids = address in _LOOKED_UP
     if ids:  # looked up by row
         parameters["down"] = parameters["down"].T
     if site.bias:
@@ -251,9 +252,9 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, LowRank]
     settings = Settings("lora", config, ("sites",))
     known = ("rank", "scaling", "bias", "gated", "dora", "start", "base_bias", "base_table")
     found: dict[Address, LowRank] = {}
-    for address, held in settings.sites(fitting, (*SITES, WORDS.site)).items():
+    for address, held in settings.sites(fitting, (*SITES, *(table.site for table in _LOOKED_UP))).items():
         site = found[address] = read_site(settings, f"sites.{address}", held, known)
-        if address == WORDS and (site.bias or site.gated or site.base_bias or site.start != "none"):
+        if address in _LOOKED_UP and (site.bias or site.gated or site.base_bias or site.start != "none"):
             settings.wrong(f"sites.{address}: the table of word vectors has neither biases, gates nor starts")
         if address != WORDS and site.base_table:
             settings.wrong(f"sites.{address}: base_table belongs to {WORDS}")

@@ -390,6 +390,12 @@ CROSS_PARTS: Mapping[str, PartSpec] = {
     "lora_cross": PartSpec(
         "lora", {"sites": sites(("cross_q", "cross_k", "cross_v", "cross_out", "ffn_in"), [1], rank=3, scaling=1.7)}
     ),
+    "lora_words_of_stacks": PartSpec(
+        "lora", {"sites": {WORDS: {"rank": 3, "scaling": 1.7}, "model/decoder_words": {"rank": 2, "scaling": 0.6}}}
+    ),
+    "dora_decoder_words": PartSpec(
+        "lora", {"sites": {"model/decoder_words": {"rank": 9, "scaling": 0.7, "dora": "peft"}}}
+    ),
     "ia3_cross": PartSpec("ia3", {"sites": sites(("cross_k", "cross_v"), [1], scaling=1.3)}),
     "lora_gated_cross": PartSpec(
         "lora", {"sites": sites(("cross_v",), [1], rank=3, scaling=1.7, gated=True, dora="adapterhub")}

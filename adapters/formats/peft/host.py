@@ -9,6 +9,7 @@ from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.errors import Misfit
 from adapters.formats.peft.modules import fused_modules, modules
 from adapters.methods.tables import ADDED
+from adapters.methods.word_rows import DECODER_WORDS, WORDS
 
 # Whatever the order of a record's sites.
 _IN_A_LAYER = (
@@ -107,8 +108,23 @@ class Host:
         """The path of the table of word vectors; of a model that has none, one that no module has."""
         return self.path(self.family.words) if self.family.words is not None else ""
 
+    @property
+    def word_tables(self) -> dict[str, Address]:
+        """Path -> address of the tables that words are looked up in: an encoder-decoder's stacks have modules of their own.
+
+        The module of `words` holds the same weight there, but nothing reads it: what PEFT wraps around it does nothing.
+        """
+        if self.family.words is None:
+            return {}
+        if self.family.decoder is None:
+            return {self.words: WORDS}
+        stacks = {"encoder": WORDS} if self.encoder_alone else {"encoder": WORDS, "decoder": DECODER_WORDS}
+        return {self.path(f"{stack}.embed_tokens"): address for stack, address in stacks.items()}
+
     def whole_path(self, address: Address) -> str:
         """The path of the linear map at an address; raises `Misfit` where that is a part of a wider map."""
+        if address in (WORDS, DECODER_WORDS):
+            return next(path for path, held in self.word_tables.items() if held == address)
         if self.family.fused(address) is not None:
             raise Misfit([f"PEFT adapts the map that {address} is a part of as a whole"])
         return self.path(self.family.linear_path(address))

@@ -1,7 +1,7 @@
 """PEFT's LoRA: ranks and alphas by pattern, rsLoRA, a bias, DoRA."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from adapters.formats.peft.modules import by_parameter, of_pattern
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.formats.peft.whole import modules
 from adapters.manifest import PartSpec
-from adapters.methods.word_rows import WORDS
+from adapters.methods.word_rows import DECODER_WORDS, WORDS
 from adapters.weights import Package
 
 _PARAMETERS: Mapping[str, str] = {
@@ -97,8 +97,10 @@ class Lora:
         """See `Tuner.read`."""
         host, trained = saved.host, dict(saved.tensors)
         rows = trained.pop(f"{ROOT}{host.words}.{tokens.BESIDE}", None)
-        words = {host.words: WORDS}
-        found = adapted(replace(saved, tensors=trained), {**_PARAMETERS, **_WORDS}, "lora_", reasons, words)
+        words, parameters = host.word_tables, {**_PARAMETERS, **_WORDS}
+        if host.words not in words:  # a module that nothing reads
+            trained = {k: t for k, t in trained.items() if not k.startswith(f"{ROOT}{host.words}.lora_")}
+        found = adapted(replace(saved, tensors=trained), parameters, "lora_", reasons, words)
         sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
         reasons += _of_parameters(saved)
         part, beside = PartSpec("lora", {"sites": sites}), tokens.beside(saved.config, rows, host, reasons)
@@ -112,10 +114,10 @@ class Lora:
             _refuse(held)
         for module in modules(package.manifest.parts[0].config["sites"], package.tensors, host):
             sites[module.path] = module.settings
-            names = _WORDS if module.path == host.words else _PARAMETERS
+            names = _WORDS if module.path in host.word_tables else _PARAMETERS
             own = {name: module.tensors.get(native) for name, native in names.items()}
             stored |= {f"{ROOT}{module.path}.{name}": tensor for name, tensor in own.items() if tensor is not None}
-        return Written(stored, _config(sites, host.words))
+        return Written(stored, _config(sites, host.word_tables))
 
 
 LORA = Lora()
@@ -157,7 +159,7 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     site: dict[str, Any] = {"rank": rank, "scaling": scaling} | ({"dora": "peft"} if dora else {})
     start = config.get("init_lora_weights")
-    if address == str(WORDS):
+    if address in map(str, (WORDS, DECODER_WORDS)):
         if start in _PARTS_OF_THE_MAP:
             reasons.append(f"{path}: init_lora_weights={start!r} of a table of word vectors is not served")
         return site | ({"base_table": True} if f"{address}/base_table" in found.tensors else {})
@@ -168,11 +170,11 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
     return site | {"bias": bias} | ({"base_bias": True} if replaced else {})
 
 
-def _config(sites: Mapping[str, Any], words: str) -> dict[str, Any]:
-    """`sites`: settings by the path of a module; `words` is that of the table of word vectors."""
+def _config(sites: Mapping[str, Any], words: Container[str]) -> dict[str, Any]:
+    """`sites`: settings by the path of a module; `words` are those of tables of word vectors."""
     first = next(iter(sites.values()))
     rank, alpha = first["rank"], _alpha(first)
-    maps = [held for path, held in sites.items() if path != words]
+    maps = [held for path, held in sites.items() if path not in words]
     if len({held.get("bias", False) for held in maps}) > 1:
         raise Misfit(["PEFT has a LoRA bias in all modules or in none"])
     if any(held.get("dora") != first.get("dora") for held in sites.values()):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.architectures.record import Architecture
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.errors import Misfit
 from adapters.formats.peft.expressions import beginning, full
 
@@ -23,7 +23,7 @@ def modules(family: Architecture, layers: int) -> dict[str, Address]:
     linear = (
         a
         for a in family.addresses(layers)
-        if SITES[a.site] is SiteKind.LINEAR and a.site not in family.addends and a.site != "words"
+        if SITES[a.site] is SiteKind.LINEAR and a.site not in family.addends and a.site not in TABLES
     )
     single = (address for address in linear if family.fused(address) is None)
     return {family.linear_path(address): address for address in (*single, *family.wholes(layers))}

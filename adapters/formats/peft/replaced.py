@@ -67,6 +67,8 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reas
         elif explained and path in biased and parameter == "bias" and not whole:
             taken.biases[str(biased[path])] = {}
             taken.tensors[f"{biased[path]}/bias"] = tensor
+        elif whole and path == host.words and path not in host.word_tables and parameter == "weight":
+            continue  # a module that nothing reads
         elif explained and path == host.words and parameter == "weight":
             taken.table = True
             taken.tensors[f"{WORDS}/rows"] = tensor

@@ -67,8 +67,10 @@ def _saved_tables(rng: random.Random, family: str) -> dict[str, Any]:
 
 
 def _words(rng: random.Random, family: str) -> dict[str, Any]:
-    own = _listed(rng, family)
-    return {**own, "target_modules": [*own["target_modules"], FAMILIES[family].words], "use_dora": rng.random() < 0.3}
+    own, words = _listed(rng, family), FAMILIES[family].words
+    if family in SECOND:  # nothing reads the module that holds the words of both stacks
+        words = rng.choice((words, "embed_tokens"))
+    return {**own, "target_modules": [*own["target_modules"], words], "use_dora": rng.random() < 0.3}
 
 
 def _tokens(rng: random.Random, family: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
     "lora biases": (_biased, tuple(FAMILIES)),
     "lora saved norms": (_saved_norms, tuple(FAMILIES)),
     "lora saved tables": (_saved_tables, tuple(family for family, held in FAMILIES.items() if held.tables)),
-    "lora words": (_words, tuple(family for family in _TEXTS if family not in SECOND)),
+    "lora words": (_words, _TEXTS),
     "lora tokens": (_tokens, _TEXTS),
     "lora parameters": (_parameters, tuple(family for family in FAMILIES if family != "gpt2")),
     "lora replicated": (_replicated, _REPLICABLE),

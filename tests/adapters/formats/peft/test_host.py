@@ -48,6 +48,18 @@ def test_maps_are_in_the_order_of_the_model(family):
     assert [path for path in host.in_order(sorted(host.modules())) if path in live] == live
 
 
+def test_the_stacks_of_an_encoder_decoder_look_words_up_in_modules_of_their_own():
+    t5 = ARCHITECTURES["t5"].split(2, gated=False)
+    words, decoder_words = Address(None, "words"), Address(None, "decoder_words")
+    both = Host(t5, 4, False).word_tables
+    assert both == {"encoder.embed_tokens": words, "decoder.embed_tokens": decoder_words}
+    assert Host(t5, 4, False, encoder_alone=True).word_tables == {"encoder.embed_tokens": words}
+    bart = Host(ARCHITECTURES["bart"].split(2, gated=False), 4, True)
+    assert bart.whole_path(decoder_words) == "model.decoder.embed_tokens"
+    assert Host(BERT, 2, True).word_tables == {"bert.embeddings.word_embeddings": words}
+    assert Host(ARCHITECTURES["vit"], 2, True).word_tables == {}
+
+
 def test_a_map_whose_place_nobody_knows_is_refused(monkeypatch):
     monkeypatch.setattr("adapters.formats.peft.host._IN_A_LAYER", ("attn_q",))
     with pytest.raises(Misfit, match="is not known"):

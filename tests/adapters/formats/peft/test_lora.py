@@ -81,6 +81,32 @@ def test_the_table_of_word_vectors_is_one_more_map(tmp_path):
     assert_same(package, peft.read(tmp_path / "again", profile()))
 
 
+def stacked(tmp_path, name, *modules, **config):
+    """A folder for a small T5 with LoRAs behind its attentions and of more modules."""
+    root, wide = "base_model.model.", profile("t5").geometry.vocabulary
+    maps = ("encoder.block.0.layer.0.SelfAttention.o", "decoder.block.0.layer.0.SelfAttention.o")
+    keys = peft_lora_keys([*maps, "decoder.block.0.layer.1.EncDecAttention.o"])
+    for path in modules:
+        keys |= {f"{root}{path}.lora_embedding_A": (2, wide), f"{root}{path}.lora_embedding_B": (H, 2)}
+    said = {"lora_alpha": 4, "task_type": "SEQ_2_SEQ_LM", "modules_to_save": None, **config}
+    return peft_folder(tmp_path / name, peft_config(**said), keys)
+
+
+def test_the_stacks_of_an_encoder_decoder_adapt_words_apart_and_what_nothing_reads_counts_nothing(tmp_path):
+    host = profile("t5")
+    host = replace(host, geometry=replace(host.geometry, encoder_layers=1))
+    stacks, maps = ["encoder.embed_tokens", "decoder.embed_tokens"], {"0/attn_out", "1/attn_out", "1/cross_out"}
+    package = peft.read(stacked(tmp_path, "in", *stacks, target_modules=["o", "embed_tokens"]), host)
+    assert {"model/words", "model/decoder_words", *maps} == set(sites(package))
+    check(package, host)
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", host))
+    unread = peft.read(stacked(tmp_path, "unread", "shared", target_modules=["o", "shared"]), host)
+    assert set(sites(unread)) == maps
+    with pytest.raises(Misfit, match=r"lacks decoder\.embed_tokens"):
+        peft.read(stacked(tmp_path, "no", stacks[0], target_modules=["o", "embed_tokens"]), host)
+
+
 def test_all_linear_names_no_table(tmp_path):
     dense = [f"bert.encoder.layer.{i}.{p}" for i in range(2) for p in ("attention.output.dense",)]
     keys = peft_lora_keys([*QV, *[q.replace("query", "key") for q in QV if "query" in q], *dense]) | CLASSIFIER
