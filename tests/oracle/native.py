@@ -52,7 +52,16 @@ def usable(case: Path) -> bool:
     """Whether a case's backbone reads rows of text, for which the library has classes of its own."""
     said = json.loads((case / writing.CASE).read_text())
     interfaced = said["library"] == "adapterhub" and not said["heads"]
-    return bool(said["inputs_kind"] == "texts") and not interfaced and "deberta" not in said["method"]
+    texts = bool(said["inputs_kind"] == "texts") and not interfaced and "deberta" not in said["method"]
+    return texts and (said["library"] == "peft" or not said.get("decoder_inputs") or _whole(case, said))
+
+
+def _whole(case: Path, said: Mapping[str, Any]) -> bool:
+    """Whether a decoder's rows are as long as the encoder's, where the library's classification looks for their ends."""
+    stored = load_file(case / writing.EXPECTED)
+    return bool(stored["input.attention_mask"].all()) and stored["input.input_ids"].shape[1] == len(
+        said["decoder_inputs"][0]
+    )
 
 
 def _make(library: str, preset: str, host: Path, written: Path, ours: Path, seed: int) -> None:

@@ -1,11 +1,11 @@
 """What a seed draws for AdapterHub: a family, methods with their settings, a composition, a head, a vocabulary."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import adapters
+from method_draws import ANYWHERE, AROUND, METHODS, invertible
 
 _INTERFACE = {"adapter_methods": ["bottleneck", "lora", "reft", "invertible"], "layer_cross_attn": None}
 _QWEN = {
@@ -42,138 +42,10 @@ INTERFACED: Mapping[str, Mapping[str, Any]] = {
 }
 ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "deberta-v2")
 DECODERS = ("gpt2", "llama", "mistral")
+SECOND = ("t5", "mt5", "bart", "mbart")  # encoder-decoders
+SPEAKING = ("causal_lm", "seq2seq_lm")  # heads that go on
 # Their adapters around the layers hang on the table of words itself, which the library leaves out with another vocabulary.
 _HOOKED = ("llama", "mistral")
-ACTIVATIONS = ("relu", "gelu", "swish", "tanh", "leakyrelu", "gelu_new", "silu")
-
-
-def _bottleneck(rng: random.Random) -> Any:
-    parallel = rng.random() < 0.25
-    settings = {
-        "mh_adapter": rng.random() < 0.5,
-        "output_adapter": True,
-        "reduction_factor": rng.choice((2, 4, 8, 16, {"default": 4, "1": 2})),
-        "non_linearity": rng.choice(ACTIVATIONS),
-        "original_ln_before": rng.random() < 0.5,
-        "original_ln_after": rng.random() < 0.8,
-        "ln_before": rng.random() < 0.3,
-        "ln_after": rng.random() < 0.3,
-        "residual_before_ln": rng.choice((True, False)),
-        "adapter_residual_before_ln": rng.random() < 0.2,
-        "scaling": rng.choice((1.0, 4.0, 0.5, "learned", "channel")),
-        "use_gating": rng.random() < 0.2,
-        "is_parallel": parallel,
-        "leave_out": rng.choice(([], [], [0], [1])),
-    }
-    if parallel:
-        settings |= {"original_ln_before": False, "adapter_residual_before_ln": False}
-    return adapters.BnConfig(**settings)
-
-
-def _invertible(rng: random.Random) -> Any:
-    made = rng.choice((adapters.SeqBnInvConfig, adapters.DoubleSeqBnInvConfig))
-    return made(reduction_factor=rng.choice((2, 8)), inv_adapter_reduction_factor=rng.choice((2, 4)))
-
-
-def _compacter(rng: random.Random) -> Any:
-    made = rng.choice((adapters.CompacterConfig, adapters.CompacterPlusPlusConfig))
-    return made(
-        reduction_factor=rng.choice((2, 4)),
-        phm_dim=rng.choice((2, 4)),
-        phm_rank=rng.choice((1, 2)),
-        shared_phm_rule=rng.random() < 0.6,
-        factorized_phm_W=rng.random() < 0.6,
-        factorized_phm_rule=rng.random() < 0.4,
-        shared_W_phm=rng.random() < 0.3,
-    )
-
-
-def _lora_places(rng: random.Random) -> dict[str, Any]:
-    places = {
-        "selfattn_lora": rng.random() < 0.8,
-        "intermediate_lora": rng.random() < 0.4,
-        "output_lora": rng.random() < 0.4,
-        "attn_matrices": rng.choice((["q", "v"], ["q", "k", "v"], ["v"], ["k", "v"])),
-    }
-    return places if places["intermediate_lora"] or places["output_lora"] else {**places, "selfattn_lora": True}
-
-
-def _lora(rng: random.Random) -> Any:
-    sizes = {"r": rng.choice((1, 2, 4, 8)), "alpha": rng.choice((1, 4, 8, 16))}
-    more = {"use_gating": rng.random() < 0.2, "leave_out": rng.choice(([], [], [1]))}
-    return adapters.LoRAConfig(**_lora_places(rng), **sizes, **more)
-
-
-def _dora(rng: random.Random) -> Any:
-    return adapters.DoRAConfig(**_lora_places(rng), r=rng.choice((2, 4)), alpha=rng.choice((2, 8)))
-
-
-def _ia3(rng: random.Random) -> Any:
-    return adapters.IA3Config(use_gating=rng.random() < 0.3)
-
-
-def _vera(rng: random.Random) -> Any:
-    made = rng.choice((adapters.VeraConfig, adapters.DvoRAConfig))
-    return made(r=rng.choice((2, 4)), attn_matrices=rng.choice((["q", "v"], ["q"])))
-
-
-def _prefix(rng: random.Random) -> Any:
-    return adapters.PrefixTuningConfig(
-        flat=rng.random() < 0.5,
-        prefix_length=rng.randint(1, 8),
-        bottleneck_size=rng.choice((8, 16)),
-        use_gating=rng.random() < 0.25,
-        shared_gating=rng.random() < 0.5,
-        leave_out=rng.choice(([], [], [0])),
-    )
-
-
-def _prompt(rng: random.Random) -> Any:
-    return adapters.PromptTuningConfig(
-        prompt_length=rng.randint(1, 6), combine=rng.choice(("prefix", "prefix_after_bos"))
-    )
-
-
-def _reft(rng: random.Random) -> Any:
-    made = rng.choice((adapters.LoReftConfig, adapters.NoReftConfig, adapters.DiReftConfig))
-    return made(
-        layers=rng.choice(("all", [0], [1])),
-        prefix_positions=rng.randint(1, 3),
-        suffix_positions=rng.randint(0, 3),
-        r=rng.choice((1, 2, 4)),
-        tied_weights=rng.random() < 0.4,
-    )
-
-
-def _union(rng: random.Random) -> Any:
-    def unipelt() -> Any:
-        return adapters.UniPELTConfig(
-            prefix_tuning=adapters.PrefixTuningConfig(prefix_length=4, bottleneck_size=8, use_gating=True),
-            adapter=adapters.SeqBnConfig(reduction_factor=4, use_gating=True),
-            lora=adapters.LoRAConfig(r=4, alpha=2, use_gating=True),
-        )
-
-    def mam() -> Any:
-        return adapters.MAMConfig(prefix_tuning=adapters.PrefixTuningConfig(bottleneck_size=8, prefix_length=5))
-
-    return rng.choice((unipelt, mam, lambda: adapters.ConfigUnion(_bottleneck(rng), _lora(rng))))()
-
-
-METHODS: Mapping[str, Callable[[random.Random], Any]] = {
-    "bottleneck": _bottleneck,
-    "invertible": _invertible,
-    "adapterplus": lambda rng: adapters.AdapterPlusConfig(reduction_factor=rng.choice((4, 8)), stochastic_depth=0.0),
-    "compacter": _compacter,
-    "lora": _lora,
-    "dora": _dora,
-    "ia3": _ia3,
-    "vera": _vera,
-    "prefix": _prefix,
-    "prompt": _prompt,
-    "reft": _reft,
-    "union": _union,
-}
-ANYWHERE = ("bottleneck", "invertible", "lora", "dora", "ia3", "reft", "adapterplus")  # of interfaces
 HEADS = ("classification", "multilabel", "tagging", "qa", "multiple_choice", "masked_lm", "dependency_parsing")
 _CALLED = {"qa": "question_answering", "multilabel": "multilabel_classification"}
 
@@ -193,11 +65,17 @@ class Draw:
     fusion_settings: Mapping[str, Any] | None = None
     choices: int = 0
     even: bool = False  # rows of one length
+    whole: bool = False  # a decoder's rows are the encoder's, moved by one place
 
     @property
     def adapters(self) -> list[str]:
         """Names of the adapters."""
         return list(self.configs)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether its head goes on, with everything that the library keeps while it does."""
+        return self.head_type in SPEAKING and self.said["head"] is not None
 
     @property
     def fusions(self) -> list[str]:
@@ -226,7 +104,9 @@ class Draw:
 def draw(rng: random.Random, seed: int) -> Draw:
     """A case from a seed; every method and every kind of head comes once in as many seeds that follow one another."""
     method = list(METHODS)[seed % len(METHODS)]
-    family = rng.choice((*ENCODERS, *ENCODERS, *DECODERS, "vit", *INTERFACED))
+    family = rng.choice((*ENCODERS, *ENCODERS, *DECODERS, *SECOND, "vit", *INTERFACED))
+    while family in SECOND and method == "prompt":  # which the library has not for them
+        family = rng.choice(ENCODERS)
     if family in INTERFACED and method not in ANYWHERE:
         family = rng.choice(ENCODERS)
     shape = _shape(rng, method)
@@ -253,7 +133,12 @@ def draw(rng: random.Random, seed: int) -> Draw:
         "embedding": None,
     }
     made = Draw(family, said, configs, head_type, settings, heads)
-    made.even = family == "deberta-v2" and method == "prompt"  # its row alone is not its row among others
+    # The library counts places in a decoder's row by the encoder's mask, and looks for an end in as many places.
+    bound = method == "reft" or "split" in shape or head_type in ("classification", "multilabel")
+    made.whole = family in SECOND and (bound or rng.random() < 0.3)
+    # A row of DeBERTa alone is not its row among others then, nor is one that goes on behind its padding.
+    alone = (family == "deberta-v2" and method == "prompt") or head_type in SPEAKING
+    made.even = alone or made.whole
     made.choices = 2 if head_type == "multiple_choice" else 0
     made.setup = (
         shape not in ("batch_split", "parallel", "stack_parallel") and not said["skip_layers"] and rng.random() < 0.25
@@ -321,16 +206,25 @@ def _configs(rng: random.Random, method: str, shape: str, names: list[str]) -> d
             if shape in ("average", "fuse", "split") or method == "prefix":
                 rng.setstate(state)
             found[name] = METHODS[method](rng)
-        return found
+        return _placed(found) if method == "bottleneck" else found
     state = rng.getstate()
     made = {}
     for name in names:
         if shape in ("stack_fuse", "stack_split"):
             rng.setstate(state)
         made[name] = METHODS[method](rng)
+    if shape == "stack_parallel" and method == "bottleneck":
+        made |= _placed({name: made[name] for name in names[1:]})
     if shape.startswith("stack") and rng.random() < 0.4:
-        made["a"] = _invertible(rng)  # a language adapter below the others
+        made["a"] = invertible(rng)  # a language adapter below the others
     return made
+
+
+def _placed(beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Bottlenecks of several rows, around the layer as the last of them: the library adds up for all as that one does."""
+    last = list(beside.values())[-1]
+    same = {setting: last[setting] for setting in AROUND}
+    return {name: config.replace(**same) for name, config in beside.items()}
 
 
 def _composition(rng: random.Random, shape: str, names: list[str]) -> Any:
@@ -362,13 +256,15 @@ def _head(rng: random.Random, seed: int, family: str, shape: str) -> tuple[str |
     kinds = HEADS
     if family == "vit":
         kinds = ("image_classification",)
+    elif family in SECOND:
+        kinds = ("classification", "multilabel", "qa", "seq2seq_lm")
     elif family in DECODERS:
         kinds = (
             ("classification", "tagging", "causal_lm")
             if family == "gpt2"
             else ("classification", "tagging", "qa", "causal_lm")
         )
-    kind = kinds[seed % len(kinds)]
+    kind = kinds[seed % len(kinds)] if kinds is HEADS else rng.choice(kinds)
     if shape in ("parallel", "stack_parallel", "batch_split") and kind not in ("image_classification", "tagging"):
         kind = "classification"
     if rng.random() < 0.08:
@@ -389,6 +285,8 @@ def _head(rng: random.Random, seed: int, family: str, shape: str) -> tuple[str |
         settings["use_pooler"] = rng.random() < 0.3
     if kind == "dependency_parsing":
         settings = {"num_labels": settings["num_labels"]}
+    if kind == "seq2seq_lm":
+        settings = {}
     if kind in ("masked_lm", "causal_lm"):
         settings = {"activation_function": activation}
     return kind, settings

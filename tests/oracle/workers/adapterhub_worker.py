@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from adapter_draws import INTERFACED, Draw, draw
-from shared import Unable, backbone, inputs, keep, kept, main, train
+from shared import GREEDY, SECOND_IDS, Unable, backbone, inputs, keep, kept, main, second_rows, train
 from torch import Tensor, nn
 from transformers import AutoModel
 
@@ -41,12 +41,15 @@ def make(name: str, seed: int, folder: Path) -> None:
     model = open_model(place)
     drawn.build(model, rng)
     given = inputs(model.config, rng, choices=drawn.choices, even=drawn.even)
+    given |= second_rows(model.config, given, rng, whole=drawn.whole)
     case: dict[str, Any] = {
         **drawn.said,
         "backbone": name,
         "library": "adapterhub",
         "inputs": inputs_of(given, drawn.choices),
         "inputs_kind": kind_of(given),
+        "decoder_inputs": given[SECOND_IDS].tolist() if SECOND_IDS in given else None,
+        "generate": GREEDY if drawn.speaks else None,
     }
     if "input_ids" in given:
         share(case["composition"], given["input_ids"].shape[-1])
@@ -83,7 +86,12 @@ def load(folder: Path) -> None:
     activate(model, case)
     model.eval()
     with torch.no_grad():
-        keep(folder, case, given, compute(model, case, given))
+        found = compute(model, case, given)
+        if case.get("generate"):
+            asked = {name: tensor for name, tensor in given.items() if name != SECOND_IDS}
+            # Cached, its LLaMA and Mistral go on with other tokens than those that they score highest.
+            found["generated"] = model.generate(**asked, **case["generate"], use_cache=False)
+        keep(folder, case, given, found)
 
 
 def open_model(place: Path) -> Any:
@@ -137,7 +145,10 @@ def compute(model: Any, case: Mapping[str, Any], given: Mapping[str, Tensor]) ->
     flat = {k: v.view(-1, v.shape[-1]) if k != "pixel_values" else v for k, v in given.items()}
     tasks = {"task_ids": torch.tensor(case["task_ids"])} if case.get("task_ids") else {}
     base = model.base_model if hasattr(model, "active_head") else model
-    found = {"hidden_state": base(**flat, **tasks).last_hidden_state}
+    states = base(**flat, **tasks)
+    found = {"hidden_state": states.last_hidden_state}
+    if SECOND_IDS in given:
+        found["encoder_hidden_state"] = states.encoder_last_hidden_state
     if not case["heads"]:
         return found
     more = {"word_starts": torch.tensor(case["word_starts"])} if case.get("word_starts") else {}

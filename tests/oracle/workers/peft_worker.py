@@ -11,16 +11,12 @@ import peft_scenes
 import torch
 import transformers
 from peft_hosts import TASKS
-from shared import SPECIAL, VOCABULARY, backbone, doubled, inputs, keep, kept, main, rounding_of
+from shared import GREEDY, SECOND_IDS, backbone, doubled, inputs, keep, kept, main, rounding_of, second_rows
 from torch import Tensor, nn
 from transformers import AutoConfig
 from tuner_draws import draw
 
 OUTPUTS = ("logits", "start_logits", "end_logits")
-NEW_TOKENS = 6
-SECOND_ROW = 5  # tokens of a decoder's row
-SECOND_IDS = "decoder_input_ids"
-GREEDY: Mapping[str, Any] = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
 
 
 def make(name: str, seed: int, folder: Path) -> None:
@@ -31,7 +27,7 @@ def make(name: str, seed: int, folder: Path) -> None:
     backbone(drawn.family, rng, place, getattr(transformers, TASKS[drawn.task] if drawn.generating else "AutoModel"))
     base = open_model(place, drawn.task, seed)
     given = inputs(base.config, rng, even=drawn.even)
-    given |= _second_rows(base.config, given, rng, whole=drawn.task == "SEQ_CLS")
+    given |= second_rows(base.config, given, rng, whole=drawn.task == "SEQ_CLS")
     rows = len(next(iter(given.values())))
     model = peft_scenes.trained(base, drawn, given | _tasks(drawn.task_id, rows), compute, rng)
     saved = peft_scenes.save(model, drawn, folder)
@@ -110,18 +106,6 @@ def compute(model: Any, given: Mapping[str, Any]) -> dict[str, Tensor]:
 def _tasks(number: int | None, rows: int) -> dict[str, Tensor]:
     """What a model is told beside its inputs: the task of each row."""
     return {} if number is None else {"task_ids": torch.full((rows,), number)}
-
-
-def _second_rows(config: Any, given: dict[str, Tensor], rng: random.Random, *, whole: bool) -> dict[str, Tensor]:
-    """The decoder's rows of an encoder-decoder, of one length. `whole`: the encoder's own, ended and shifted by one."""
-    if not config.is_encoder_decoder:
-        return {}
-    if whole:  # the class looks at the end of the decoder's row, where the encoder's row ends
-        ids = given["input_ids"]
-        ids[:, -1] = config.eos_token_id
-        return {SECOND_IDS: torch.cat([torch.full_like(ids[:, :1], config.decoder_start_token_id), ids[:, :-1]], 1)}
-    drawn = [[rng.randrange(SPECIAL, VOCABULARY) for _ in range(SECOND_ROW - 1)] for _ in range(3)]
-    return {SECOND_IDS: torch.tensor([[config.decoder_start_token_id, *row] for row in drawn])}
 
 
 def compute_apart(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

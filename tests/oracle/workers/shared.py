@@ -20,13 +20,34 @@ VOCABULARY, POSITIONS = 120, 64
 SPECIAL = 5  # ids below are padding and its like
 ATOL, RTOL = 1e-5, 1e-4
 STEPS, RATE = 3, 0.03
+NEW_TOKENS = 6
+GREEDY: Mapping[str, Any] = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
 CASE, EXPECTED, UNABLE = "case.json", "expected.safetensors", "unable.json"
 
 _NARROW = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
 _DISTIL = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
 _GROUPED = {"num_key_value_heads": 2, "pad_token_id": 3, "tie_word_embeddings": False}
+_Family = tuple[Mapping[str, str], Mapping[str, Any]]
+_T5: _Family = (
+    {
+        "hidden_size": "d_model",
+        "num_hidden_layers": "num_layers",
+        "num_attention_heads": "num_heads",
+        "intermediate_size": "d_ff",
+    },
+    {"d_kv": 8, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0},
+)
+_BART: _Family = (
+    {
+        "hidden_size": "d_model",
+        "num_hidden_layers": "encoder_layers decoder_layers",
+        "num_attention_heads": "encoder_attention_heads decoder_attention_heads",
+        "intermediate_size": "encoder_ffn_dim decoder_ffn_dim",
+    },
+    {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2},
+)
 # Family -> (members with other names, or several of them, further members).
-FAMILIES: Mapping[str, tuple[Mapping[str, str], Mapping[str, Any]]] = {
+FAMILIES: Mapping[str, _Family] = {
     "bert": ({}, {"type_vocab_size": 2, "pad_token_id": 0}),
     "roberta": ({}, {"type_vocab_size": 1, "pad_token_id": 1}),
     "xlm-roberta": ({}, {"type_vocab_size": 1, "pad_token_id": 1}),
@@ -67,27 +88,15 @@ FAMILIES: Mapping[str, tuple[Mapping[str, str], Mapping[str, Any]]] = {
     "mistral": ({}, {**_GROUPED, "sliding_window": None}),
     "qwen2": ({}, _GROUPED),
     "qwen3": ({}, {**_GROUPED, "head_dim": 8}),
-    "t5": (
-        {
-            "hidden_size": "d_model",
-            "num_hidden_layers": "num_layers",
-            "num_attention_heads": "num_heads",
-            "intermediate_size": "d_ff",
-        },
-        {"d_kv": 8, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0},
-    ),
-    "bart": (
-        {
-            "hidden_size": "d_model",
-            "num_hidden_layers": "encoder_layers decoder_layers",
-            "num_attention_heads": "encoder_attention_heads decoder_attention_heads",
-            "intermediate_size": "encoder_ffn_dim decoder_ffn_dim",
-        },
-        {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2},
-    ),
+    "t5": _T5,
+    "mt5": _T5,
+    "bart": _BART,
+    "mbart": _BART,
     "vit": ({}, {"image_size": 16, "patch_size": 4, "num_channels": 3}),
 }
 SEGMENTED = ("bert", "albert", "electra")
+SECOND_ROW = 5  # tokens of a decoder's row
+SECOND_IDS = "decoder_input_ids"
 
 
 class Unable(Exception):
@@ -145,6 +154,22 @@ def inputs(config: Any, rng: random.Random, *, choices: int = 0, even: bool = Fa
     if config.model_type in SEGMENTED:
         given["token_type_ids"] = (mask.cumsum(1) > 4).long() * mask
     return {key: value.view(2, choices, -1) for key, value in given.items()} if choices else given
+
+
+def second_rows(config: Any, given: Mapping[str, Tensor], rng: random.Random, *, whole: bool) -> dict[str, Tensor]:
+    """The decoder's rows of an encoder-decoder, of one length; none for others.
+
+    `whole`: the encoder's own, which end with the end's token where a head looks for it, moved by one place.
+    """
+    if not config.is_encoder_decoder:
+        return {}
+    if whole:
+        ids = given["input_ids"].clone()
+        ids[torch.arange(len(ids)), given["attention_mask"].sum(1) - 1] = config.eos_token_id
+        start = torch.full_like(ids[:, :1], config.decoder_start_token_id)
+        return {"input_ids": ids, SECOND_IDS: torch.cat([start, ids[:, :-1]], 1)}
+    drawn = [[rng.randrange(SPECIAL, VOCABULARY) for _ in range(SECOND_ROW - 1)] for _ in given["input_ids"]]
+    return {SECOND_IDS: torch.tensor([[config.decoder_start_token_id, *row] for row in drawn])}
 
 
 def train(model: nn.Module, parameters: Iterable[nn.Parameter], outputs: Callable[[], Sequence[Tensor]]) -> None:
