@@ -159,7 +159,7 @@ class Backbone:
             source = pooled if step.spec.pooling == "pooler" else hidden
             assert source is not None
             starts = tuple(plan.rows[row].word_starts for row in step.rows)
-            context = HeadContext(step.ranges, starts, step.undo, step.whole)
+            context = HeadContext(step.ranges, starts, step.undo, step.whole, step.trained)
             answers = head_of(step.spec).apply(step.read(source), step.runs, step.spec, step.params, context)
             logits |= dict(zip(step.rows, answers, strict=True))
         return States(hidden, logits, encoded)

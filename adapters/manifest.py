@@ -57,6 +57,7 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
         "norm_eps": None,
         "inverse": True,
         "segments": True,
+        "tied": False,
     },
 }
 
@@ -84,6 +85,8 @@ class HeadSpec:
     undo the row's invertible adapter first (`inverse`). `segments`: whether segment ids count for the head's rows.
     `last_eos`, of an encoder-decoder: the decoder's state at the place of the row's last `eos_token_id`; every state where
     the decoder's row has another length than the row itself. `scale`: what the states are multiplied by first.
+    `tied`: its matrix is the backbone's table of words, whose rows adapters may train (`adapters.methods.word_rows`): they
+    count in both.
     """
 
     type: str
@@ -101,6 +104,7 @@ class HeadSpec:
     inverse: bool = True
     segments: bool = True
     scale: float | None = None
+    tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,7 @@ def _part(value: object, index: int) -> PartSpec:
 def _head(value: object) -> HeadSpec:
     where = "manifest.head"
     raw = members(value, HeadSpec, where, required=("type", "layers", "activation", "bias", "pooling", "labels"))
-    for member in ("bias", "inverse", "segments"):
+    for member in ("bias", "inverse", "segments", "tied"):
         as_flag(raw.get(member, True), f"{where}.{member}")
     activation, name = raw["activation"], raw.get("name")
     spec = HeadSpec(
@@ -262,6 +266,7 @@ def _head(value: object) -> HeadSpec:
         inverse=raw.get("inverse", True),
         segments=raw.get("segments", True),
         scale=as_fraction(raw.get("scale"), f"{where}.scale"),
+        tied=raw.get("tied", False),
     )
     _check_labels(spec, f"{where}.labels")
     return spec

@@ -10,15 +10,17 @@ from torch import Tensor
 
 from adapters.architectures.profile import Geometry
 from adapters.batch.program import Act, Entry, operand_of, stacked
-from adapters.batch.rows import EMBED_OUT, Ids, Row, own_tokens, pooled_token
+from adapters.batch.rows import EMBED_OUT, Ids, Row, leaves, own_tokens, pooled_token
 from adapters.batch.segments import RowLayout, layout_of, segments_of
 from adapters.batch.targets import eos_place, is_whole
 from adapters.batch.workspace import Ranges, Workspace
+from adapters.heads.base import TrainedWords
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
 from adapters.manifest import HeadSpec
 from adapters.methods.base import Operand
 from adapters.methods.table import INVERSE
+from adapters.methods.word_rows import WORD_ROWS, WORDS
 from adapters.weights import Resident
 
 Space = Callable[[int], Workspace]  # of so many tokens
@@ -29,7 +31,7 @@ class HeadStep:
     """Rows whose heads have one shape. `places` [n] tells which states the heads read: tokens, or first tokens.
 
     `runs` are over these n states; `ranges` are each row's among them. `undo` is the inverse of the rows' invertible
-    adapters, for heads over the vocabulary.
+    adapters, for heads over the vocabulary; `trained` are the words that rows' adapters bring, for those tied to the table.
     """
 
     spec: HeadSpec
@@ -41,6 +43,7 @@ class HeadStep:
     undo: Callable[[Tensor], Tensor] | None
     whole: bool = False  # a head for rows that reads all of their states, see `targets.is_whole`
     counts: tuple[int, ...] | None = None  # of a head for means: how many of the places are each row's
+    trained: tuple[TrainedWords | None, ...] = ()
 
     def read(self, states: Tensor) -> Tensor:
         """What the heads read [n, hidden] of the states [tokens, hidden] of a pass."""
@@ -109,8 +112,18 @@ def _head_step(
     held = tuple((starts[segment.first], starts[segment.last]) for segment in segments)
     params = stacked(owners, [owner.adapter.head_spans for owner in owners])
     undo = _undo([rows[i] for i in members], ranges, states)
+    trained = tuple(_trained(rows[i], states.device) for i in members) if spec.tied else ()
     return HeadStep(
-        spec, tuple(members), places.to(states.device), ranges, states.runs(held, ranges), params, undo, whole, counts
+        spec,
+        tuple(members),
+        places.to(states.device),
+        ranges,
+        states.runs(held, ranges),
+        params,
+        undo,
+        whole,
+        counts,
+        trained,
     )
 
 
@@ -133,6 +146,18 @@ def _inverse(row: Row) -> Act | None:
         return None
     blocks = row.first.adapter.blocks.get(EMBED_OUT, ())
     return next((Act((row.first,), block) for block in blocks if block.method in INVERSE), None)
+
+
+def _trained(row: Row, device: torch.device) -> TrainedWords | None:
+    """The words that one of the row's adapters brings some vectors of; at most one does (`chains`)."""
+    if row.embedding is not None:
+        return None
+    for resident in leaves(row.members):
+        for block in resident.adapter.blocks.get(WORDS, ()):
+            if block.method == WORD_ROWS.name and isinstance(block.variant, tuple):
+                vectors = stacked([resident], [block.spans])["rows"].one(0)
+                return TrainedWords(torch.tensor(block.variant, device=device), vectors)
+    return None
 
 
 def _undo(rows: Sequence[Row], ranges: Ranges, space: Workspace) -> Callable[[Tensor], Tensor] | None:

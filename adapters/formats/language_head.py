@@ -1,5 +1,6 @@
 """The head over the vocabulary that a generating backbone's own checkpoint has: what generates where no adapter brings one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import safe_open
@@ -27,21 +28,27 @@ def read(folder: Path, profile: BackboneProfile) -> Package:
     words = f"{family.words}.weight"
     own = (words, f"{family.prefix}.{words}") if tied else (KEY,)
     # transformers 5 calls every T5 tied; one that is not has a head of its own in its checkpoint.
-    weight = _tensor(folder, own if family.decoder is None or not tied else (KEY, *own))
+    name, weight = _tensor(folder, own if family.decoder is None or not tied else (KEY, *own))
     head = static_heads.read({KEY: weight}, geometry.model_type, task, static_heads.own_settings(geometry))
     requires = Requires.of(geometry)
     return Package(
-        Manifest("head", requires, head=head.spec, provenance=Provenance("transformers", "", profile.id)), head.tensors
+        Manifest(
+            "head",
+            requires,
+            head=replace(head.spec, tied=name != KEY),
+            provenance=Provenance("transformers", "", profile.id),
+        ),
+        head.tensors,
     )
 
 
-def _tensor(folder: Path, names: tuple[str, ...]) -> Tensor:
-    """The first tensor of a checkpoint under one of the names."""
+def _tensor(folder: Path, names: tuple[str, ...]) -> tuple[str, Tensor]:
+    """The first tensor of a checkpoint under one of the names, and which."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             held = set(file.keys())
             for name in names:
                 if name in held:
                     tensor: Tensor = file.get_tensor(name)
-                    return tensor
+                    return name, tensor
     raise Misfit([f"the checkpoint in {folder.name} holds no {names[0]}: the backbone has no head over its vocabulary"])

@@ -20,19 +20,29 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, eq=False)
+class TrainedWords:
+    """Vectors [k, width] in the place of those of the token ids [k]."""
+
+    ids: Tensor
+    vectors: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class HeadContext:
     """What a head may need beside the states.
 
     `rows`: each row's range in x. `word_starts`, per row: the first token of every word, counted from the row's first
     token, and one past the last word (dependency parsing). `undo`: the inverse of the rows' invertible adapters, for
     states [n, width of the embeddings] in the order of x (masked language models); None where no row has one. `whole`:
-    a head for rows gets all of their states, and answers for each.
+    a head for rows gets all of their states, and answers for each. `trained`, per row: the words whose vectors the row's
+    adapter brings, for a head that reads the backbone's table.
     """
 
     rows: tuple[tuple[int, int], ...]
     word_starts: tuple[tuple[int, ...] | None, ...]
     undo: Callable[[Tensor], Tensor] | None = None
     whole: bool = False
+    trained: tuple[TrainedWords | None, ...] = ()
 
 
 class Head(Protocol):

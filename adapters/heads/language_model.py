@@ -3,6 +3,8 @@
 h_i = LN(act(W_i h_{i-1} + b_i))    i = 0 .. layers-2;  the first map goes from the hidden to the embeddings' width
 y = W inv(h) + b                    inv: the inverse of the row's invertible adapter (arXiv:2005.00052), if it has one and
                                     the head is one that undoes it
+y_t = R_t h                         for words t whose vectors R_t the row's adapter trains, under a head that is tied to the
+                                    backbone's table of words
 """
 
 from collections.abc import Mapping
@@ -78,7 +80,12 @@ class LanguageModel:
             states = context.undo(states)
         decoder = params[f"{last}.weight"]
         scores = enter(states, runs, (_widths(decoder),)).linear(decoder, params.get(f"{last}.bias")).leave()
-        return [scores[start:end] for start, end in context.rows]
+        answers = [scores[start:end] for start, end in context.rows]
+        for i, words in enumerate(context.trained):
+            if words is not None:
+                start, end = context.rows[i]
+                answers[i] = answers[i].index_copy(1, words.ids, (states[start:end] @ words.vectors.T).to(scores.dtype))
+        return answers
 
 
 def _widths(weight: Stacked) -> tuple[int, int]:

@@ -163,7 +163,7 @@ def interpret(
     parts = heads.left_out(config, beside.rest, family.model_type, layers, head_seed)
     head = heads.read(config, {**beside.rest, **parts}, family.model_type, reasons, own)
     if own is not None and own.tied:
-        reasons += tied_head(config, (*found.parts, *beside.parts))
+        reasons += tied_head(None if head is None else head.spec, (*found.parts, *beside.parts))
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))
     tensors = {**found.tensors, **beside.tensors}

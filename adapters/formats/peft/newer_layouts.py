@@ -123,7 +123,6 @@ NEWER_LAYOUTS: Mapping[str, Layout] = {
         derived_from=("save_projection", "projection_prng_key", "regularization_alpha"),
         lists={"frod_V": "V", "frod_s_indices": "places", "frod_s_size": "size"},
         placed=_category,
-        ordered=_frod_built,  # in an encoder-decoder two maps of a layer would be of one name
         integer=_frod_integer,
     ),
     "OSF": Layout(

@@ -14,7 +14,7 @@ from adapters.errors import Misfit
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.modules import targeted
 from adapters.formats.peft.tuner import Found, Saved, Written
-from adapters.manifest import PartSpec
+from adapters.manifest import HeadSpec, PartSpec
 from adapters.methods.word_rows import WORDS
 from adapters.weights import Package
 
@@ -49,7 +49,6 @@ class TrainableTokens:
             reasons.append(f"the checkpoint lacks {path}.{_KEY}")
         elif saved.config.get("target_modules") is not None and not targeted(saved.config, path):
             reasons.append(f"{path} is adapted, but target_modules does not name it")
-        _check_head(saved.config, saved.host, reasons)
         part = PartSpec("word_rows", {"tokens": saved.config.get("token_indices")})
         return Found((part,), {} if rows is None else {_ROWS: rows}, rest)
 
@@ -63,10 +62,9 @@ class TrainableTokens:
 
 
 TRAINABLE_TOKENS = TrainableTokens()
-_SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForPreTraining", "DoubleHeadsModel")
 _TIED = (
-    "trained tokens change the rows of the head over the vocabulary too, which is not served: train them without that"
-    " head (task_type FEATURE_EXTRACTION)"
+    "trained tokens beside a saved head over the vocabulary, which PEFT ties to them, are not served: train them under"
+    " the backbone's own head"
 )
 
 
@@ -84,28 +82,17 @@ def beside(config: Mapping[str, Any], rows: Tensor | None, host: Host, reasons: 
     elif rows is None:
         reasons.append(f"the checkpoint lacks {host.words}.{BESIDE}")
     else:
-        _check_head(config, host, reasons)
         return Found((PartSpec("word_rows", {"tokens": named[0]}),), {_ROWS: rows}, {})
     return Found((), {}, {})
 
 
-def tied_head(config: Mapping[str, Any], parts: Sequence[PartSpec]) -> list[str]:
-    """Why trained rows of a backbone whose head over the vocabulary reads the table as well are refused, if they are.
+def tied_head(head: HeadSpec | None, parts: Sequence[PartSpec]) -> list[str]:
+    """Why trained rows beside a head of their own over the vocabulary are refused, where the backbone ties the two.
 
-    PEFT trains the rows of both as one.
+    PEFT trains the rows of both as one; under the backbone's own head they count so here (`HeadSpec.tied`).
     """
-    model = str((config.get("auto_mapping") or {}).get("base_model_class", ""))
-    speaks = config.get("task_type") == "CAUSAL_LM" or model.endswith(_SPEAKING)
     trained = any(part.method == "word_rows" and part.config["tokens"] is not None for part in parts)
-    return [_TIED] if speaks and trained else []
-
-
-def _check_head(config: Mapping[str, Any], host: Host, reasons: list[str]) -> None:
-    """An encoder-decoder's heads are tied, or its two stacks are, which no folder tells apart."""
-    task, model = config.get("task_type"), (config.get("auto_mapping") or {}).get("base_model_class", "")
-    headless = task == "FEATURE_EXTRACTION" or (task is None and str(model).endswith("Model"))
-    if host.family.decoder is not None and not headless:
-        reasons.append(_TIED)
+    return [_TIED] if trained and head is not None and head.vocabulary is not None else []
 
 
 def write_beside(part: PartSpec, package: Package, host: Host) -> tuple[dict[str, Tensor], dict[str, Any]]:

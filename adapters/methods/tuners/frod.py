@@ -79,11 +79,9 @@ def _built(sites: Mapping[Address, Said], shared: Held, fitting: Fitting) -> Hel
     some = next(iter(sites.values()))
     if not some["built"]:
         return shared
-    kinds: dict[str, list[Address]] = {}
-    for address in sorted(sites, key=lambda address: -1 if address.layer is None else address.layer):
-        kinds.setdefault(sites[address]["category"], []).append(address)
     made, generator = dict(shared), torch.Generator().manual_seed(some["seed"])
-    for category, addresses in sorted(kinds.items()):
+    for category, held in sorted(_kinds(sites, fitting).items()):
+        addresses = [held[number] for number in sorted(held)]
         basis = _basis([fitting.weight(address).float() for address in addresses], some["ridge"])
         made[f"V.{category}"], wide = basis, len(basis)
         if count := sites[addresses[0]]["count"]:
@@ -93,6 +91,16 @@ def _built(sites: Mapping[Address, Said], shared: Held, fitting: Fitting) -> Hel
             rows, columns = places // (wide - 1), places % (wide - 1)
             made[f"places.{category}"] = torch.stack([rows, columns + (columns >= rows)])
     return made
+
+
+def _kinds(sites: Mapping[Address, Said], fitting: Fitting) -> dict[str, dict[int, Address]]:
+    """The maps that a kind's basis is built of, by the number of their layer: a decoder's takes the place of its encoder's."""
+    family, found = fitting.architecture, dict[str, dict[int, Address]]()
+    for address in sorted(sites, key=lambda address: -1 if address.layer is None else address.layer):
+        number = -1 if address.layer is None else address.layer
+        decodes = family.decoder is not None and number >= family.encoder_layers
+        found.setdefault(sites[address]["category"], {})[number - family.encoder_layers * decodes] = address
+    return found
 
 
 def _basis(weights: list[Tensor], ridge: float) -> Tensor:

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 import pytest
 import torch
 
+from adapters.architectures.sites import Address
 from adapters.batch.head_steps import HeadStep, spec_of
 from adapters.batch.rows import Row
 from adapters.manifest import HeadSpec
@@ -36,6 +38,41 @@ def test_states_are_scaled_for_the_heads_that_say_so():
     assert torch.allclose(answer, states[1:2] * 0.25 @ held(own, "0.weight").T, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_words_that_an_adapter_trains_count_in_a_head_tied_to_the_table(family):
+    backbone, geometry = builders.backbone(family), builders.profile(family).geometry
+    tied = replace(language(family), tied=True)
+    trained = builders.adapter(family, [builders.PARTS["word_rows"]], seed=3)
+    bare = builders.adapter(family, [builders.PARTS["lora_qv"]], seed=4)
+    residents = [
+        trained,
+        bare,
+        *(builders.adapter(family, [], spec, seed=5) for spec in (tied, replace(tied, tied=False))),
+    ]
+    words, lora, head, own = builders.in_one_arena(residents)
+    (block,) = words.adapter.blocks[Address(None, "words")]
+    ids, vectors = list(block.variant), held_in(words, block.spans["rows"])
+    texts = [np.array([5, 8, geometry.vocabulary - 3]), np.array([7, 6]), np.array([9, 7])]
+    rows = [Row((words,), head, None, texts[0]), Row((lora,), head, None, texts[1]), Row((words,), own, None, texts[2])]
+    states, answers = (backbone.run(rows, [want] * 3) for want in ("hidden_state", "logits"))
+    scale = 1.0 if tied.scale is None else tied.scale
+    for i, (row, state, answer) in enumerate(zip(rows, states, answers, strict=True)):
+        want = scale * state @ held(row.head, "0.weight").T
+        if i == 0:
+            want[:, ids] = scale * state @ vectors.T
+        assert torch.allclose(answer, want, atol=1e-5)
+        assert torch.allclose(backbone.run([row], ["logits"])[0], want, atol=1e-5)
+
+
+def language(family: str) -> HeadSpec:
+    if family == "t5":
+        return replace(WORDS, vocabulary=builders.profile(family).geometry.vocabulary)
+    vocabulary = builders.profile(family).geometry.vocabulary
+    return HeadSpec(
+        "causal_lm", 1, None, False, "tokens", (), "next_token", vocabulary=vocabulary, width=builders.HIDDEN
+    )
+
+
 def test_a_head_for_means_reads_the_mean_of_its_row_alone_and_beside_others():
     backbone = builders.backbone("modernbert")
     mean, first = (
@@ -64,7 +101,10 @@ def test_a_mean_of_halves_is_added_up_in_single_precision():
 
 
 def held(own, name):
-    span = own.adapter.head_spans[name]
+    return held_in(own, own.adapter.head_spans[name])
+
+
+def held_in(own, span):
     start = span.offset * ALIGN
     return own.adapter.flat[start : start + prod(span.shape)].view(span.shape)
 

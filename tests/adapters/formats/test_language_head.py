@@ -28,6 +28,7 @@ def test_the_head_is_that_of_the_model(family, tied, tmp_path):
     check(package, profile)
     assert torch.equal(package.tensors["head/0/weight"], model.lm_head.weight)
     assert (package.manifest.head.type, package.manifest.head.bias) == ("causal_lm", False)
+    assert package.manifest.head.tied == tied
 
 
 def test_a_bare_checkpoint_has_a_head_where_its_words_are_tied_to_it():

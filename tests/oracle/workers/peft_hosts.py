@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TASKS: Mapping[str, str] = {  # -> transformers' class
     "FEATURE_EXTRACTION": "AutoModel",
@@ -40,6 +40,13 @@ _LLAMA = Modules(
     ("input_layernorm", "post_attention_layernorm"),
     "embed_tokens",
 )
+_T5 = Modules(("q", "k", "v", "o"), ("wi", "wo"), ("layer_norm",), "shared")
+_BART = Modules(
+    ("q_proj", "k_proj", "v_proj", "out_proj"),
+    ("fc1", "fc2"),
+    ("self_attn_layer_norm", "final_layer_norm"),
+    "shared",
+)
 FAMILIES: Mapping[str, Modules] = {
     "bert": _BERT,
     "roberta": _BERT,
@@ -58,17 +65,14 @@ FAMILIES: Mapping[str, Modules] = {
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
-    "t5": Modules(("q", "k", "v", "o"), ("wi", "wo"), ("layer_norm",), "shared"),
-    "bart": Modules(
-        ("q_proj", "k_proj", "v_proj", "out_proj"),
-        ("fc1", "fc2"),
-        ("self_attn_layer_norm", "final_layer_norm"),
-        "shared",
-    ),
+    "t5": _T5,
+    "mt5": replace(_T5, feed=("wi_0", "wi_1", "wo")),
+    "bart": _BART,
+    "mbart": _BART,
     "vit": Modules(("q_proj", "k_proj", "v_proj"), ("mlp.fc1", "mlp.fc2"), ("layernorm_before",), None),
 }
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
-SECOND = ("t5", "bart")  # encoder-decoders
+SECOND = ("t5", "mt5", "bart", "mbart")  # encoder-decoders
 _ROWS = ("FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 # Classes of a task with layers of their own, drawn at random, that the library does not save.
 _UNSAVED: Mapping[str, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from peft_hosts import DECODERS
+from peft_hosts import DECODERS, SECOND
 
 
 class Bound(NamedTuple):
@@ -55,7 +55,7 @@ BOUND: Mapping[str, Bound] = {
     "poly": Bound(
         "PolyConfig",
         _poly,
-        (*_ENCODERS, "electra", "distilbert", "albert", *DECODERS[1:], "t5", "bart"),
+        (*_ENCODERS, "electra", "distilbert", "albert", *DECODERS[1:], *SECOND),
         (*_WHOLE, "FEATURE_EXTRACTION", "QUESTION_ANS", "SEQ_2_SEQ_LM"),
     ),
     "multitask": Bound("MultitaskPromptTuningConfig", _multitask, (*_ENCODERS, *DECODERS), _WHOLE),

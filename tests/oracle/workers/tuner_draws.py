@@ -86,7 +86,7 @@ _WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning", "adaption")
 # GPT-2's maps are `Conv1D`, for which these tuners have no layer.
 _LINEAR_ALONE = ("loha", "lokr", "oft", "boft", "c3a", "hra", "delora", "road", "shira", "miss")
 # Models that take a past; those of the other families have no cache that a prefix could be put in.
-_CACHING = ("bert", "roberta", "xlm-roberta", "electra", "t5", "bart", *DECODERS)
+_CACHING = ("bert", "roberta", "xlm-roberta", "electra", *SECOND, *DECODERS)
 # Method -> families that the library runs it on, where that is not all of them.
 _RUNS: Mapping[str, tuple[str, ...]] = {
     **{name: families for name, (_, families) in FORMS.items()},
@@ -95,7 +95,7 @@ _RUNS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_LINEAR_ALONE, tuple(family for family in FAMILIES if family != "gpt2")),
     **dict.fromkeys((*_PROMPTS[:2], "trainable_tokens"), tuple(family for family in FAMILIES if family != "vit")),
 }
-CLASSIFIERS = {"vit": "classifier", "t5": "classification_head", "bart": "classification_head"}  # by no task's default
+CLASSIFIERS = {"vit": "classifier", **dict.fromkeys(SECOND, "classification_head")}  # by no task's default
 SCENES = ("alone", "alone", "alone", "mixed", "sum", "weighted")  # how LoRAs are used; see `peft_scenes`
 
 

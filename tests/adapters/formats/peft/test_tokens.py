@@ -71,20 +71,21 @@ def test_both_stacks_of_an_encoder_decoder_have_copies_of_the_rows(tmp_path, sta
     save_file({k: held[min(keys)].clone() for k in keys}, folder / "adapter_model.safetensors")
     package = peft.read(folder, host)
     assert package.manifest.parts == (PartSpec("word_rows", {"tokens": TOKENS}),)
-    generating = peft_folder(tmp_path / "lm", config | {"task_type": "SEQ_2_SEQ_LM"}, keys)
-    assert any("rows of the head over the vocabulary too" in one for one in reasons(generating, host))
+    generating = peft_folder(tmp_path / "lm", config | {"task_type": "SEQ_2_SEQ_LM"}, {})
+    save_file({k: held[min(keys)].clone() for k in keys}, generating / "adapter_model.safetensors")
+    assert peft.read(generating, host).manifest.parts == package.manifest.parts
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_rows_that_a_tied_head_reads_too_are_refused(tmp_path, family):
-    words = "transformer.wte" if family == "gpt2" else "model.embed_tokens"
+def test_a_tied_head_of_the_backbone_reads_the_rows_too_and_one_of_the_folder_is_refused(tmp_path, family):
+    words, head = ("transformer.wte", "lm_head") if family == "gpt2" else ("model.embed_tokens", "lm_head")
     rows = {f"base_model.model.{words}.trainable_tokens_delta": (3, H)}
-    config = ALONE | FEATURE | {"target_modules": [words.rpartition(".")[2]]}
-    untied, speaking = profile(family), {"task_type": "CAUSAL_LM"}
+    config = ALONE | {"target_modules": [words.rpartition(".")[2]], "task_type": "CAUSAL_LM"}
+    untied = profile(family)
     tied = replace(untied, geometry=replace(untied.geometry, tied=True))
-    mapped = {"task_type": None, "auto_mapping": {"base_model_class": "GPT2LMHeadModel"}}
-    for i, said in enumerate((speaking, mapped)):
-        folder = peft_folder(tmp_path / f"lm{i}", config | said, rows)
-        assert any("rows of the head over the vocabulary too" in one for one in reasons(folder, tied))
-    assert peft.read(peft_folder(tmp_path / "untied", config | speaking, rows), untied).manifest.parts
-    assert peft.read(peft_folder(tmp_path / "bare", config, rows), tied).manifest.parts
+    for i, host in enumerate((tied, untied)):
+        assert peft.read(peft_folder(tmp_path / str(i), config, rows), host).manifest.parts
+    saved = rows | {f"base_model.model.{head}.weight": (tied.geometry.vocabulary, H)}
+    folder = peft_folder(tmp_path / "headed", config | {"modules_to_save": [head]}, saved)
+    assert any("beside a saved head over the vocabulary" in one for one in reasons(folder, tied))
+    assert peft.read(folder, untied).manifest.head.vocabulary == untied.geometry.vocabulary

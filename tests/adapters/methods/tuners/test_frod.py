@@ -6,6 +6,7 @@ from adapters.architectures.sites import Address
 from adapters.errors import Misfit
 from adapters.methods.base import BaseMap, Fitting
 from adapters.methods.tuners.frod import FROD
+from tests.adapters import builders
 from tests.adapters.methods.operands import stored
 from tests.adapters.methods.tuners.formulas import DOWN, FITTING, SITE, UP, at, close, delta, weight
 
@@ -110,6 +111,22 @@ def test_what_is_not_stored_is_built_of_the_maps_of_a_kind_and_drawn_kind_by_kin
             inner[rows, columns] += at(tensors, site)["values"]
             want = functional.normalize(turned, dim=0) @ inner @ basis.T - own
             assert torch.allclose(deltas[site], want, atol=2e-3, rtol=1e-3)
+
+
+def test_the_decoders_maps_take_the_place_of_the_encoders_in_a_kind():
+    geometry = builders.profile("t5").geometry
+    fitting = Fitting(geometry, geometry.architecture, distinct)
+    encoder, decoder = "0/attn_q", f"{geometry.encoder_layers}/attn_q"
+
+    def made(*sites):
+        same = {"category": "a", "count": 0, "built": True, "seed": 6, "ridge": 0.1}
+        tensors = {f"{site}/l": torch.linspace(1, 2, builders.HIDDEN) for site in (encoder, decoder)}
+        said = {"sites": dict.fromkeys(sites, same)}
+        return {str(a): delta(one) for a, one in FROD.fold(said, tensors, fitting).items()}
+
+    both = made(encoder, decoder)
+    assert close(both[decoder], made(decoder)[decoder])
+    assert not torch.allclose(both[encoder], made(encoder)[encoder], atol=1e-2)
 
 
 def test_no_entries_are_drawn_where_none_are_said_and_not_more_than_there_are():
