@@ -23,7 +23,7 @@ from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tasks import Task, task_of
-from adapters.formats.peft.tokens import tied_head
+from adapters.formats.peft.tokens import tied_head, tied_words
 from adapters.formats.peft.tuner import Saved
 from adapters.formats.static_heads import OwnSettings, own_settings, settings_of
 from adapters.manifest import Manifest, PartSpec, Provenance
@@ -163,6 +163,7 @@ def interpret(
     parts = heads.left_out(config, beside.rest, family.model_type, layers, head_seed)
     head = heads.read(config, {**beside.rest, **parts}, family.model_type, reasons, own)
     if own is not None and own.tied:
+        reasons += tied_words(config, stored, host)
         reasons += tied_head(None if head is None else head.spec, (*found.parts, *beside.parts))
     if reasons:
         raise Misfit(list(dict.fromkeys(reasons)))

@@ -62,6 +62,12 @@ class TrainableTokens:
 
 
 TRAINABLE_TOKENS = TrainableTokens()
+_SILENT = ("FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")  # tasks without the head over the vocabulary
+_TIED_NAME = "embed_tokens"  # a table of another name is tied to nothing
+_WHOLE_TIED = (
+    "ensure_weight_tying lets what is learned of {path} count in the head over the vocabulary too, which is served for"
+    " trainable_token_indices alone"
+)
 _TIED = (
     "trained tokens beside a saved head over the vocabulary, which PEFT ties to them, are not served: train them under"
     " the backbone's own head"
@@ -93,6 +99,21 @@ def tied_head(head: HeadSpec | None, parts: Sequence[PartSpec]) -> list[str]:
     """
     trained = any(part.method == "word_rows" and part.config["tokens"] is not None for part in parts)
     return [_TIED] if trained and head is not None and head.vocabulary is not None else []
+
+
+def tied_words(config: Mapping[str, Any], stored: Mapping[str, Tensor], host: Host) -> list[str]:
+    """Why a table of words that `ensure_weight_tying` ties to others is refused, of a backbone that ties them.
+
+    The folder holds the table alone; under the head over the vocabulary, and in both stacks of an encoder-decoder, PEFT
+    lets what is learned of it count once more.
+    """
+    if config.get("ensure_weight_tying") is not True:
+        return []
+    alone = config.get("task_type") in _SILENT and host.family.decoder is None
+    paths = {*host.word_tables, host.words}
+    named = sorted({key.removeprefix(ROOT).rpartition(".")[0] for key in stored if _KEY not in key} & paths)
+    tied = named and not alone and (host.family.decoder is not None or host.words.endswith(_TIED_NAME))
+    return [_WHOLE_TIED.format(path=named[0])] if tied else []
 
 
 def write_beside(part: PartSpec, package: Package, host: Host) -> tuple[dict[str, Tensor], dict[str, Any]]:

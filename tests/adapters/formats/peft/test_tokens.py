@@ -89,3 +89,20 @@ def test_a_tied_head_of_the_backbone_reads_the_rows_too_and_one_of_the_folder_is
     folder = peft_folder(tmp_path / "headed", config | {"modules_to_save": [head]}, saved)
     assert any("beside a saved head over the vocabulary" in one for one in reasons(folder, tied))
     assert peft.read(folder, untied).manifest.head.vocabulary == untied.geometry.vocabulary
+
+
+@pytest.mark.parametrize("names", [("lora_embedding_A", "lora_embedding_B"), ("weight",)])
+def test_what_peft_ties_to_a_whole_table_is_refused(tmp_path, names):
+    untied = profile("llama")
+    tied = replace(untied, geometry=replace(untied.geometry, tied=True))
+    sizes = {"lora_embedding_A": (2, untied.geometry.vocabulary), "lora_embedding_B": (H, 2)}
+    whole = (untied.geometry.vocabulary, H)
+    words = {f"base_model.model.model.embed_tokens.{name}": sizes.get(name, whole) for name in names}
+    keys = peft_lora_keys([f"model.layers.{i}.self_attn.q_proj" for i in range(untied.geometry.layers)]) | words
+    targets = {"target_modules": ["q_proj", *(["embed_tokens"] if len(names) == 2 else [])]}
+    saved = {"modules_to_save": ["embed_tokens"]} if names == ("weight",) else {}
+    said = peft_config(r=2, ensure_weight_tying=True, **targets, **saved)
+    folder = peft_folder(tmp_path / "lm", said | {"task_type": "CAUSAL_LM"}, keys)
+    assert any("ensure_weight_tying lets what is learned of model.embed_tokens" in one for one in reasons(folder, tied))
+    for task, host in (("CAUSAL_LM", untied), ("FEATURE_EXTRACTION", tied)):
+        assert peft.read(peft_folder(tmp_path / task, said | {"task_type": task}, keys), host).manifest.parts
