@@ -20,6 +20,7 @@ from adapters.formats.labels import Head, relabel
 from adapters.formats.peft import heads, replaced, replication
 from adapters.formats.peft.host import Host, host_of
 from adapters.formats.peft.lora import LORA
+from adapters.formats.peft.lora_variants import plain
 from adapters.formats.peft.settings import tuner_for
 from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tasks import Task, task_of
@@ -63,13 +64,13 @@ def read(
     `task_id`: which task of a folder of several the package is for (see `peft.tasks`); written again it holds them all.
     Raises `Misfit` with every reason, `UnsafeFile` where weights are pickles, `InvalidPackage` where files are broken.
     """
-    config = files.read_json(folder / CONFIG)
+    said = files.read_json(folder / CONFIG)
     geometry = profile.geometry
     if geometry.model_type not in ARCHITECTURES:
         raise Misfit([f"PEFT's adapters for {geometry.model_type!r} are not served yet"])
     family = geometry.architecture
-    tuner_for(config)  # what is refused whatever the weights are, in whichever form
-    stored = files.read_tensors(folder, WEIGHTS)
+    tuner_for(said)  # what is refused whatever the weights are, in whichever form
+    config, stored = plain(said, files.read_tensors(folder, WEIGHTS))
     content = interpret(config, stored, family, geometry.layers, head_seed, task_id, own_settings(geometry))
     head, empty = content.head, {key: list(tensor.shape) for key, tensor in stored.items() if not tensor.numel()}
     if head is not None and head.spec.pooling == "pooler" and not profile.has_pooler:

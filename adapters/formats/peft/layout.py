@@ -23,17 +23,21 @@ Held = Mapping[str, Tensor]  # the tensors of one site, under native names
 
 @dataclass(frozen=True)
 class Member:
-    """Where a configuration says a setting: its member, PEFT's default, and the member with values by pattern."""
+    """Where a configuration says a setting: its member, PEFT's default, and the member with values by pattern.
+
+    `below`: how patterns match, see `of_pattern`.
+    """
 
     name: str
     default: Any
     pattern: str | None = None
+    below: bool = False
 
     def of(self, config: Mapping[str, Any], path: str) -> Any:
         """The value for the module at a path."""
         value = config.get(self.name)
         value = self.default if value is None else value
-        return value if self.pattern is None else of_pattern(config.get(self.pattern), path, value)
+        return value if self.pattern is None else of_pattern(config.get(self.pattern), path, value, below=self.below)
 
 
 def _nothing(config: Mapping[str, Any], held: Held) -> dict[str, Any]:

@@ -90,7 +90,7 @@ LAYOUTS: Mapping[str, Layout] = {
         "c3a",
         "c3a_",
         {"c3a_kernel": "kernel"},
-        {"block": Member("block_size", 256, "block_size_pattern")},
+        {"block": Member("block_size", 256, "block_size_pattern", below=True)},
         frozenset(("init_weights",)),
     ),
     "DELORA": Layout(
@@ -105,7 +105,7 @@ LAYOUTS: Mapping[str, Layout] = {
         "fourierft_",
         {"fourierft_spectrum": "spectrum"},
         {
-            "count": Member("n_frequency", 1000, "n_frequency_pattern"),
+            "count": Member("n_frequency", 1000, "n_frequency_pattern", below=True),
             "scaling": Member("scaling", 150.0),
             "seed": Member("random_loc_seed", 777),
         },

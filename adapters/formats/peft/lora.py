@@ -5,12 +5,14 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapters.errors import Misfit
 from adapters.formats.peft import replication, tokens
 from adapters.formats.peft.host import ROOT, Host
 from adapters.formats.peft.linear import Adapted, adapted
+from adapters.formats.peft.lora_variants import DIAGONAL, KASA, scaled, start_of
 from adapters.formats.peft.modules import by_parameter, of_pattern
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.formats.peft.whole import modules
@@ -53,6 +55,10 @@ _SETTINGS = frozenset(
         "qalora_group_size",
         "ensure_weight_tying",
         "runtime_config",
+        "use_bdlora",
+        "kasa_config",
+        "monteclora_config",
+        "velora_config",
         "bias",
         "trainable_token_indices",
         replication.SETTING,
@@ -61,17 +67,13 @@ _SETTINGS = frozenset(
 # Settings that change what the adapter computes, or what the base weights are, in ways that are not served.
 _UNSERVED: Mapping[str, str] = {
     "use_qalora": "QALoRA",
-    "use_bdlora": "block-diagonal LoRA",
     "alora_invocation_tokens": "activated LoRA",
     "arrow_config": "Arrow routing",
-    "kasa_config": "KaSA",
-    "monteclora_config": "MonteCLoRA",
-    "velora_config": "VeLoRA",
 }
 _FLAGS = ("use_rslora", "use_dora", "lora_bias")
-_PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+_PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva", "mica")
 # Starts that PEFT takes out of the frozen map again at every load.
-_PARTS_OF_THE_MAP = ("pissa", "olora")
+_PARTS_OF_THE_MAP = ("pissa", "olora", KASA)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Lora:
     def refused(self, config: Mapping[str, Any]) -> list[str]:
         """See `Tuner.refused`."""
         reasons = [f"{what} is not served yet" for key, what in _UNSERVED.items() if config.get(key)]
-        if config.get("init_lora_weights", True) not in (*_PLAIN_STARTS, *_PARTS_OF_THE_MAP):
+        if config.get("init_lora_weights", True) not in (*_PLAIN_STARTS, *_PARTS_OF_THE_MAP[:2]):
             how = "which can not be repeated: let PEFT save it converted to plain LoRA"
             reasons.append(f"init_lora_weights={config['init_lora_weights']!r} changes weights of the backbone, {how}")
         names = config.get("target_parameters")
@@ -95,7 +97,7 @@ class Lora:
 
     def read(self, saved: Saved, reasons: list[str]) -> Found:
         """See `Tuner.read`."""
-        host, trained = saved.host, dict(saved.tensors)
+        host, trained = saved.host, dict(scaled(saved).tensors)
         rows = trained.pop(f"{ROOT}{host.words}.{tokens.BESIDE}", None)
         words, parameters = host.word_tables, {**_PARAMETERS, **_WORDS}
         if host.words not in words:  # a module that nothing reads
@@ -117,6 +119,8 @@ class Lora:
             names = _WORDS if module.path in host.word_tables else _PARAMETERS
             own = {name: module.tensors.get(native) for name, native in names.items()}
             stored |= {f"{ROOT}{module.path}.{name}": tensor for name, tensor in own.items() if tensor is not None}
+            if module.settings.get("start") == KASA:
+                stored[f"{ROOT}{module.path}.{DIAGONAL}"] = torch.ones(module.settings["rank"])
         return Written(stored, _config(sites, host.word_tables))
 
 
@@ -158,7 +162,7 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
         return {}
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     site: dict[str, Any] = {"rank": rank, "scaling": scaling} | ({"dora": "peft"} if dora else {})
-    start = config.get("init_lora_weights")
+    start = start_of(config)
     if address in map(str, (WORDS, DECODER_WORDS)):
         if start in _PARTS_OF_THE_MAP:
             reasons.append(f"{path}: init_lora_weights={start!r} of a table of word vectors is not served")
@@ -194,8 +198,13 @@ def _config(sites: Mapping[str, Any], words: Container[str]) -> dict[str, Any]:
         "use_rslora": False,
         "use_dora": first.get("dora", "none") != "none",
         "lora_dropout": 0.0,
-        "init_lora_weights": next((held["start"] for held in maps if "start" in held), True),
+        **_start(next((held["start"] for held in maps if "start" in held), True)),
     }
+
+
+def _start(start: Any) -> dict[str, Any]:
+    losses = {"beta": 0.0, "gamma": 0.0}  # of its training
+    return {"kasa_config": losses, "init_lora_weights": True} if start == KASA else {"init_lora_weights": start}
 
 
 def _refuse(held: Mapping[str, Any]) -> None:

@@ -54,12 +54,15 @@ def by_parameter(config: Mapping[str, Any], path: str) -> bool:
     return any(weight == name or weight.endswith(f".{name}") for name in config.get("target_parameters") or ())
 
 
-def of_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
-    """The value of the first pattern that matches the end of the path; raises `Misfit` for one that is none."""
+def of_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any, *, below: bool = False) -> Any:
+    """The value of the first pattern that matches the end of the path; raises `Misfit` for one that is none.
+
+    `below`: as PEFT's older tuners match, which want something in front of it, and else the whole path, letter by letter.
+    """
     for pattern, value in (patterns or {}).items():
-        if beginning(rf"(.*\.)?({pattern})$", path):
+        if beginning(rf".*\.{pattern}$" if below else rf"(.*\.)?({pattern})$", path):
             return value
-    return default
+    return (patterns or {}).get(path, default) if below else default
 
 
 def is_feed_forward(config: Mapping[str, Any], path: str) -> bool:

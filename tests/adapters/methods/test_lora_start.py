@@ -15,11 +15,14 @@ def taken(start, weight, rank):
     if start == "pissa":
         U, S, V = torch.linalg.svd(weight, full_matrices=False)
         return U[:, :rank] @ torch.diag(S[:rank]) @ V[:rank]
+    if start == "kasa":
+        U, S, V = torch.linalg.svd(weight, full_matrices=False)
+        return U[:, -rank:] @ torch.diag(S[-rank:]) @ V[-rank:]
     Q, R = torch.linalg.qr(weight)
     return 2.0 * Q[:, :rank] @ R[:rank]  # at the adapter's scaling
 
 
-@pytest.mark.parametrize("start", ["pissa", "olora"])
+@pytest.mark.parametrize("start", ["pissa", "olora", "kasa"])
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("more", [{}, {"bias": True}, {"dora": "peft"}])
 def test_the_start_is_taken_out_of_the_frozen_map(start, site, more):

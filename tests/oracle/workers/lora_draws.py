@@ -90,6 +90,25 @@ def _replicated(rng: random.Random, family: str) -> dict[str, Any]:
     }
 
 
+def _variant(rng: random.Random, family: str) -> dict[str, Any]:
+    """Training of other kinds, of which LoRA is left, and LoRA from the least singular vectors."""
+    kinds: tuple[dict[str, Any], ...] = (
+        {"velora_config": {"num_groups": rng.choice((4, 8)), "init_type": "random"}},
+        {"monteclora_config": {"num_samples": 2}},
+        {"init_lora_weights": "mica"},
+        {"kasa_config": {"beta": 1e-4}},
+    )
+    return {**_listed(rng, family), **rng.choice(kinds)}
+
+
+def _blocks(rng: random.Random, family: str) -> dict[str, Any]:
+    own = _listed(rng, family)
+    first, *others = sorted({name.rpartition(".")[2] for name in own["target_modules"]})
+    blocks = {"target_modules_bd_a": [first], "target_modules_bd_b": others, "nblocks": 2, "match_strict": False}
+    return {**own, "r": rng.choice((2, 4)), "use_bdlora": blocks}
+
+
+_LINEAR = tuple(family for family in FAMILIES if family != "gpt2")
 _TEXTS = tuple(family for family in FAMILIES if family != "vit")
 # Form -> (settings, families that PEFT runs it on).
 FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
@@ -103,5 +122,7 @@ FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
     "lora words": (_words, _TEXTS),
     "lora tokens": (_tokens, _TEXTS),
     "lora parameters": (_parameters, tuple(family for family in FAMILIES if family != "gpt2")),
+    "lora variant": (_variant, _LINEAR),
+    "lora blocks": (_blocks, _LINEAR),
     "lora replicated": (_replicated, _REPLICABLE),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import peft
-from latest_draws import LATEST, Settings, some
+from latest_draws import LATEST, Settings, in_layers, some
 from lora_draws import FORMS
 from peft_hosts import DECODERS, FAMILIES, GENERATING, HEADED, SECOND, targets, tasks_of
 from task_draws import BOUND, task_id
@@ -33,6 +33,11 @@ def _rank(**more: Any) -> Settings:
     return lambda rng: {"r": rng.choice((2, 4)), **{key: rng.choice(values) for key, values in more.items()}}
 
 
+def _boft(rng: random.Random) -> dict[str, Any]:
+    blocks = rng.choice(({"boft_block_size": 4, "boft_block_num": 0}, {"boft_block_size": 0, "boft_block_num": 4}))
+    return {**blocks, "boft_n_butterfly_factor": rng.choice((1, 2))}
+
+
 # Tuner -> (configuration, settings).
 TUNERS: Mapping[str, tuple[str, Settings]] = {
     "lora": ("LoraConfig", _lora),
@@ -40,39 +45,77 @@ TUNERS: Mapping[str, tuple[str, Settings]] = {
     "prompt": ("PromptTuningConfig", some(num_virtual_tokens=(1, 3, 6))),
     "p_tuning": (
         "PromptEncoderConfig",
-        some(num_virtual_tokens=(1, 4), encoder_hidden_size=(8, 16), encoder_reparameterization_type=("MLP", "LSTM")),
+        some(
+            num_virtual_tokens=(1, 4),
+            encoder_hidden_size=(8, 16),
+            encoder_reparameterization_type=("MLP", "LSTM"),
+            encoder_num_layers=(1, 2),
+        ),
     ),
     "prefix": ("PrefixTuningConfig", some(num_virtual_tokens=(1, 3, 6), prefix_projection=(False, False, True))),
     "cartridge": ("CartridgeConfig", some(num_virtual_tokens=(2, 3, 6), num_frozen_tokens=(0, 1, 2))),
     "ln_tuning": ("LNTuningConfig", some()),
     "trainable_tokens": ("TrainableTokensConfig", some(token_indices=([7, 9], [5, 30, 40, 41]))),
-    "vera": ("VeraConfig", some(r=(2, 8), save_projection=(True, False), projection_prng_key=(0, 3))),
+    "vera": (
+        "VeraConfig",
+        some(r=(2, 8), save_projection=(True, False), projection_prng_key=(0, 3), d_initial=(0.1, 0.5)),
+    ),
     "adalora": ("AdaLoraConfig", some(init_r=(2, 6), lora_alpha=(2, 8), total_step=(10,))),
     "loha": ("LoHaConfig", _rank(alpha=(1, 8))),
     "lokr": ("LoKrConfig", _rank(alpha=(1, 8), decompose_both=(True, False), decompose_factor=(-1, 4))),
     "oft": (
         "OFTConfig",
-        some(r=(0,), oft_block_size=(4, 8, 16), block_share=(True, False), use_cayley_neumann=(True, False)),
+        some(
+            r=(0,),
+            oft_block_size=(4, 8, 16),
+            block_share=(True, False),
+            use_cayley_neumann=(True, False),
+            num_cayley_neumann_terms=(3, 5),
+            coft=(False, False, True),
+            eps=(6e-5, 1e-2),
+        ),
     ),
-    "boft": ("BOFTConfig", some(boft_block_size=(4,), boft_n_butterfly_factor=(1, 2))),
-    "c3a": ("C3AConfig", some(block_size=(4, 8, 16))),
+    "boft": ("BOFTConfig", _boft),
+    "c3a": ("C3AConfig", in_layers(some(block_size=(4, 8, 16)), block_size_pattern=(4, 8))),
     "hra": ("HRAConfig", some(r=(2, 4), apply_GS=(True, False))),
     "hira": ("HiraConfig", _rank()),
-    "delora": ("DeloraConfig", _rank(delora_lambda=(4, 15))),
+    "delora": ("DeloraConfig", in_layers(_rank(delora_lambda=(4, 15)), lambda_pattern=(2, 9), rank_pattern=(1, 3))),
     "gralora": ("GraloraConfig", some(r=(4, 8), gralora_k=(2, 4), hybrid_r=(0, 2), alpha=(4, 16))),
-    "fourierft": ("FourierFTConfig", some(n_frequency=(20, 100), scaling=(50.0, 150.0), random_loc_seed=(777, 3))),
+    "fourierft": (
+        "FourierFTConfig",
+        in_layers(
+            some(n_frequency=(20, 100), scaling=(50.0, 150.0), random_loc_seed=(777, 3)), n_frequency_pattern=(30, 50)
+        ),
+    ),
     "waveft": (
         "WaveFTConfig",
-        some(n_frequency=(20, 100), wavelet_family=("db1", "db2", "sym4"), use_idwt=(True, False)),
+        in_layers(
+            some(
+                n_frequency=(20, 100),
+                wavelet_family=("db1", "db2", "sym4"),
+                use_idwt=(True, False),
+                proportional_parameters=(False, True),
+            ),
+            n_frequency_pattern=(30, 50),
+        ),
     ),
     # Its default alpha of 640 makes the library's own float32 differ from its float64 by more than the tolerance.
     "randlora": (
         "RandLoraConfig",
-        some(r=(4, 8), randlora_alpha=(2, 16), save_projection=(True, False), sparse=(False, True)),
+        some(
+            r=(4, 8),
+            randlora_alpha=(2, 16),
+            save_projection=(True, False),
+            sparse=(False, True),
+            very_sparse=(False, True),
+        ),
     ),
     "road": ("RoadConfig", some(variant=("road_1", "road_2", "road_4"), group_size=(4, 8))),
     "shira": ("ShiraConfig", some(r=(1, 2), random_seed=(1, 5))),
-    "vblora": ("VBLoRAConfig", _rank(num_vectors=(10, 16), vector_length=(4, 8, 16), topk=(1, 2))),
+    "vblora": (
+        "VBLoRAConfig",
+        _rank(num_vectors=(10, 16), vector_length=(4, 8, 16), topk=(1, 2), save_only_topk_weights=(False, True)),
+    ),
     "miss": ("MissConfig", some(r=(2, 4, 8), init_weights=(True, "bat", "mini"), mini_r=(1, 2))),
     **LATEST,
     **{name: (bound.sort, bound.settings) for name, bound in BOUND.items()},

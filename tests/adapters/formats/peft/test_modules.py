@@ -78,6 +78,22 @@ def test_the_first_pattern_that_matches_the_end_wins(patterns, path, value):
     assert of_pattern(patterns, path, 0) == value
 
 
+@pytest.mark.parametrize(
+    ("patterns", "path", "value"),
+    [
+        ({"query": 3}, QUERY, 3),
+        ({"dense": 3}, "dense", 3),  # letter by letter
+        ({".*dense": 3}, "dense", 0),
+        ({r".*\.1\..*": 3}, "layers.1.fc1", 0),
+        ({r".*\.1\..*": 3}, "encoder.layers.1.fc1", 3),
+        ({"fc1|x": 3}, "layers.1.fc1.y", 3),  # the first half need not end the path
+        (None, QUERY, 0),
+    ],
+)
+def test_older_tuners_want_something_in_front_of_a_pattern(patterns, path, value):
+    assert of_pattern(patterns, path, 0, below=True) == value
+
+
 def test_feed_forward_modules():
     assert is_feed_forward({"feedforward_modules": ["output.dense"]}, DENSE)
     assert not is_feed_forward({"feedforward_modules": ["output.dense"]}, QUERY)
