@@ -2,11 +2,12 @@
 
     y' = y + (b' - b)      y = W x + b
 
-The difference is folded once. Some of PEFT's tuners add a vector beside the frozen bias (variant `ADDED`). Where a LoRA stands at the same map, the bias is a member of the LoRA.
+The difference is folded once. Some of PEFT's tuners add a vector beside the frozen bias (variant `ADDED`). Where a LoRA stands at the same map, the bias is a member of the LoRA; beside
+other tuners (`BESIDE`) it is folded into what they fold to.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +23,26 @@ from adapters.methods.tables import ROWS, TABLE_ROWS
 from adapters.weights import Block, Folded, Insertion
 
 ADDED = "added"
+# Tuners of PEFT beside which the frozen biases of the maps that they adapt can be others: they leave the bias alone.
+BESIDE = (
+    "boft",
+    "c3a",
+    "deft",
+    "delora",
+    "fourierft",
+    "frod",
+    "gralora",
+    "hra",
+    "miss",
+    "oft",
+    "pvera",
+    "randlora",
+    "tinylora",
+    "vblora",
+    "vera_vectors",
+    "waveft",
+)
+_BIAS_OF = {"lora": "bias", "delta": "shift"}  # form -> its parameter that is added to what the map gives
 PATCHES = "patches"  # whose convolution has its bias in every token but that of the class
 
 
@@ -76,6 +97,13 @@ class Biases:
 
 
 BIASES = Biases()
+
+
+def with_shift(tuner: Folded, biases: Folded) -> Folded:
+    """What a tuner folds to, with another bias of the same map."""
+    name, shift = _BIAS_OF[tuner.method], biases.tensors["shift"]
+    own = tuner.tensors.get(name)
+    return replace(tuner, tensors={**tuner.tensors, name: shift if own is None else own + shift})
 
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> list[Address]:

@@ -10,6 +10,7 @@ from adapters.errors import Misfit
 from adapters.heads.table import head_reasons, head_shapes
 from adapters.manifest import HeadSpec, Manifest, PartSpec
 from adapters.methods.base import BaseMap, BaseMaps, Fitting
+from adapters.methods.biases import BESIDE, BIASES, with_shift
 from adapters.methods.fusion import FUSION
 from adapters.methods.table import METHODS
 from adapters.weights import Adapter, Folded, Insertion, Package, pack
@@ -58,7 +59,8 @@ def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[in
         shapes |= found
         # A part stores something at each of its sites. On embeddings two methods have an order; nowhere else.
         for site in sorted({name.rsplit("/", 1)[0] for name in found} - {"model/embed_out"}):
-            if owners.setdefault(site, part.method) != part.method:
+            owner = owners.setdefault(site, part.method)
+            if owner != part.method and not (owner in BESIDE and part.method == BIASES.name):
                 reasons.append(f"{owners[site]} and {part.method} both act at {site}, in no defined order")
     if manifest.head is not None:
         reasons.extend(head_reasons(manifest.head, geometry.hidden_size, has_pooler=profile.has_pooler))
@@ -87,7 +89,9 @@ def fold(package: Package, profile: BackboneProfile, dtype: torch.dtype, base: B
     for part in package.manifest.parts:
         method = METHODS[part.method]
         for address, item in method.fold(part.config, package.tensors, fitting).items():
-            folded[address] = (*folded.get(address, ()), item)
+            before = folded.get(address, ())
+            joined = part.method == BIASES.name and before
+            folded[address] = (with_shift(before[0], item),) if joined else (*before, item)
         insertion = method.insertion(part.config) or insertion
     head = {name.removeprefix("head/").replace("/", "."): t for name, t in _head_tensors(package).items()}
     return pack(package.manifest, folded, package.manifest.head, head, insertion, dtype)

@@ -116,6 +116,7 @@ def write(package: Package, folder: Path) -> None:
     host = Host(family, manifest.requires.layers if route is None else len(route), prefixed, questions)
     written = tuner.write(package, host)
     beside, settings = replaced.write(manifest.parts[1:], package, host)
+    beside = _under(written.tensors, beside)
     head, said = heads.write(package, written.root)
     empty = manifest.source.get("empty", {}) if made else {}
     stored = {
@@ -170,6 +171,14 @@ def interpret(
         raise Misfit(list(dict.fromkeys(reasons)))
     tensors = {**found.tensors, **beside.tensors}
     return Content((*found.parts, *beside.parts), tensors, head, host.prefixed, frozenset(parts), task)
+
+
+def _under(adapted: Mapping[str, Tensor], beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Biases of maps that a tuner adapts, under the name that they have inside of its wrapper."""
+    wrapped = {".".join(key.split(".")[:end]) for key in adapted for end in range(1, key.count(".") + 1)}
+    paths = {key: key.removesuffix(".bias") for key in beside if key.endswith(".bias")}
+    inside = {key: f"{path}{replaced.WRAPPED}.bias" for key, path in paths.items() if path in wrapped}
+    return {inside.get(key, key): tensor for key, tensor in beside.items()}
 
 
 def _warned(part: str) -> str:

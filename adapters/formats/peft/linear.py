@@ -48,7 +48,9 @@ def adapted(
             rest[key] = tensor
             continue
         path, parameter = match["path"], parameters.get(match["parameter"])
-        if parameter is None:
+        if parameter is None and match["parameter"] == "base_layer.bias" and saved.config.get("bias", "none") != "none":
+            rest[key] = tensor  # of the map itself, beside the tuner
+        elif parameter is None:
             reasons.append(f"{key} belongs to a feature that is not served yet")
         elif path not in known:
             reasons.append(f"the module {path} is not one that is served, or this backbone does not have it")

@@ -23,6 +23,7 @@ from adapters.methods.tables import ROWS
 from adapters.methods.word_rows import WORDS
 from adapters.weights import Package
 
+WRAPPED = ".base_layer"  # behind the path of a map that a tuner adapts
 METHODS = ("norms", "biases", "maps", "word_rows", "tables")  # what may stand beside a tuner's part
 _HEADS = re.compile(r"(?P<module>.+)\.(?P<kind>original_module|modules_to_save)\.(?P<parameter>.+)")
 
@@ -54,9 +55,10 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reas
     taken, left = _Taken(), dict[str, Tensor]()
     held = _without_copies(config, rest, reasons)
     for key, tensor in held.items():
-        path, _, parameter = key.rpartition(".")
+        inside, _, parameter = key.rpartition(".")
+        path = inside.removesuffix(WRAPPED)
         whole = _saved_whole(config, path)
-        explained = whole or (config.get("bias") == "all" and parameter == "bias")
+        explained = whole or (parameter == "bias" and (config.get("bias") == "all" or path != inside))
         if explained and path in norms and parameter in PARAMETERS:
             taken.norms.setdefault(str(norms[path]), {})[parameter] = True
             taken.tensors[f"{norms[path]}/{parameter}"] = tensor

@@ -27,6 +27,27 @@ _COMMON = frozenset(
     )
 )
 BIASED = ("all", "lora_only")  # of tuners that count `bias` among their own settings
+# Tuners beside which biases are a part of their own (`adapters.methods.biases.BESIDE`).
+_BESIDE = frozenset(
+    (
+        "BOFT",
+        "C3A",
+        "DEFT",
+        "DELORA",
+        "FOURIERFT",
+        "FROD",
+        "GRALORA",
+        "HRA",
+        "MISS",
+        "OFT",
+        "PVERA",
+        "RANDLORA",
+        "TINYLORA",
+        "VBLORA",
+        "VERA",
+        "WAVEFT",
+    )
+)
 # What PEFT does not compute again from a folder that it saved, and what is no change of a backbone.
 UNSERVED: Mapping[str, str] = {
     "XLORA": "PEFT's X-LoRA is not served: PEFT 0.21 leaves the first map of its gate out of the folder (the name holds"
@@ -45,7 +66,10 @@ def tuner_for(config: Mapping[str, Any]) -> Tuner:
     reasons = tuner.refused(config)
     unknown = sorted(key for key, value in config.items() if value and key not in _COMMON | tuner.settings)
     reasons += [f"the setting {key!r} is not known: it may change what the adapter computes" for key in unknown]
-    if config.get("bias", "none") not in ("none", *(BIASED if "bias" in tuner.settings else ())):
+    kinds = (
+        BIASED if "bias" in tuner.settings else (*BIASED[:1], f"{str(kind).lower()}_only") if kind in _BESIDE else ()
+    )
+    if config.get("bias", "none") not in ("none", *kinds):
         reasons.append(f"bias={config['bias']!r} changes biases of the backbone, which is not served yet")
     wrong = [key for key in _OBJECTS if config.get(key) is not None and not isinstance(config[key], Mapping)]
     reasons += [f"{key} must be an object, not {config[key]!r}" for key in wrong]

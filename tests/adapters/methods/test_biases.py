@@ -3,7 +3,10 @@ import torch
 
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.methods.biases import BIASES
+from adapters.methods.biases import BIASES, with_shift
+from adapters.methods.lora import TURNED
+from adapters.methods.table import METHODS
+from adapters.methods.tuners.forms import full, product
 from adapters.weights import Block
 from tests.adapters.builders import HIDDEN
 from tests.adapters.methods import operands
@@ -35,3 +38,19 @@ def test_it_starts_as_the_frozen_bias_and_neither_follows_nor_is_followed():
 def test_other_settings_and_places_are_refused(sites):
     with pytest.raises(Misfit):
         BIASES.shapes({"sites": sites}, FITTING)
+
+
+@pytest.mark.parametrize("form", ["product", "full", "product with a bias", "full with a bias"])
+def test_beside_a_tuner_it_is_added_to_what_that_folds_to(form):
+    generator, own = torch.Generator().manual_seed(4), torch.linspace(-1, 1, HIDDEN)
+    bias = own if form.endswith("bias") else None
+    down, up = (torch.randn(shape, generator=generator) for shape in ((2, HIDDEN), (HIDDEN, 2)))
+    tuner = product(down, up, TURNED, bias) if form.startswith("product") else full(up @ down, TURNED, bias)
+    stored = operands.stored(BIASES, CONFIG, 3)
+    both = with_shift(tuner, BIASES.fold(CONFIG, stored, FITTING)[VALUE])
+    assert (both.method, both.variant) == (tuner.method, TURNED)
+    weight, frozen, x = FITTING.weight(VALUE), FITTING.bias(VALUE), operands.tokens(HIDDEN, 1)
+    operand, method = operands.operand([both] * 3), METHODS[both.method]
+    out = method.apply(method.change(None, x, weight, operand), x @ weight.T + frozen, x, weight, operand)
+    want = x @ (weight + up @ down).T + stored[f"{VALUE}/bias"] + (0 if bias is None else bias)
+    assert torch.allclose(out, want, atol=1e-4)

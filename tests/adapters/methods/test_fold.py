@@ -32,6 +32,19 @@ def test_every_reason_comes_at_once():
         assert said in text
 
 
+def test_biases_may_stand_at_the_maps_of_a_tuner_that_leaves_them_alone():
+    site = {"1/attn_v": {}}
+    tuner = PartSpec("c3a", {"sites": {"1/attn_v": {"block": 4}}})
+    manifest = Manifest("adapter", builders.requires("bert"), (tuner, PartSpec("biases", {"sites": site})))
+    assert set(expected(manifest, PROFILE)) == {"1/attn_v/kernel", "1/attn_v/bias"}
+    adapter = builders.folded(manifest)
+    assert [block.method for block in adapter.blocks[Address(1, "attn_v")]] == ["delta"]
+    for first in (PARTS["ia3"], tuner):
+        parts = (PartSpec("biases", {"sites": site}), first) if first is tuner else (first, manifest.parts[1])
+        with pytest.raises(Misfit, match=r"both act at 1/attn_v"):
+            expected(replace(manifest, parts=parts), PROFILE)
+
+
 def test_two_parts_may_not_store_one_tensor():
     manifest = Manifest("adapter", builders.requires("bert"), (PARTS["seq_bn"], PARTS["seq_bn"]))
     with pytest.raises(Misfit, match="two parts store"):

@@ -138,6 +138,25 @@ _RUNS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_LINEAR_ALONE, tuple(family for family in FAMILIES if family != "gpt2")),
     **dict.fromkeys((*_PROMPTS[:2], "trainable_tokens"), tuple(family for family in FAMILIES if family != "vit")),
 }
+# Tuners that train biases of the model as well, if they are told to.
+_BIASED = (
+    "boft",
+    "c3a",
+    "deft",
+    "delora",
+    "fourierft",
+    "frod",
+    "gralora",
+    "hra",
+    "miss",
+    "oft",
+    "pvera",
+    "randlora",
+    "tinylora",
+    "vblora",
+    "vera",
+    "waveft",
+)
 CLASSIFIERS = {"vit": "classifier", **dict.fromkeys(SECOND, "classification_head")}  # by no task's default
 SCENES = ("alone", "alone", "alone", "mixed", "sum", "weighted")  # how LoRAs are used; see `peft_scenes`
 
@@ -206,6 +225,8 @@ def _config(rng: random.Random, method: str, family: str, task: str, scene: str)
         sort, made = TUNERS[method][0], TUNERS[method][1](rng)
     if scene == "mixed":  # the library mixes plain LoRA alone
         made |= {"use_dora": False, "init_lora_weights": True}
+    if method in _BIASED:
+        made["bias"] = rng.choice(("none", "none", "none", "all", f"{method}_only"))
     if method not in _WITHOUT_MODULES and "target_modules" not in made:
         made["target_modules"] = targets(rng, family)
     if method == "ia3":

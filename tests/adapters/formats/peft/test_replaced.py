@@ -64,6 +64,22 @@ def test_all_other_biases_are_parts_beside_it(tmp_path):
     both_ways(package, tmp_path)
 
 
+@pytest.mark.parametrize("bias", ["c3a_only", "all"])
+def test_biases_of_maps_that_another_tuner_adapts_are_parts_beside_it(tmp_path, bias):
+    said = peft_config(peft_type="C3A", r=None, lora_alpha=None, block_size=4, bias=bias)
+    kernels = {f"{ROOT}{path}.c3a_kernel": (H // 4, H // 4, 4) for path in QV}
+    others = OTHERS if bias == "all" else {}
+    package = peft.read(peft_folder(tmp_path / "in", said, kernels | LORA_BIASES | CLASSIFIER | others), profile())
+    found = parts(package)
+    assert set(found["c3a"]) == {site for site in found["biases"] if "attn" in site}
+    assert ("norms" in found) == (bias == "all")
+    check(package, profile())
+    peft.write(package, tmp_path / "same")
+    assert_same(package, peft.read(tmp_path / "same", profile()))
+    keys = load_file(tmp_path / "same" / "adapter_model.safetensors").keys()
+    assert keys == (kernels | LORA_BIASES | CLASSIFIER | others).keys()
+
+
 def test_a_copy_of_the_head_that_differs_from_it_is_refused(tmp_path):
     folder = peft_folder(tmp_path, peft_config(bias="all"), KEYS | LORA_BIASES | COPIES)
     assert any("differs from the classifier" in one for one in reasons(folder))

@@ -14,6 +14,7 @@ from tests.adapters.formats.peft.reading import basic, reasons
         ({"use_dora": True}, "use_dora is True, but the checkpoint says otherwise"),
         ({"bias": "some"}, "bias='some'"),
         ({"peft_type": "IA3", "r": None, "lora_alpha": None, "bias": "all"}, "bias='all'"),
+        ({"peft_type": "OFT", "r": 0, "lora_alpha": None, "bias": "boft_only"}, "bias='boft_only'"),
         ({"layer_replication": [[0, 9]]}, "layer_replication must be a list of ranges"),
         ({"trainable_token_indices": [1]}, "lacks bert.embeddings.word_embeddings.token_adapter"),
         ({"trainable_token_indices": {"position_embeddings": [1]}}, "of which only bert.embeddings.word_embeddings"),
