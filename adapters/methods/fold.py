@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import BackboneProfile
+from adapters.architectures.profile import BackboneProfile, Geometry
 from adapters.architectures.sites import Address
 from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
@@ -64,6 +64,7 @@ def expected(manifest: Manifest, profile: BackboneProfile) -> dict[str, tuple[in
                 reasons.append(f"{owners[site]} and {part.method} both act at {site}, in no defined order")
     if manifest.head is not None:
         reasons.extend(head_reasons(manifest.head, geometry.hidden_size, has_pooler=profile.has_pooler))
+        reasons.extend(_tied(manifest.head, geometry))
         shapes |= head_shapes(manifest.head, geometry.hidden_size)
     if manifest.embedding is not None:
         if geometry.image is not None:
@@ -108,6 +109,16 @@ def _method_shapes(part: PartSpec, fitting: Fitting) -> dict[str, tuple[int, ...
     if part.method in fitting.architecture.refuses:
         raise Misfit([f"{part.method}: {fitting.architecture.refuses[part.method]}"])
     return method.shapes(part.config, fitting)
+
+
+def _tied(head: HeadSpec, geometry: Geometry) -> list[str]:
+    """A tied head is the table itself: the tokens that adapters train are among its outputs."""
+    table = (1, False, geometry.vocabulary, geometry.embedding_size)
+    if not head.tied or (head.layers, head.bias, head.vocabulary, head.width) == table:
+        return []
+    return [
+        f"manifest.head.tied belongs to a head of one layer without a bias over the backbone's {geometry.vocabulary} words"
+    ]
 
 
 def _head_place(head: HeadSpec, *, decodes: bool) -> list[str]:

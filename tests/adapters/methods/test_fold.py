@@ -5,7 +5,7 @@ import torch
 
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.manifest import EmbeddingSpec, Manifest, PartSpec
+from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec
 from adapters.methods.fold import expected, fold
 from tests.adapters import builders
 from tests.adapters.builders import HEADS, PARTS
@@ -43,6 +43,31 @@ def test_biases_may_stand_at_the_maps_of_a_tuner_that_leaves_them_alone():
         parts = (PartSpec("biases", {"sites": site}), first) if first is tuner else (first, manifest.parts[1])
         with pytest.raises(Misfit, match=r"both act at 1/attn_v"):
             expected(replace(manifest, parts=parts), PROFILE)
+
+
+@pytest.mark.parametrize("change", [{}, {"layers": 2}, {"bias": True}, {"vocabulary": 5}, {"type": "tagging"}])
+def test_a_tied_head_is_the_table_of_words(change):
+    geometry = builders.profile("gpt2").geometry
+    head = HeadSpec(
+        "causal_lm",
+        1,
+        None,
+        False,
+        "tokens",
+        (),
+        "next_token",
+        vocabulary=geometry.vocabulary,
+        width=geometry.embedding_size,
+        tied=True,
+    )
+    more = {"vocabulary": None, "width": None, "labels": ("a", "b"), "problem_type": "single_label"}
+    changed = replace(head, **change, **(more if "type" in change else {}))
+    manifest = Manifest("head", builders.requires("gpt2"), head=changed)
+    if not change:
+        assert set(expected(manifest, builders.profile("gpt2"))) == {"head/0/weight"}
+        return
+    with pytest.raises(Misfit, match=r"manifest\.head\.tied belongs to a head of one layer"):
+        expected(manifest, builders.profile("gpt2"))
 
 
 def test_two_parts_may_not_store_one_tensor():
