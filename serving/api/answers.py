@@ -26,13 +26,20 @@ TASKS = {  # problem type of a head -> the task that it answers; the others clas
 
 
 class RequiresAnswer(TypedDict):
-    """The backbone that a package was made for, and the vocabulary if it was not the default."""
+    """The backbone that a package was made for, and the vocabulary if it was not the default.
+
+    `encoder_layers`: how many of an encoder-decoder's `layers` are its encoder's; `gated`: its feed-forwards have a gate;
+    `averaged`: transformers' heads for rows read the mean of its states.
+    """
 
     model_type: str
     hidden_size: int
     layers: int
     heads: int
     embedding: str | None
+    encoder_layers: int
+    gated: bool
+    averaged: bool
 
 
 class VersionAnswer(TypedDict):

@@ -1,7 +1,8 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from adapters.manifest import PROBLEM_TYPES
 from adapters.refs import AdapterRef
+from adapters.requires import Requires
 from serving.api import answers
 from serving.registry.records import AuditEntry, NameRecord, Resolved, Version
 from serving.tasks.table import TASKS
@@ -84,3 +85,7 @@ def test_a_version_tells_its_tags_and_its_quarantine():
     version = Version(ref, "adapter", fakes.adapter_manifest(), 1, 0.0, "k", {"b": "2", "a": "1"}, "rotten")
     told = answers.version_answer(version)
     assert (list(told["tags"].items()), told["quarantined"]) == ([("a", "1"), ("b", "2")], "rotten")
+
+
+def test_openapi_names_all_that_a_package_requires():
+    assert answers.RequiresAnswer.__annotations__.keys() == {field.name for field in fields(Requires)}
