@@ -158,8 +158,12 @@ class Checker:
             async with asyncio.timeout(self._start_s):
                 await _ask(self._process, self._hello)
         except BaseException as error:
+            worker = self._process
             await self._kill()
             if isinstance(error, TimeoutError | _DeadWorkerError):
+                why = f"it said nothing for {self._start_s:g} s" if isinstance(error, TimeoutError) else "it ended"
+                code = worker.returncode
+                log("registry", "the checker does not start", level=logging.ERROR, reason=why, exit_code=code)
                 raise NotReady("the checker does not start", code="checker_unavailable", retry_after=5.0) from error
             raise
         return self._process

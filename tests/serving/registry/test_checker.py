@@ -1,5 +1,6 @@
 import asyncio
 import json
+import logging
 import os
 import sys
 
@@ -222,11 +223,17 @@ def test_checks_at_once_get_their_own_answers(file):
     run(scenario)
 
 
-@pytest.mark.parametrize("script", ["", "import time; time.sleep(600)"])
-def test_a_worker_that_does_not_start_is_not_ready(file, script):
-    with pytest.raises(NotReady) as caught:
-        run(lambda checker: checker.check(file(REPORT)), script=script, start_s=0.2)
+@pytest.mark.parametrize(
+    ("script", "start_s", "reason"),
+    [("raise SystemExit(3)", 60.0, "it ended"), ("import time; time.sleep(600)", 0.2, "it said nothing for 0.2 s")],
+)
+def test_a_worker_that_does_not_start_is_not_ready(file, script, start_s, reason, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("chorus"), "propagate", True)
+    with pytest.raises(NotReady) as caught, caplog.at_level(logging.ERROR, "chorus.registry"):
+        run(lambda checker: checker.check(file(REPORT)), script=script, start_s=start_s)
     assert caught.value.code == "checker_unavailable"
+    (line,) = [record for record in caplog.records if record.message == "the checker does not start"]
+    assert reason in str(vars(line))
 
 
 def test_the_worker_sees_nothing_of_the_services_environment(file, monkeypatch):
