@@ -23,7 +23,7 @@ from adapters.batch.past import Past, Recorder
 from adapters.batch.plan import BatchPlan
 from adapters.batch.program import flat_steps
 from adapters.batch.rows import Pixels, Row, own_tokens
-from adapters.batch.tables import position_ids, run_tables, run_target_words, type_ids
+from adapters.batch.tables import position_ids, run_tables, run_target_tables, type_ids
 from adapters.embeddings import look_up
 from adapters.errors import InvalidRow, InvalidRows
 from adapters.heads.base import HeadContext
@@ -216,7 +216,8 @@ class Backbone:
             except InvalidRow as error:
                 raise InvalidRows({plan.order[i]: error}) from error
             parts.append(found.to(self._words.dtype) * (self._scale if own else 1.0))
-        return run_target_words(plan, np.concatenate(ids), torch.cat(parts).to(self.device), self._words, self._scale)
+        x, geometry = torch.cat(parts).to(self.device), self.profile.geometry
+        return run_target_tables(plan, geometry, ids, x, self._words, self._scale)
 
     def _adapted(self, plan: BatchPlan, x: Tensor) -> Tensor:
         """Word vectors [tokens, width] with what adapters make of them, and prompts in the places left for them."""

@@ -84,11 +84,13 @@ class Geometry:
 
     def rows(self, table: str) -> int:
         """Entries of one of `TABLES`; 0 where the model has none."""
-        after_pad = self.pad_token_id + 1 if architecture_of(self.model_type).positions_after_pad else 0
+        family = architecture_of(self.model_type)
+        before = self.pad_token_id + 1 if family.positions_after_pad else family.position_offset
         return {
             "words": self.vocabulary,
             "decoder_words": self.vocabulary if self.encoder_layers else 0,
-            "positions": self.max_tokens + after_pad,
+            "positions": self.max_tokens + before,
+            "decoder_positions": self.max_tokens + before if self.encoder_layers else 0,
             "segments": self.type_vocabulary,
         }[table]
 

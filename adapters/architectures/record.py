@@ -120,6 +120,7 @@ class Architecture:
     gated_ffn: Mapping[str, str] = field(default_factory=dict)  # site -> what `ffn_in` is called where it has a gate
     gated: bool = False  # whether it has one where a configuration does not say
     scales_tied: bool = False  # heads read states times hidden size ** -0.5 where words and head are tied
+    position_offset: int = 0  # entries of their tables in front of the first position's
     positions: tuple[str, ...] = ()  # modules that look positions up, and must be told them (the decoder's last)
     relative_bias: tuple[str, ...] = ()  # modules that make a bias of distances for all layers of a stack (T5)
     max_tokens: int | None = None  # of a row, in families whose positions set no limit
@@ -166,7 +167,7 @@ class Architecture:
         """Whether what stands at an address is the decoder's tokens: keys and values of cross attention are not."""
         if self.decoder is None or address.site in ("cross_k", "cross_v"):
             return False
-        return address.site in ("decoder_words", "decoder_embed_norm", "final_norm") or (
+        return address.site in ("decoder_words", "decoder_positions", "decoder_embed_norm", "final_norm") or (
             address.layer is not None and address.layer >= self.encoder_layers
         )
 

@@ -126,7 +126,11 @@ BART = Architecture(
     hub_class="BartAdapterModel",
     hub_bottlenecks=_HUB,
     words="shared",
-    addends={"decoder_words": "shared"},
+    addends={
+        "decoder_words": "shared",
+        "positions": "encoder.embed_positions",
+        "decoder_positions": "decoder.embed_positions",
+    },
     norms={
         **_NORMS,
         "embed_norm": "encoder.layernorm_embedding",
@@ -134,6 +138,7 @@ BART = Architecture(
     },
     hub_prefix="encoder_prefix",
     decoder=_BART_DECODER,
+    position_offset=2,
     positions=("encoder.embed_positions", "decoder.embed_positions"),
     defaults={"pad_token_id": 1, "decoder_start_token_id": 2, "eos_token_id": 2, "tie_word_embeddings": True},
     demands=(

@@ -1,6 +1,6 @@
 """What adapters make of the tables in front of the layers: vectors of words, positions and segments, which are added up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan
 from adapters.batch.program import Program
 from adapters.batch.rows import Ids, own_tokens, positions, segment_ids
+from adapters.batch.targets import row_positions, target_positions
 
 LOOKED_UP = tuple(Address(None, site) for site in TABLES)
-_WORDS, _DECODER_WORDS, _POSITIONS, _SEGMENTS = LOOKED_UP
+_WORDS, _DECODER_WORDS, _POSITIONS, _DECODER_POSITIONS, _SEGMENTS = LOOKED_UP
 PATCHES = Address(None, "patches")
 
 
@@ -37,7 +38,7 @@ def run_tables(plan: BatchPlan, geometry: Geometry, x: Tensor, words: Tensor, sc
     """
     ids: Mapping[Address, Callable[[], Ids]] = {
         _WORDS: lambda: _word_ids(plan),
-        _POSITIONS: lambda: position_ids(plan, geometry),
+        _POSITIONS: lambda: _position_entries(plan, geometry),
         _SEGMENTS: lambda: type_ids(plan),
     }
     for address, entries in ids.items():
@@ -47,10 +48,17 @@ def run_tables(plan: BatchPlan, geometry: Geometry, x: Tensor, words: Tensor, sc
     return x
 
 
-def run_target_words(plan: BatchPlan, ids: Ids, x: Tensor, words: Tensor, scale: float) -> Tensor:
-    """The same of a decoder's word vectors: `ids` [tokens] are those of its own tokens."""
-    program = plan.steps.get(_DECODER_WORDS)
-    return _looked_up(program, ids, x, words, scale) if program else x
+def run_target_tables(
+    plan: BatchPlan, geometry: Geometry, rows: Sequence[Ids], x: Tensor, words: Tensor, scale: float
+) -> Tensor:
+    """The same of a decoder's word vectors: `rows` are the ids of its own tokens, by row."""
+    program, placed = plan.steps.get(_DECODER_WORDS), plan.steps.get(_DECODER_POSITIONS)
+    if program:
+        x = _looked_up(program, np.concatenate(rows), x, words, scale)
+    if placed:
+        places = [target_positions(row, ids) for row, ids in zip(plan.rows, rows, strict=True)]
+        x = _looked_up(placed, np.concatenate(places) + geometry.architecture.position_offset, x, words, 1.0)
+    return x
 
 
 def run_patches(plan: BatchPlan, x: Tensor) -> Tensor:
@@ -62,6 +70,13 @@ def run_patches(plan: BatchPlan, x: Tensor) -> Tensor:
     for row, start in zip(plan.rows, plan.layout.starts, strict=False):
         patches[own_tokens(row)[1:] + start] = 1  # all but the class token
     return run_linear(program, torch.from_numpy(patches).to(x.device)[:, None], x, x.new_zeros(x.shape[1], 2))
+
+
+def _position_entries(plan: BatchPlan, geometry: Geometry) -> Ids:
+    """Entries [tokens] of the table of positions, which some families begin with others."""
+    if not geometry.architecture.positions:
+        return position_ids(plan, geometry)
+    return np.concatenate([row_positions(row) for row in plan.rows]) + geometry.architecture.position_offset
 
 
 def _looked_up(program: Program, ids: Ids, x: Tensor, words: Tensor, scale: float) -> Tensor:

@@ -62,7 +62,8 @@ def test_layers_are_numbered_through_and_cross_sites_are_the_decoders():
     assert {a.layer for a in found if a.site == "cross_junction"} == {4, 5}
     assert Address(None, "cross_kv") in found
     assert Address(None, "decoder_kv") in found
-    assert Address(None, "words") not in found
+    assert {Address(None, "words"), Address(None, "decoder_words")} <= found
+    assert not {a.site for a in found} & {"positions", "decoder_positions"}
     assert [record.in_decoder(Address(4, site)) for site in ("attn_q", "cross_q", "cross_k", "cross_v")] == [
         True, True, False, False,
     ]  # fmt: skip

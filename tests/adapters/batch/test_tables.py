@@ -7,17 +7,18 @@ from adapters.backbone import Backbone
 from adapters.batch.rows import Row, image_ids
 from adapters.manifest import PartSpec
 from adapters.methods.fold import fold
+from adapters.methods.tables import ADDED
 from adapters.weights import alone
 from tests.adapters import builders
 from tests.adapters.builders import FAMILIES
 
-TABLED = [family for family in FAMILIES if architecture_of(family).addends]
+TABLED = [family for family in (*FAMILIES, *builders.SEQ2SEQ) if architecture_of(family).addends]
 
 
 def tables_of(family):
     """The tables that the tiny model has, site -> module's path."""
     geometry = builders.profile(family).geometry
-    return {site: path for site, path in geometry.architecture.addends.items() if geometry.rows(site)}
+    return {site: path for site, path in geometry.architecture.addends.items() if site in ADDED and geometry.rows(site)}
 
 
 @pytest.mark.parametrize("family", [family for family in TABLED if tables_of(family)])

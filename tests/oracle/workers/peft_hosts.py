@@ -46,6 +46,7 @@ _BART = Modules(
     ("fc1", "fc2"),
     ("self_attn_layer_norm", "final_layer_norm"),
     "shared",
+    ("embed_positions",),
 )
 FAMILIES: Mapping[str, Modules] = {
     "bert": _BERT,
