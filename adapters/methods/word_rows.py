@@ -28,21 +28,30 @@ class WordRows:
     first_only: bool = False
 
     def shapes(self, config: Mapping[str, Any], fitting: Fitting) -> Shapes:
-        """See `Method.shapes`: rows [tokens, width]; one for every token where the configuration names none."""
+        """See `Method.shapes`: rows [tokens, width]; one for every token where the configuration names none.
+
+        Of an encoder-decoder's whole tables each stack has its own.
+        """
         tokens = _read(config, fitting)
-        rows = fitting.geometry.vocabulary if tokens is None else len(tokens)
-        return prefixed(WORDS, {"rows": (rows, fitting.geometry.embedding_size)})
+        rows = {
+            "rows": (fitting.geometry.vocabulary if tokens is None else len(tokens), fitting.geometry.embedding_size)
+        }
+        found: Shapes = {}
+        for address in _stored(tokens, fitting):
+            found |= prefixed(address, rows)
+        return found
 
     def initialise(self, config: Mapping[str, Any], fitting: Fitting, generator: torch.Generator) -> dict[str, Tensor]:
         """The backbone's own word vectors: the adapter starts as the identity."""
         tokens, table = _read(config, fitting), fitting.weight(WORDS).T
         rows = table if tokens is None else table[list(tokens)]
-        return {f"{WORDS}/rows": rows.float().clone()}
+        return {f"{address}/rows": rows.float().clone() for address in _stored(tokens, fitting)}
 
     def fold(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], fitting: Fitting) -> dict[Address, Folded]:
         """The rows as they are."""
-        rows = Folded(self.name, _read(config, fitting), {"rows": at(tensors, WORDS)["rows"]})
-        return {WORDS: rows} if fitting.architecture.decoder is None else {WORDS: rows, DECODER_WORDS: rows}
+        tokens = _read(config, fitting)
+        held = {address: at(tensors, address)["rows"] for address in _stored(tokens, fitting)}
+        return {a: Folded(self.name, tokens, {"rows": held.get(a, held[WORDS])}) for a in _stored(None, fitting)}
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
         """None: rows keep their tokens."""
@@ -69,6 +78,12 @@ class WordRows:
 WORD_ROWS = WordRows()
 
 
+def _stored(tokens: tuple[int, ...] | None, fitting: Fitting) -> tuple[Address, ...]:
+    """Where rows are stored: both stacks of an encoder-decoder read the same ones, but whole tables of their own."""
+    alone = tokens is not None or fitting.architecture.decoder is None
+    return (WORDS,) if alone else (WORDS, DECODER_WORDS)
+
+
 def _places(ids: Tensor, operand: Operand) -> tuple[Tensor, Tensor | None]:
     """(row of each token id [n], whether it is the token's own [n]; None: all are)."""
     tokens = operand.variant
@@ -88,10 +103,6 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[int, ...] | None
     if "tokens" not in config:
         settings.wrong("tokens must be said: a list of token ids, or null for all")
     if tokens is None:
-        if fitting.architecture.decoder is not None:
-            settings.wrong(
-                "a whole table of the words that both stacks of the backbone read is not served: name tokens"
-            )
         settings.done()
         return None
     if not isinstance(tokens, list | tuple) or not tokens or any(type(token) is not int for token in tokens):

@@ -20,7 +20,6 @@ from adapters.formats.peft.tuner import Found
 from adapters.manifest import PartSpec
 from adapters.methods.norms import PARAMETERS
 from adapters.methods.tables import ROWS
-from adapters.methods.word_rows import WORDS
 from adapters.weights import Package
 
 WRAPPED = ".base_layer"  # behind the path of a map that a tuner adapts
@@ -71,9 +70,13 @@ def read(config: Mapping[str, Any], rest: Mapping[str, Tensor], host: Host, reas
             taken.tensors[f"{biased[path]}/bias"] = tensor
         elif whole and path == host.words and path not in host.word_tables and parameter == "weight":
             continue  # a module that nothing reads
-        elif explained and path == host.words and parameter == "weight":
+        elif whole and path in host.word_tables and parameter == "weight":
             taken.table = True
-            taken.tensors[f"{WORDS}/rows"] = tensor
+            taken.tensors[f"{host.word_tables[path]}/{ROWS}"] = tensor
+            if host.encoder_alone:
+                reasons.append(
+                    f"{key}: a whole table of an encoder alone is not served: save the model with its decoder"
+                )
         elif whole and path in tables and parameter == "weight":
             taken.tables[str(tables[path])] = {}
             taken.tensors[f"{tables[path]}/{ROWS}"] = tensor
@@ -96,7 +99,7 @@ def write(parts: Sequence[PartSpec], package: Package, host: Host) -> tuple[dict
             rows, said = write_beside(part, package, host)
             stored |= rows
             config |= said
-            whole += [host.words] if part.config["tokens"] is None else []
+            whole += host.word_tables if part.config["tokens"] is None else []
             continue
         if part.method == "tables":
             for path, address in host.tables().items():

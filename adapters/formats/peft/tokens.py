@@ -118,8 +118,9 @@ def tied_words(config: Mapping[str, Any], stored: Mapping[str, Tensor], host: Ho
 
 def write_beside(part: PartSpec, package: Package, host: Host) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and settings of rows beside another tuner's."""
-    rows = package.tensors[_ROWS]
     if part.config["tokens"] is None:
-        return {f"{ROOT}{host.words}.weight": rows}, {}
+        tables = host.word_tables.items()
+        return {f"{ROOT}{path}.weight": package.tensors[f"{address}/rows"] for path, address in tables}, {}
+    rows = package.tensors[_ROWS]
     said = {"trainable_token_indices": {host.words: list(part.config["tokens"])}}
     return {f"{ROOT}{host.words}.{BESIDE}": rows}, said

@@ -1,9 +1,14 @@
 import pytest
 import torch
 
+from adapters.batch.rows import Row
 from adapters.errors import Misfit
+from adapters.manifest import PartSpec
 from adapters.methods.base import BaseMap, Fitting
+from adapters.methods.fold import fold
 from adapters.methods.word_rows import WORD_ROWS, WORDS
+from adapters.weights import Package, alone
+from tests.adapters import builders
 from tests.adapters.builders import HIDDEN, VOCABULARY
 from tests.adapters.methods import operands
 
@@ -48,3 +53,26 @@ def test_it_starts_as_the_backbones_own_rows():
 def test_rows_are_of_different_tokens_of_the_vocabulary(tokens):
     with pytest.raises(Misfit, match="tokens must be"):
         WORD_ROWS.shapes({"tokens": tokens}, FITTING)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_whole_tables_of_an_encoder_decoder_are_each_stacks_own(family):
+    backbone, vocabulary = builders.backbone(family), builders.profile(family).geometry.vocabulary
+    whole = builders.package(family, [PartSpec("word_rows", {"tokens": None})])
+    assert set(whole.tensors) == {"model/words/rows", "model/decoder_words/rows"}
+    some = builders.package(family, [PartSpec("word_rows", {"tokens": list(range(vocabulary))})])
+
+    def answers(package, rows):
+        held = Package(package.manifest, {name: rows[name].clone() for name in package.tensors})
+        own = alone(fold(held, backbone.profile, torch.float32, backbone.base_maps))
+        row = Row((own,), None, None, builders.ids(1, 7), decoder_ids=builders.ids(2, 4))
+        return [backbone.run([row], [want])[0] for want in ("encoder_hidden_state", "hidden_state")]
+
+    first, second = whole.tensors["model/words/rows"], whole.tensors["model/decoder_words/rows"]
+    both = answers(whole, {"model/words/rows": first, "model/decoder_words/rows": first})
+    for mine, theirs in zip(both, answers(some, {"model/words/rows": first}), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    apart = answers(whole, whole.tensors)
+    assert torch.allclose(apart[0], both[0], atol=1e-5)
+    assert not torch.allclose(apart[1], both[1], atol=1e-2)
+    assert not torch.allclose(apart[1], answers(some, {"model/words/rows": second})[1], atol=1e-2)

@@ -40,13 +40,13 @@ _LLAMA = Modules(
     ("input_layernorm", "post_attention_layernorm"),
     "embed_tokens",
 )
-_T5 = Modules(("q", "k", "v", "o"), ("wi", "wo"), ("layer_norm",), "shared")
+_T5 = Modules(("q", "k", "v", "o"), ("wi", "wo"), ("layer_norm",), "shared", ("embed_tokens",))
 _BART = Modules(
     ("q_proj", "k_proj", "v_proj", "out_proj"),
     ("fc1", "fc2"),
     ("self_attn_layer_norm", "final_layer_norm"),
     "shared",
-    ("embed_positions",),
+    ("embed_positions", "embed_tokens"),
 )
 FAMILIES: Mapping[str, Modules] = {
     "bert": _BERT,

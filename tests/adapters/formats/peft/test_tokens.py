@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from adapters.errors import Misfit
@@ -106,3 +107,24 @@ def test_what_peft_ties_to_a_whole_table_is_refused(tmp_path, names):
     assert any("ensure_weight_tying lets what is learned of model.embed_tokens" in one for one in reasons(folder, tied))
     for task, host in (("CAUSAL_LM", untied), ("FEATURE_EXTRACTION", tied)):
         assert peft.read(peft_folder(tmp_path / task, said | {"task_type": task}, keys), host).manifest.parts
+
+
+def test_whole_tables_of_both_stacks_are_read_and_written(tmp_path):
+    host = profile("t5")
+    host = replace(host, geometry=replace(host.geometry, encoder_layers=1))
+    whole = (host.geometry.vocabulary, H)
+    maps = [f"{stack}.block.0.layer.0.SelfAttention.q" for stack in ("encoder", "decoder")]
+    tables = {f"base_model.model.{stack}.embed_tokens.weight": whole for stack in ("encoder", "decoder")}
+    config = peft_config(target_modules=maps) | FEATURE | {"modules_to_save": ["embed_tokens"]}
+    package = peft.read(peft_folder(tmp_path / "in", config, peft_lora_keys(maps) | tables), host)
+    assert package.manifest.parts[1] == PartSpec("word_rows", {"tokens": None})
+    assert not torch.equal(package.tensors["model/words/rows"], package.tensors["model/decoder_words/rows"])
+    check(package, host)
+    for name, kept in (("same", package), ("new", unlabelled(package))):
+        peft.write(kept, tmp_path / name)
+        again = peft.read(tmp_path / name, host)
+        assert again.manifest.parts == package.manifest.parts
+        assert all(torch.equal(tensor, again.tensors[key]) for key, tensor in package.tensors.items())
+    alone = {key: shape for key, shape in (peft_lora_keys(maps[:1]) | tables).items() if "decoder" not in key}
+    folder = peft_folder(tmp_path / "alone", config | {"target_modules": maps[:1]}, alone)
+    assert any("a whole table of an encoder alone" in one for one in reasons(folder, host))
