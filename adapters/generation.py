@@ -18,6 +18,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from adapters.backbone import Backbone
 from adapters.batch.continuation import Continuation
+from adapters.batch.invocation import called
 from adapters.batch.past import Past
 from adapters.batch.rows import Row
 from adapters.errors import InvalidRow
@@ -60,7 +61,7 @@ class _Generating(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # tr
     def __init__(self, backbone: Backbone, rows: Sequence[Row], *, cached: bool) -> None:
         super().__init__(backbone.model.config)
         self.generation_config = generation_settings(backbone.model.config)
-        self._backbone, self._rows = backbone, rows
+        self._backbone, self._rows = backbone, [called(row) for row in rows]  # by their prompts
         self._cached = cached and all(row.route is None for row in rows)  # lanes have no pasts
         self._continuation = Continuation()
         self._pasts: dict[_Sequence, Past] = {}  # what the last step left

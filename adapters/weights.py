@@ -112,6 +112,12 @@ class Adapter:
         return frozenset(block.method for blocks in self.blocks.values() for block in blocks)
 
     @cached_property
+    def invocation(self) -> tuple[int, ...] | None:
+        """The token ids that call the adapter; None: it acts on every token (`adapters.batch.invocation`)."""
+        said = [part.config["invocation"] for part in self.manifest.parts if "invocation" in part.config]
+        return tuple(said[0]) if said else None
+
+    @cached_property
     def head_kin(self) -> Hashable:
         """What heads must agree in to be computed together: all but what their outputs are called."""
         assert self.head is not None

@@ -56,6 +56,7 @@ class Continuation:
             positions=(0,),
             first_position=first + len(row.input_ids) - 1,
             past=past,
+            called=None if row.called is None else 0,  # all that follows a call is behind it
         )
 
     def _member(self, member: Member) -> Member:

@@ -13,6 +13,7 @@ from adapters.architectures.profile import Geometry
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.chains import chains_of, check_members, key_of, shape_of
 from adapters.batch.head_steps import HeadStep, Space, head_steps, spec_of
+from adapters.batch.invocation import called, check_alone
 from adapters.batch.program import Chain, Entry, Program, build, chain_of_unit
 from adapters.batch.rows import Ids, Row, check_row, own_tokens
 from adapters.batch.segments import RowLayout, Segment, layout_of, order_rows, segments_of
@@ -102,6 +103,7 @@ def plan_batch(
     positions, if adapters at its queries and keys act on it too. `share`: all that acts, only what acts around the layers,
     or only what acts inside, for rows that are in plan order already.
     """
+    rows = [called(row) for row in rows]
     keys = [key_of(row) for row in rows]
     order = tuple(range(len(rows))) if share == "inside" else order_rows(keys)
     ordered = tuple(rows[i] for i in order)
@@ -112,7 +114,7 @@ def plan_batch(
     wanted = tuple(i for i, row in enumerate(ordered) if row.head is not None and wants_head[order[i]])
     pooled = tuple(i for i in wanted if spec_of(ordered[i]).pooling == "pooler")
     space = partial(Workspace, device=device, kernels=kernels)
-    steps = _steps(cohorts, (layout, target), pooled, geometry, space)
+    steps = _steps(cohorts, (layout, target), ordered, pooled, geometry, space)
     table = _relative(cohorts, layout.rows, relative, space) if relative else None
     heads = head_steps(ordered, wanted, target or layout, pooled, geometry, space, ids)
     return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels, target, ids)
@@ -128,6 +130,7 @@ def _cohorts(
             check_row(row, geometry)
             check_target(row, geometry)
             check_members(row)
+            check_alone(row)
         except InvalidRow as error:
             faults[i] = error
     cohorts: list[_Cohort] = []
@@ -166,12 +169,13 @@ def _alike(units: Sequence[Segment], shapes: Sequence[Hashable | None]) -> list[
 def _steps(
     cohorts: Sequence[_Cohort],
     layouts: tuple[RowLayout, RowLayout | None],
+    rows: Sequence[Row],
     pooled: tuple[int, ...],
     geometry: Geometry,
     space: Space,
 ) -> dict[Address, Program]:
     """Programs by address; those of a decoder are over its own tokens, in the second layout."""
-    sides = [(space(layout.tokens), _units(cohorts, layout)) for layout in layouts if layout is not None]
+    sides = [(space(layout.tokens), _units(cohorts, layout, rows)) for layout in layouts if layout is not None]
     pools, family = space(len(pooled)), geometry.architecture
     found: dict[Address, Program] = {}
     for address in dict.fromkeys(address for cohort in cohorts for address in cohort.chains):
@@ -188,8 +192,14 @@ def _steps(
     return found
 
 
-def _units(cohorts: Sequence[_Cohort], layout: RowLayout) -> list[tuple[Ranges, ...]]:
-    return [tuple([tuple(map(layout.bounds, range(u.first, u.last))) for u in cohort.units]) for cohort in cohorts]
+def _units(cohorts: Sequence[_Cohort], layout: RowLayout, rows: Sequence[Row]) -> list[tuple[Ranges, ...]]:
+    """The tokens of every row that its adapters act on, unit by unit."""
+
+    def acted(row: int) -> tuple[int, int]:
+        start, end = layout.bounds(row)
+        return start + (rows[row].called or 0), end
+
+    return [tuple([tuple(map(acted, range(u.first, u.last))) for u in cohort.units]) for cohort in cohorts]
 
 
 def _pooling(cohorts: Sequence[_Cohort], pooled: tuple[int, ...]) -> list[Entry]:

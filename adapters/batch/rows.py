@@ -57,7 +57,8 @@ class Row:
     transformers' models count padding on the left. `pixels` [channels, height, width] are those of an image, of the
     backbone's own size; its tokens are the class token and the patches, and their ids (`image_ids`) mean nothing.
     `past`: keys and values that the row's one token sees in front of its own (see `continuation`); an
-    encoder-decoder's one token is of `decoder_ids`, and its encoder is not run again.
+    encoder-decoder's one token is of `decoder_ids`, and its encoder is not run again. `called`: the token from which an
+    adapter that waits for a call acts; None: see `invocation`.
     `decoder_ids` [tokens] are an encoder-decoder's second row (None: made of the first, see `targets`), which its answers
     are of; `encoded` [tokens, hidden] what its encoder made of the first before, which is then not run again.
     """
@@ -75,6 +76,7 @@ class Row:
     past: Past | None = None
     decoder_ids: Ids | None = None
     encoded: Tensor | None = None
+    called: int | None = None
 
     @property
     def first(self) -> Resident | None:

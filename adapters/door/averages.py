@@ -80,8 +80,10 @@ def _sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 def _is_plain_lora(part: PartSpec) -> bool:
     sites = part.config.get("sites", {}).values()
-    return part.method == "lora" and not any(
-        site.get("bias") or site.get("gated") or site.get("dora", "none") != "none" for site in sites
+    return (
+        part.method == "lora"
+        and "invocation" not in part.config
+        and not any(site.get("bias") or site.get("gated") or site.get("dora", "none") != "none" for site in sites)
     )
 
 

@@ -145,6 +145,9 @@ def _requirements(manifest: Manifest, profile: BackboneProfile) -> list[str]:
     if manifest.head is not None:
         reasons += _head_place(manifest.head, decodes=bool(has.encoder_layers))
     fusions = [part for part in manifest.parts if part.method == FUSION.name]
+    waiting = [part.method for part in manifest.parts if "invocation" in part.config]
+    if waiting and (len(manifest.parts) > 1 or manifest.route is not None):
+        reasons.append("an adapter with an invocation has one part and no route: all of it waits for the call")
     if manifest.kind == "fusion" and (len(manifest.parts), len(fusions)) != (1, 1):
         reasons.append("a fusion holds exactly one part, of the method 'fusion'")
     if manifest.kind != "fusion" and fusions:

@@ -34,6 +34,7 @@ SITES = (*_ATTENTION, "ffn_in", "ffn_gate", "ffn_out", "embed_map", "pooler")
 TURNED = "turned"  # a variant: it changes what the map reads, and so adds to nothing (see `adapters.methods.tuners`)
 IDS = "ids"  # the variant of blocks at the table of word vectors
 _LOOKED_UP = (WORDS, DECODER_WORDS)
+LONGEST_INVOCATION = 256  # tokens
 RANK_CLASSES = (8, 16, 32, 64)  # ranks above are padded to a multiple of the last
 
 
@@ -249,7 +250,8 @@ def read_site(settings: Settings, where: str, held: Mapping[str, Any], known: tu
 
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, LowRank]:
-    settings = Settings("lora", config, ("sites",))
+    settings = Settings("lora", config, ("sites", "invocation"))
+    _check_invocation(settings, config, fitting)
     known = ("rank", "scaling", "bias", "gated", "dora", "start", "base_bias", "base_table")
     found: dict[Address, LowRank] = {}
     for address, held in settings.sites(fitting, (*SITES, *(table.site for table in _LOOKED_UP))).items():
@@ -260,3 +262,22 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, LowRank]
             settings.wrong(f"sites.{address}: base_table belongs to {WORDS}")
     settings.done()
     return found
+
+
+def _check_invocation(settings: Settings, config: Mapping[str, Any], fitting: Fitting) -> None:
+    """Token ids that call the adapter (activated LoRA), of causal models."""
+    if "invocation" not in config:
+        return
+    tokens, vocabulary = config["invocation"], fitting.geometry.vocabulary
+    if not isinstance(tokens, list | tuple) or not 0 < len(tokens) <= LONGEST_INVOCATION:
+        settings.wrong(f"invocation must be a list of 1 to {LONGEST_INVOCATION} token ids, not {tokens!r}")
+    elif any(type(token) is not int or not 0 <= token < vocabulary for token in tokens):
+        settings.wrong(f"invocation must hold ids below {vocabulary}, the size of the backbone's vocabulary")
+    if not fitting.architecture.causal:
+        settings.wrong("invocation: only the tokens of a causal model are called")
+    held = config.get("sites")
+    for address, site in (held if isinstance(held, Mapping) else {}).items():
+        if str(address).startswith("model/"):
+            settings.wrong(f"sites.{address}: an adapter with an invocation acts inside of the layers alone")
+        if isinstance(site, Mapping) and any(site.get(name) for name in ("gated", "base_bias")):
+            settings.wrong(f"sites.{address}: an invocation goes with neither a gate nor a base_bias")

@@ -80,6 +80,8 @@ def keys_mtl(config: Mapping[str, Any], name: str, host: Host) -> Iterator[Key]:
 
 def write_lora(config: Mapping[str, Any], host: Host) -> dict[str, Any]:
     """A configuration that reads as the same part."""
+    if "invocation" in config:
+        raise Misfit(["AdapterHub has no activated LoRA"])
     held = _same(config["sites"], "rank, one scaling, and one kind of LoRA")
     if held.get("bias", False):
         raise Misfit(["AdapterHub's LoRA has no bias"])

@@ -34,6 +34,7 @@ _WORDS: Mapping[str, str] = {
     "lora_magnitude_vector": "magnitude",
     "base_layer.weight": "base_table",
 }
+INVOCATION = "alora_invocation_tokens"
 _SETTINGS = frozenset(
     (
         "r",
@@ -55,6 +56,7 @@ _SETTINGS = frozenset(
         "qalora_group_size",
         "ensure_weight_tying",
         "runtime_config",
+        INVOCATION,
         "use_bdlora",
         "kasa_config",
         "monteclora_config",
@@ -67,7 +69,6 @@ _SETTINGS = frozenset(
 # Settings that change what the adapter computes, or what the base weights are, in ways that are not served.
 _UNSERVED: Mapping[str, str] = {
     "use_qalora": "QALoRA",
-    "alora_invocation_tokens": "activated LoRA",
     "arrow_config": "Arrow routing",
 }
 _FLAGS = ("use_rslora", "use_dora", "lora_bias")
@@ -105,7 +106,8 @@ class Lora:
         found = adapted(replace(saved, tensors=trained), parameters, "lora_", reasons, words)
         sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
         reasons += _of_parameters(saved)
-        part, beside = PartSpec("lora", {"sites": sites}), tokens.beside(saved.config, rows, host, reasons)
+        part = PartSpec("lora", {"sites": sites} | _invocation(saved.config, reasons))
+        beside = tokens.beside(saved.config, rows, host, reasons)
         return Found((part, *beside.parts), {**found.tensors, **beside.tensors}, found.rest)
 
     def write(self, package: Package, host: Host) -> Written:
@@ -121,7 +123,9 @@ class Lora:
             stored |= {f"{ROOT}{module.path}.{name}": tensor for name, tensor in own.items() if tensor is not None}
             if module.settings.get("start") == KASA:
                 stored[f"{ROOT}{module.path}.{DIAGONAL}"] = torch.ones(module.settings["rank"])
-        return Written(stored, _config(sites, host.word_tables))
+        invoked = package.manifest.parts[0].config.get("invocation")
+        more = {} if invoked is None else {INVOCATION: list(invoked)}
+        return Written(stored, _config(sites, host.word_tables) | more)
 
 
 LORA = Lora()
@@ -205,6 +209,16 @@ def _config(sites: Mapping[str, Any], words: Container[str]) -> dict[str, Any]:
 def _start(start: Any) -> dict[str, Any]:
     losses = {"beta": 0.0, "gamma": 0.0}  # of its training
     return {"kasa_config": losses, "init_lora_weights": True} if start == KASA else {"init_lora_weights": start}
+
+
+def _invocation(config: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
+    """The member of a part that waits for a call."""
+    said = config.get(INVOCATION)
+    if said is None:
+        return {}
+    if not isinstance(said, list) or not all(type(token) is int for token in said):
+        reasons.append(f"{INVOCATION} must be a list of token ids, not {said!r}")
+    return {"invocation": said}
 
 
 def _refuse(held: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from peft_hosts import FAMILIES, SECOND, targets
+from peft_hosts import DECODERS, FAMILIES, SECOND, targets
 
 Form = Callable[[random.Random, str], dict[str, Any]]
 _NUMBERED = r".*\.(0|1)\..*"  # paths in the first two layers
@@ -108,6 +108,12 @@ def _blocks(rng: random.Random, family: str) -> dict[str, Any]:
     return {**own, "r": rng.choice((2, 4)), "use_bdlora": blocks}
 
 
+def _activated(rng: random.Random, family: str) -> dict[str, Any]:
+    """Acts from a token on that most rows hold somewhere, or from two of them, which few do."""
+    tokens = [rng.randrange(5, 60) for _ in range(rng.choice((1, 1, 2)))]
+    return {**_listed(rng, family), "alora_invocation_tokens": tokens}
+
+
 _LINEAR = tuple(family for family in FAMILIES if family != "gpt2")
 _TEXTS = tuple(family for family in FAMILIES if family != "vit")
 # Form -> (settings, families that PEFT runs it on).
@@ -122,6 +128,7 @@ FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
     "lora words": (_words, _TEXTS),
     "lora tokens": (_tokens, _TEXTS),
     "lora parameters": (_parameters, tuple(family for family in FAMILIES if family != "gpt2")),
+    "lora activated": (_activated, DECODERS),
     "lora variant": (_variant, _LINEAR),
     "lora blocks": (_blocks, _LINEAR),
     "lora replicated": (_replicated, _REPLICABLE),

@@ -28,6 +28,7 @@ def make(name: str, seed: int, folder: Path) -> None:
     base = open_model(place, drawn.task, seed)
     given = inputs(base.config, rng, even=drawn.even)
     given |= second_rows(base.config, given, rng, whole=drawn.task == "SEQ_CLS")
+    _call(given, next(iter(drawn.configs.values())), rng)
     rows = len(next(iter(given.values())))
     model = peft_scenes.trained(base, drawn, given | _tasks(drawn.task_id, rows), compute, rng)
     saved = peft_scenes.save(model, drawn, folder)
@@ -106,6 +107,17 @@ def compute(model: Any, given: Mapping[str, Any]) -> dict[str, Tensor]:
 def _tasks(number: int | None, rows: int) -> dict[str, Tensor]:
     """What a model is told beside its inputs: the task of each row."""
     return {} if number is None else {"task_ids": torch.full((rows,), number)}
+
+
+def _call(given: Mapping[str, Tensor], config: Any, rng: random.Random) -> None:
+    """Let all rows but one hold the tokens that call an adapter, the first one twice."""
+    tokens = getattr(config, "alora_invocation_tokens", None)
+    if tokens is None:
+        return
+    for row, length in enumerate(given["attention_mask"].sum(1).tolist()[:-1]):
+        for _ in range(2 if row == 0 else 1):
+            at = rng.randrange(length - len(tokens) + 1)
+            given["input_ids"][row, at : at + len(tokens)] = torch.tensor(tokens)
 
 
 def compute_apart(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from adapters.manifest import Provenance
 from adapters.weights import Package
 from tests.adapters.formats.folders import CLASSIFIER, H, peft_config, peft_folder, peft_lora_keys, profile
 from tests.adapters.formats.peft.reading import QV, assert_same, basic, reasons, sites
+from tests.adapters.formats.peft.test_prompts import unlabelled
 
 
 def test_ranks_and_alphas_by_pattern_and_rslora(tmp_path):
@@ -133,3 +134,17 @@ def test_bare_parameters_of_turned_maps_are_refused(tmp_path):
     keys = peft_lora_keys(["h.0.mlp.c_fc"])
     config = peft_config(task_type=None, target_modules=[], modules_to_save=None, target_parameters=["c_fc.weight"])
     assert any("hold their weights turned" in r for r in reasons(peft_folder(tmp_path, config, keys), profile("gpt2")))
+
+
+def test_an_invocation_is_read_and_written(tmp_path):
+    host = profile("llama")
+    paths = [f"model.layers.{i}.self_attn.q_proj" for i in range(host.geometry.layers)]
+    said = peft_config(target_modules=["q_proj"], alora_invocation_tokens=[5, 9]) | {"task_type": "CAUSAL_LM"}
+    package = peft.read(peft_folder(tmp_path / "in", said, peft_lora_keys(paths)), host)
+    assert package.manifest.parts[0].config["invocation"] == [5, 9]
+    check(package, host)
+    for name, kept in (("same", package), ("new", unlabelled(package))):
+        peft.write(kept, tmp_path / name)
+        assert peft.read(tmp_path / name, host).manifest.parts == package.manifest.parts
+    wrong = peft_folder(tmp_path / "wrong", said | {"alora_invocation_tokens": ["x"]}, peft_lora_keys(paths))
+    assert any("must be a list of token ids" in one for one in reasons(wrong, host))
