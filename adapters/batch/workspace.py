@@ -22,7 +22,7 @@ Owned = tuple[tuple[Ranges, ...], tuple[Resident, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Owners:
-    """The S adapters of an operand: their segments, where each begins in the arena, and which `Owned` names each."""
+    """The S adapters of an operand, one as often as it has segments: where these lie, where each begins in the arena, and which `Owned` names each."""
 
     runs: Runs
     arena: Tensor
@@ -82,13 +82,13 @@ class Workspace:
         named: list[int] = []
         for name, (units, residents) in enumerate(owned):
             for rows, resident in zip(units, residents, strict=True):
-                start, end = rows[0][0], rows[-1][1]
-                if owners and owners[-1] is resident and bounds[-1][1] == start:
-                    bounds[-1] = (bounds[-1][0], end)
-                    continue
-                owners.append(resident)
-                bounds.append((start, end))
-                named.append(name)
+                for start, end in rows if len(rows) == 1 else touching(rows):
+                    if owners and owners[-1] is resident and bounds[-1][1] == start:
+                        bounds[-1] = (bounds[-1][0], end)
+                        continue
+                    owners.append(resident)
+                    bounds.append((start, end))
+                    named.append(name)
         rows = tuple([row for units, _ in owned for unit in units for row in unit])
         return Owners(self.runs(tuple(bounds), rows), arena_of(owners), starts_of(owners), np.array(named))
 

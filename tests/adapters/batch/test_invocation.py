@@ -44,6 +44,16 @@ def test_it_acts_from_the_last_call_on(family):
         assert torch.allclose(backbone.run([row], ["hidden_state"])[0], together, atol=1e-5)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_rows_of_one_adapter_are_called_where_each_calls_it(compiled):
+    backbone, (activated, _, head) = builders.backbone("llama", compiled=compiled), residents("llama")
+    texts = [IDS, IDS[::-1].copy(), np.array([9, 4, 7, 7, 7]), np.array([5, 5, 9, 4]), np.array([9, 4])]
+    rows = [Row((activated,), head, None, ids) for ids in texts]
+    for want in ("hidden_state", "logits"):
+        for row, together in zip(rows, backbone.run(rows, [want] * len(rows)), strict=True):
+            assert torch.allclose(backbone.run([row], [want])[0], together, atol=1e-5)
+
+
 def test_what_is_read_behind_the_call_is_the_map_and_its_change():
     backbone, (activated, plain, _) = builders.backbone("llama"), residents("llama")
     seen: list[torch.Tensor] = []
