@@ -11,6 +11,7 @@ from adapters.methods.biases import ADDED, BIASES
 from adapters.methods.dora import GAIN
 from adapters.methods.lora import IDS
 from adapters.methods.table import LINEAR, METHODS
+from adapters.methods.word_rows import DECODER_WORDS, WORDS
 from adapters.weights import Resident
 
 # What forks may hold at each kind of site, as in AdapterHub (and, for sums, in PEFT).
@@ -20,7 +21,6 @@ FORKS: Mapping[SiteKind, frozenset[str]] = {
 }
 _ORDER = list(METHODS)
 _FIRST_ONLY = frozenset(name for name, method in METHODS.items() if method.first_only)
-_WORDS = (Address(None, "words"), Address(None, "decoder_words"))
 SUMMED = ("lora", "delta", "lily")  # the methods whose deltas PEFT adds
 
 
@@ -38,7 +38,7 @@ def check_members(row: Row) -> None:
             raise InvalidArrangement("adapters of one row must have the same layer_replication: arrange others apart")
         if place > 0 and insertion is not None and insertion.shift:
             raise InvalidArrangement("a prompt or prefix with positions must be the first adapter of its composition")
-        if row.embedding is not None and any(words in leaf.adapter.blocks for words in _WORDS):
+        if row.embedding is not None and any(words in leaf.adapter.blocks for words in (WORDS, DECODER_WORDS)):
             raise InvalidArrangement(
                 "the adapter changes word vectors of the backbone's own vocabulary, but the row uses another one"
             )

@@ -17,12 +17,11 @@ from adapters.errors import InvalidArrangement
 def called(row: Row) -> Row:
     """The row with the place from which its adapter acts, or without an adapter that it does not call.
 
-    Rows whose adapter waits for no call are what they are. Raises `InvalidArrangement` for one among others.
+    Rows whose adapter waits for no call are what they are, and so are those of several adapters (see `check_alone`).
     """
-    if row.called is not None or not row.members:
+    if row.called is not None or len(row.members) != 1 or isinstance(row.members[0], Fork):
         return row
-    first = row.first
-    tokens = None if first is None else first.adapter.invocation
+    tokens = row.members[0].adapter.invocation
     if tokens is None:
         return row
     place = _last(row.input_ids, tokens)

@@ -22,7 +22,10 @@ Owned = tuple[tuple[Ranges, ...], tuple[Resident, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Owners:
-    """The S adapters of an operand, one as often as it has segments: where these lie, where each begins in the arena, and which `Owned` names each."""
+    """The S adapters of an operand, one as often as it has segments.
+
+    Where these lie, where each begins in the arena, and which `Owned` names each.
+    """
 
     runs: Runs
     arena: Tensor

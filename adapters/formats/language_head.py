@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -35,11 +36,19 @@ def read(folder: Path, profile: BackboneProfile) -> Package:
         Manifest(
             "head",
             requires,
-            head=replace(head.spec, tied=name != KEY),
+            head=replace(head.spec, tied=bool(tied) and (name != KEY or _holds(folder, own, weight))),
             provenance=Provenance("transformers", "", profile.id),
         ),
         head.tensors,
     )
+
+
+def _holds(folder: Path, names: tuple[str, ...], weight: Tensor) -> bool:
+    """Whether a checkpoint holds a tensor under one of the names once more."""
+    try:
+        return torch.equal(_tensor(folder, names)[1], weight)
+    except Misfit:
+        return False
 
 
 def _tensor(folder: Path, names: tuple[str, ...]) -> tuple[str, Tensor]:

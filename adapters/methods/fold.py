@@ -87,12 +87,16 @@ def fold(package: Package, profile: BackboneProfile, dtype: torch.dtype, base: B
     fitting = fitting_of(profile, base, package.manifest.route)
     folded: dict[Address, tuple[Folded, ...]] = {}
     insertion: Insertion | None = None
+    tuned: set[Address] = set()  # by a tuner whose maps may have other biases
     for part in package.manifest.parts:
         method = METHODS[part.method]
         for address, item in method.fold(part.config, package.tensors, fitting).items():
             before = folded.get(address, ())
-            joined = part.method == BIASES.name and before
-            folded[address] = (with_shift(before[0], item),) if joined else (*before, item)
+            if part.method == BIASES.name and address in tuned:
+                folded[address] = (with_shift(before[0], item),)
+            else:
+                folded[address] = (*before, item)
+        tuned |= folded.keys() if part.method in BESIDE else set()
         insertion = method.insertion(part.config) or insertion
     head = {name.removeprefix("head/").replace("/", "."): t for name, t in _head_tensors(package).items()}
     return pack(package.manifest, folded, package.manifest.head, head, insertion, dtype)

@@ -74,7 +74,8 @@ _UNSERVED: Mapping[str, str] = {
 _FLAGS = ("use_rslora", "use_dora", "lora_bias")
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva", "mica")
 # Starts that PEFT takes out of the frozen map again at every load.
-_PARTS_OF_THE_MAP = ("pissa", "olora", KASA)
+_PEFT_STARTS = ("pissa", "olora")
+_PARTS_OF_THE_MAP = (*_PEFT_STARTS, KASA)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Lora:
     def refused(self, config: Mapping[str, Any]) -> list[str]:
         """See `Tuner.refused`."""
         reasons = [f"{what} is not served yet" for key, what in _UNSERVED.items() if config.get(key)]
-        if config.get("init_lora_weights", True) not in (*_PLAIN_STARTS, *_PARTS_OF_THE_MAP[:2]):
+        if config.get("init_lora_weights", True) not in (*_PLAIN_STARTS, *_PEFT_STARTS):
             how = "which can not be repeated: let PEFT save it converted to plain LoRA"
             reasons.append(f"init_lora_weights={config['init_lora_weights']!r} changes weights of the backbone, {how}")
         names = config.get("target_parameters")

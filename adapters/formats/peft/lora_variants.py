@@ -21,6 +21,7 @@ KASA = "kasa"
 # Settings of variants -> what their keys hold that counts in training alone.
 _TRAINING = {"velora_config": "lora_velora_", "monteclora_config": "lora_monteclora_"}
 _BLOCKS = "use_bdlora"
+_MOST_BLOCKS = 256  # a package that is read here has as many zeros for every stored number
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -73,7 +74,7 @@ def _whole(key: str, tensor: Tensor, blocks: Any) -> Tensor:
     names, count = blocks.get(setting) or (), blocks.get("nblocks", 1)
     if not any(str(part) in name for part in names):
         return tensor
-    if type(count) is not int or tensor.dim() != 2 or not 0 < count <= len(tensor) or len(tensor) % count:
+    if type(count) is not int or tensor.dim() != 2 or not 0 < count <= _MOST_BLOCKS or len(tensor) % count:
         raise Misfit([f"{key} has {list(tensor.shape)} entries, which are not {count!r} blocks"])
     whole: Tensor = torch.block_diag(*tensor.chunk(count))  # type: ignore[no-untyped-call]
     return whole

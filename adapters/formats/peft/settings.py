@@ -7,6 +7,7 @@ from adapters.errors import Misfit
 from adapters.formats.peft.heads import TASKS
 from adapters.formats.peft.table import TUNERS
 from adapters.formats.peft.tuner import Tuner
+from adapters.methods.biases import BESIDE
 
 # Settings of every tuner that are read, or that say nothing about what a trained adapter computes.
 _COMMON = frozenset(
@@ -27,27 +28,6 @@ _COMMON = frozenset(
     )
 )
 BIASED = ("all", "lora_only")  # of tuners that count `bias` among their own settings
-# Tuners beside which biases are a part of their own (`adapters.methods.biases.BESIDE`).
-_BESIDE = frozenset(
-    (
-        "BOFT",
-        "C3A",
-        "DEFT",
-        "DELORA",
-        "FOURIERFT",
-        "FROD",
-        "GRALORA",
-        "HRA",
-        "MISS",
-        "OFT",
-        "PVERA",
-        "RANDLORA",
-        "TINYLORA",
-        "VBLORA",
-        "VERA",
-        "WAVEFT",
-    )
-)
 # What PEFT does not compute again from a folder that it saved, and what is no change of a backbone.
 UNSERVED: Mapping[str, str] = {
     "XLORA": "PEFT's X-LoRA is not served: PEFT 0.21 leaves the first map of its gate out of the folder (the name holds"
@@ -55,6 +35,13 @@ UNSERVED: Mapping[str, str] = {
     "SHADOW": "PEFT's Shadow is not served yet: it is a second transformer beside the backbone, for each adapter",
 }
 _OBJECTS = ("rank_pattern", "alpha_pattern", "auto_mapping")
+
+
+def _biases(tuner: Tuner, kind: str) -> tuple[str, ...]:
+    """What `bias` may say of biases that are trained beside a tuner."""
+    if "bias" in tuner.settings:
+        return BIASED
+    return ("all", f"{kind.lower()}_only") if set(tuner.methods) <= set(BESIDE) else ()
 
 
 def tuner_for(config: Mapping[str, Any]) -> Tuner:
@@ -66,10 +53,7 @@ def tuner_for(config: Mapping[str, Any]) -> Tuner:
     reasons = tuner.refused(config)
     unknown = sorted(key for key, value in config.items() if value and key not in _COMMON | tuner.settings)
     reasons += [f"the setting {key!r} is not known: it may change what the adapter computes" for key in unknown]
-    kinds = (
-        BIASED if "bias" in tuner.settings else (*BIASED[:1], f"{str(kind).lower()}_only") if kind in _BESIDE else ()
-    )
-    if config.get("bias", "none") not in ("none", *kinds):
+    if config.get("bias", "none") not in ("none", *_biases(tuner, str(kind))):
         reasons.append(f"bias={config['bias']!r} changes biases of the backbone, which is not served yet")
     wrong = [key for key in _OBJECTS if config.get(key) is not None and not isinstance(config[key], Mapping)]
     reasons += [f"{key} must be an object, not {config[key]!r}" for key in wrong]

@@ -6,7 +6,7 @@ import torch
 
 from adapters.batch.invocation import called, check_alone
 from adapters.batch.rows import Row
-from adapters.errors import InvalidArrangement, Misfit
+from adapters.errors import InvalidArrangement, InvalidRows, Misfit
 from adapters.generation import generate
 from adapters.manifest import HeadSpec, Manifest, PartSpec
 from adapters.methods.fold import expected
@@ -82,8 +82,13 @@ def test_a_row_is_called_where_the_invocation_begins_last(ids, place):
 def test_it_is_arranged_with_no_other():
     activated, plain, _ = residents("gpt2")
     for members in ((activated, plain), (plain, activated), (add((plain,), (activated,)),)):
-        with pytest.raises(InvalidArrangement, match="can be arranged with no other"):
-            check_alone(Row(members, None, None, IDS))
+        for ids in (IDS, IDS[:2]):  # called or not: nobody's adapter is left out
+            row = Row(members, None, None, ids)
+            assert called(row) is row
+            with pytest.raises(InvalidArrangement, match="can be arranged with no other"):
+                check_alone(row)
+            with pytest.raises(InvalidRows, match="can be arranged with no other"):
+                builders.backbone("gpt2").run([row], ["hidden_state"])
     for members in ((activated,), (plain, plain), ()):
         check_alone(Row(members, None, None, IDS))
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from adapters.architectures.profile import read_profile
@@ -50,3 +50,17 @@ def test_gpt2_ties_them_where_its_configuration_does_not_say(tmp_path):
 def test_an_encoder_has_none():
     with pytest.raises(Misfit, match="no head over its vocabulary"):
         language_head.read(builders.folder("bert"), builders.profile("bert"))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_head_that_a_tied_t5_stores_once_more_is_tied_where_it_is_the_table(tmp_path, same):
+    for file in builders.folder("t5").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    own = tensors["shared.weight"].clone() + (0 if same else 1)
+    save_file(tensors | {"lm_head.weight": own}, tmp_path / "model.safetensors", {"format": "pt"})
+    profile = read_profile(tmp_path)
+    package = language_head.read(tmp_path, profile)
+    assert torch.equal(package.tensors["head/0/weight"], own)
+    assert package.manifest.head.tied is (same and profile.geometry.tied)
+    assert profile.geometry.tied

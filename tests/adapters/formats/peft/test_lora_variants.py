@@ -74,11 +74,11 @@ def test_blocks_stand_on_a_diagonal(tmp_path, side, factor):
     assert not json.loads((tmp_path / "out" / "adapter_config.json").read_text())["use_bdlora"]
 
 
-@pytest.mark.parametrize("count", [3, 0, "2", True])
+@pytest.mark.parametrize("count", [3, 0, "2", True, 257])
 def test_blocks_that_do_not_fit_are_refused(count):
     said = {"peft_type": "LORA", "use_bdlora": {"target_modules_bd_a": ["query"], "nblocks": count}}
     with pytest.raises(Misfit, match="which are not"):
-        plain(said, {"x.query.lora_A.weight": torch.zeros(4, 6)})
+        plain(said, {"x.query.lora_A.weight": torch.zeros(257 if count == 257 else 4, 6)})
     assert plain(said, {"x.key.lora_A.weight": torch.zeros(4, 6)})[1]["x.key.lora_A.weight"].shape == (4, 6)
 
 
