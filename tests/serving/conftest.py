@@ -29,7 +29,6 @@ def bare_url(request, tmp_path):
 
 
 @pytest.fixture
-def chorus_log(caplog, monkeypatch) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(logging.getLogger("chorus"), "propagate", True)  # `logs.configure` turns it off
+def chorus_log(caplog) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, "chorus")
     return caplog

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 
 import pytest
@@ -61,7 +60,6 @@ def lines():
     stream = io.StringIO()
     configure(stream=stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logging.getLogger("chorus").handlers.clear()
 
 
 def test_a_node_that_was_started_without_the_environment_is_told_of_and_serves(arguments, monkeypatch, lines):

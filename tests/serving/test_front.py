@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import shutil
 import socket
@@ -327,7 +326,6 @@ def lines():
     stream = io.StringIO()
     configure(stream=stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logging.getLogger("chorus").handlers.clear()
 
 
 def wrapped(run: Path, binary: str) -> Path:

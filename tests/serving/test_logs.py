@@ -23,7 +23,6 @@ def lines():
     stream = io.StringIO()
     configure(stream=stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logging.getLogger("chorus").handlers.clear()
 
 
 @pytest.fixture
@@ -34,7 +33,6 @@ def lines_of():
         stream = io.StringIO()
         configure(stream=stream)
         run()
-        logging.getLogger("chorus").handlers.clear()
         return stream.getvalue()
 
     return written
@@ -196,7 +194,6 @@ def test_lines_may_go_to_a_file_that_starts_anew(tmp_path):
         configure(stream=stream)
         for i in range(10):
             log("api", "request", number=i)
-        logging.getLogger("chorus").handlers.clear()
     held = [line for file in tmp_path.glob("gateway.log*") for line in file.read_text().splitlines()]
     assert sorted(json.loads(line)["number"] for line in held) == list(range(10))
     assert len(list(tmp_path.glob("gateway.log.[0-9]*"))) > 2

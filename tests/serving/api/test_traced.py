@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from dataclasses import replace
 
 import pytest
@@ -48,7 +47,6 @@ def written():
     stream = io.StringIO()
     configure(stream=stream)
     yield stream.getvalue
-    logging.getLogger("chorus").handlers.clear()
 
 
 def access_lines(text: str) -> list[dict]:

@@ -227,8 +227,7 @@ def test_checks_at_once_get_their_own_answers(file):
     ("script", "start_s", "reason"),
     [("raise SystemExit(3)", 60.0, "it ended"), ("import time; time.sleep(600)", 0.2, "it said nothing for 0.2 s")],
 )
-def test_a_worker_that_does_not_start_is_not_ready(file, script, start_s, reason, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("chorus"), "propagate", True)
+def test_a_worker_that_does_not_start_is_not_ready(file, script, start_s, reason, caplog):
     with pytest.raises(NotReady) as caught, caplog.at_level(logging.ERROR, "chorus.registry"):
         run(lambda checker: checker.check(file(REPORT)), script=script, start_s=start_s)
     assert caught.value.code == "checker_unavailable"

@@ -17,10 +17,7 @@ from serving.replicas.surroundings import bind_to_loopback, fault_file, reported
 def settings(tmp_path, monkeypatch):
     monkeypatch.setattr(surroundings, "replica_id", lambda: "abc123")
     monkeypatch.setattr(surroundings, "bind_to_loopback", lambda: None)
-    yield ServiceSettings(backbone=tmp_path, data=tmp_path)
-    root = logging.getLogger("chorus")
-    root.handlers.clear()
-    root.propagate = True
+    return ServiceSettings(backbone=tmp_path, data=tmp_path)
 
 
 def test_a_replica_logs_into_the_data_folder(settings):

@@ -1,7 +1,5 @@
 """How little the log is told, however many rows fail."""
 
-import logging
-
 import pytest
 
 from adapters.errors import InvalidRow
@@ -23,8 +21,7 @@ def complaints(clock):
 
 
 @pytest.fixture
-def lines(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("chorus"), "propagate", True)
+def lines(caplog):
     with caplog.at_level("WARNING", "chorus.scheduler"):
         yield lambda: [(r.chorus_fields, r.exc_info[0] if r.exc_info else None) for r in caplog.records]
 

@@ -67,8 +67,7 @@ def watch(root, data, shelf, clock):
 
 
 @pytest.fixture
-def lines(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("chorus"), "propagate", True)
+def lines(caplog):
     caplog.set_level(logging.INFO, "chorus")
     return lambda: [record.getMessage() for record in caplog.records]
 
