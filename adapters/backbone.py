@@ -140,7 +140,7 @@ class Backbone:
     def plan(self, rows: Sequence[Row], wants_head: Sequence[bool]) -> BatchPlan:
         """The work order of one pass on this backbone; raises `InvalidRow`."""
         geometry = self.profile.geometry
-        return plan_lanes(rows, geometry, self.device, wants_head, geometry.relative_positions, self.kernels)
+        return plan_lanes(rows, geometry, self.device, wants_head, self.kernels)
 
     def base_maps(self, address: Address) -> BaseMap:
         """The frozen map at a linear site, float32 on the host: what some adapters are folded with."""

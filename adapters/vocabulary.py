@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from adapters.architectures.families import architecture_of
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.errors import Misfit, UnknownArchitecture
 
 SPREAD = 0.02  # standard deviation of the initialisation of BERT's families

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import BackboneProfile, Geometry
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.profile import BackboneProfile
 from adapters.formats import native
 from adapters.manifest import HeadSpec, Manifest, PartSpec, Provenance
 from adapters.methods.fold import expected

@@ -26,11 +26,16 @@ DEBERTA_V2 = Architecture(
     segment_ids=True,
     positions_after_pad=False,
     words="embeddings.word_embeddings",
-    addends={"segments": "embeddings.token_type_embeddings"},
+    addends={
+        "positions": "embeddings.position_embeddings",
+        "segments": "embeddings.token_type_embeddings",
+        "distances": "encoder.rel_embeddings",
+    },
     norms={
         "attn_norm": "attention.output.LayerNorm",
         "ffn_norm": "output.LayerNorm",
         "embed_norm": "embeddings.LayerNorm",
+        "distance_norm": "encoder.LayerNorm",
     },
     hub_class="DebertaV2AdapterModel",
     hub_bottlenecks={"attn_junction": "attention.output", "ffn_junction": "output"},

@@ -3,14 +3,14 @@
 Everything in which families differ is a member here, so that a new family is one record and one line in `families`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from adapters.architectures.demands import Demand
 from adapters.architectures.sites import FUSED, SITES, Address, SiteKind
 
-_NORMS_OF_THE_MODEL = frozenset(("embed_norm", "encoder_norm", "decoder_embed_norm", "final_norm"))
+_NORMS_OF_THE_MODEL = frozenset(("embed_norm", "distance_norm", "encoder_norm", "decoder_embed_norm", "final_norm"))
 
 # Who computes the attention: transformers' attention interface calls ours, or ours takes the module's place.
 AttentionKind = Literal["interface", "disentangled"]
@@ -112,7 +112,7 @@ class Architecture:
     turned: bool = False  # checkpoints hold the weights of linear maps as [in, out]
     post_norm: bool = False  # layers are built as BERT's: biased maps of the linear sites, a norm behind each residual
     bare_first: tuple[str, ...] = ()  # norms that the first layer lacks
-    addends: Mapping[str, str] = field(default_factory=dict)  # site -> path of what else is added up below the layers
+    addends: Mapping[str, str] = field(default_factory=dict)  # site -> path of what else is added up or looked up
     inner: int = 1  # layers in one group, see `grouped`
     embed_map: str | None = None  # path of the map of narrow word vectors to the width of the layers
     decoder: Decoder | None = None
@@ -138,9 +138,11 @@ class Architecture:
             return "last_eos"
         return "counted_token" if self.causal else "first_token"
 
-    def grouped(self, inner: int, *, narrow: bool = True) -> "Architecture":
-        """The record for a model whose groups hold so many layers, and whose word vectors are narrower than these or not."""
-        return replace(self, inner=inner, embed_map=self.embed_map if narrow else None)
+    def grouped(self, inner: int, *, narrow: bool = True, absent: Container[str] = ()) -> "Architecture":
+        """The record for a model with so many layers in a group, with `narrow` word vectors or not, and without some sites."""
+        addends = {site: path for site, path in self.addends.items() if site not in absent}
+        norms = {site: path for site, path in self.norms.items() if site not in absent}
+        return replace(self, inner=inner, embed_map=self.embed_map if narrow else None, addends=addends, norms=norms)
 
     def split(self, encoder_layers: int, *, gated: bool) -> "Architecture":
         """The record for an encoder-decoder with so many layers in its encoder, and gated feed-forwards or none."""

@@ -44,7 +44,11 @@ T5 = Architecture(
     hub_class="T5AdapterModel",
     hub_bottlenecks={"attn_junction": "layer.0", "ffn_junction": "layer.1"},
     words="shared",
-    addends={"decoder_words": "shared"},
+    addends={
+        "decoder_words": "shared",
+        "distances": "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+        "decoder_distances": "decoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+    },
     norms={
         "attn_norm": "layer.0.layer_norm",
         "ffn_norm": "layer.1.layer_norm",

@@ -7,7 +7,7 @@ What a method implements for each kind: `adapters/methods/base.py`. Every activa
 | `embed_lookup` | x, word vectors of all tokens                         | x', what the embedding module is given |
 | `embed_out`    | x, output of the embedding module                    | x'                                   |
 | `linear`       | x_in and what stands below it, y = W x_in + b, W     | a change h of y, and y with h applied |
-|                | (`words`, `positions`, `segments`, ...: a table of vectors, whose x_in, one-hot, is given as ids) |  |
+|                | (`words`, `positions`, `distances`, ...: a table of vectors, whose x_in, one-hot, is given as ids) |  |
 |                | (`patches`: the convolution of images, whose x_in is not given: its bias alone can be another) |  |
 | `fused`        | (nothing: adapters are stored for the whole map)     | (they fold to blocks at its parts)   |
 | `attention_kv` | the attention's input                                | keys and values to prepend, and gates |
@@ -61,7 +61,10 @@ class Address(NamedTuple):
 # A map that computes several sites at once: its site, and those of its parts in the order of its rows.
 FUSED: dict[str, tuple[str, ...]] = {"attn_qkv": ("attn_q", "attn_k", "attn_v")}
 # Tables of vectors that are added up in front of the layers.
-TABLES = ("words", "decoder_words", "positions", "decoder_positions", "segments")
+ADDED_UP = ("words", "decoder_words", "positions", "decoder_positions", "segments")
+# Tables of the distances between two tokens, which attention looks up: one for all layers of a stack.
+DISTANCES = ("distances", "decoder_distances")
+TABLES = (*ADDED_UP, *DISTANCES)
 # Sites inside a layer first, then those of the whole model. `cross_...` are those of a decoder's attention to its
 # encoder's states; at `decoder_kv` is stored what the prefixes of all of a decoder's layers share.
 SITES: dict[str, SiteKind] = {
@@ -94,6 +97,9 @@ SITES: dict[str, SiteKind] = {
     "positions": SiteKind.LINEAR,
     "decoder_positions": SiteKind.LINEAR,
     "segments": SiteKind.LINEAR,
+    "distances": SiteKind.LINEAR,
+    "decoder_distances": SiteKind.LINEAR,
+    "distance_norm": SiteKind.NORM,
     "patches": SiteKind.LINEAR,
     "embed_lookup": SiteKind.EMBED_LOOKUP,
     "embed_norm": SiteKind.NORM,

@@ -4,7 +4,8 @@ score(i, j) = (q_i k_j + q_i K[d(i - j)] + k_j Q[d(i - j)]) / sqrt(width * terms
 
 Q, K [2A, heads, width] are projections of the table of relative positions, and d maps a distance to one of its 2A
 entries. With `share_att_key` the projections are the layer's own maps of queries and keys, so that adapters there
-change Q and K for their rows: those rows are units of their own (`batch.plan.Relative`). Prefixes have no position.
+change Q and K for their rows, as those with a table or a norm of it of their own do: their rows are units of their own
+(`batch.plan.Relative`). Prefixes have no position.
 The model's own code would see one long row: its attention modules and its [tokens, tokens] masks are replaced.
 """
 
@@ -18,8 +19,13 @@ from torch.nn import functional
 
 from adapters.architectures.sites import Address
 from adapters.batch.attention import Bias, LengthGroup, Packing, attend
-from adapters.batch.plan import BatchPlan
+from adapters.batch.distances import own_maps, own_norms, own_tables
+from adapters.batch.plan import BatchPlan, Relative
+from adapters.batch.post_norm import norm_of
 from adapters.errors import UnknownArchitecture
+from adapters.kernels.norms import FrozenNorm
+
+_TABLE, _NORM = Address(None, "distances"), Address(None, "distance_norm")
 
 
 @dataclass(frozen=True)
@@ -96,24 +102,34 @@ class Surroundings(Protocol):
         """[2, tokens, hidden] by row."""
         ...
 
-    def positions(self, address: Address, x: Tensor, y: Tensor) -> Tensor:
-        """[units, 2A, out]: what adapters make of y [2A, out], the frozen map of the table x [2A, hidden]."""
-        ...
-
 
 class PositionTable:
-    """The table [2A, hidden], one for all layers, and the entries that the rows of the running pass use."""
+    """The table [2A, hidden], one for all layers, with its norm, and the entries that the rows of a pass use."""
 
-    def __init__(self, values: Tensor, distances: Distances) -> None:
-        self.values = values
-        self._distances = distances
+    def __init__(self, bare: Tensor, norm: FrozenNorm | None, distances: Distances) -> None:
+        self.values = bare if norm is None else norm(bare)
+        self._bare, self._norm, self._distances = bare, norm, distances
         self._packing: Packing | None = None
         self._places: dict[int, Places] = {}
+        self._own: Tensor | None = None
+
+    def own(self, packing: Packing, relative: Relative) -> Tensor | None:
+        """The tables of the units [units * 2A, hidden], made once per pass; None where all of them have this one."""
+        if not {_TABLE, _NORM} & relative.programs.keys():
+            return None
+        self._begin(packing)
+        if self._own is None:
+            tables = own_tables(relative, _TABLE, self._bare)
+            self._own = tables if self._norm is None else own_norms(relative, _NORM, tables, self._norm)
+        return self._own
+
+    def _begin(self, packing: Packing) -> None:
+        if packing is not self._packing:
+            self._packing, self._places, self._own = packing, {}, None
 
     def places(self, packing: Packing, length: int) -> Places:
         """Found once per pass and length."""
-        if packing is not self._packing:
-            self._packing, self._places = packing, {}
+        self._begin(packing)
         if length not in self._places:
             entries = self._distances.entries(length)
             low, high = int(entries[0]), int(entries[-1]) + 1
@@ -133,9 +149,9 @@ class PackedDisentangled:
         if table is not None:
             shared = module.share_att_key
             if "c2p" in module.pos_att_type:
-                self._keys = _project(table.values, module.key_proj if shared else module.pos_key_proj)
+                self._keys = _Projection(table, module.key_proj if shared else module.pos_key_proj)
             if "p2c" in module.pos_att_type:
-                self._queries = _project(table.values, module.query_proj if shared else module.pos_query_proj)
+                self._queries = _Projection(table, module.query_proj if shared else module.pos_query_proj)
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         """Attention [1, tokens, hidden] of packed rows [1, tokens, hidden]."""
@@ -150,7 +166,7 @@ class PackedDisentangled:
         return out.reshape(hidden_states.shape), None
 
     def _bias(self, table: PositionTable, scaling: float) -> Bias:
-        keys, queries = self._turned("attn_k", self._keys), self._turned("attn_q", self._queries)
+        keys, queries = self._projected("attn_k", self._keys), self._projected("attn_q", self._queries)
 
         def bias(q: Tensor, k: Tensor, group: LengthGroup) -> Tensor:
             places = table.places(self._surroundings.packing, group.length)
@@ -162,16 +178,36 @@ class PackedDisentangled:
         split: Tensor = x.view(*x.shape[:-1], self._module.num_attention_heads, -1)
         return split
 
-    def _turned(self, site: str, frozen: Tensor | None) -> Table | None:
+    def _projected(self, site: str, projection: "_Projection | None") -> Table | None:
         """A projection, with what the adapters of the running pass make of it."""
-        relative, address = self._surroundings.plan.relative, Address(self._layer, site)
-        if frozen is None:
+        if projection is None:
             return None
-        if not self._module.share_att_key or relative is None or address not in relative.programs:
-            return Table(self._heads(frozen[None]), None)
-        assert self._table is not None
-        values = self._surroundings.positions(address, self._table.values, frozen)
-        return Table(self._heads(values), relative.unit_of_row)
+        relative = self._surroundings.plan.relative
+        if relative is not None:
+            own = projection.of_units(relative, Address(self._layer, site), self._surroundings.packing)
+            if own is not None:
+                return Table(self._heads(own), relative.unit_of_row)
+        return Table(self._heads(projection.frozen[None]), None)
+
+
+class _Projection:
+    """A layer's map of the table, past its hooks."""
+
+    def __init__(self, table: PositionTable, linear: nn.Linear) -> None:
+        self._table, self._weight, self._bias = table, linear.weight, linear.bias
+        with torch.no_grad():
+            self.frozen = functional.linear(table.values, self._weight, self._bias)
+
+    def of_units(self, relative: Relative, address: Address, packing: Packing) -> Tensor | None:
+        """[units, 2A, out] with what adapters make of the table and of the map; None where they make nothing of either."""
+        tables = self._table.own(packing, relative)
+        if tables is None and address not in relative.programs:
+            return None
+        if tables is None:
+            tables, mapped = self._table.values.repeat(relative.units, 1), self.frozen.repeat(relative.units, 1)
+        else:
+            mapped = functional.linear(tables, self._weight, self._bias)
+        return own_maps(relative, address, tables, mapped, self._weight).view(relative.units, relative.length, -1)
 
 
 def position_scores(
@@ -201,17 +237,13 @@ def install(model: nn.Module, modules: Sequence[nn.Module], surroundings: Surrou
     if first.relative_attention and first.pos_att_type:
         distances = Distances(first.position_buckets, first.max_relative_positions)
         with torch.no_grad():
-            table = PositionTable(encoder.get_rel_embedding().detach().to(first.query_proj.weight.dtype), distances)
+            bare = encoder.rel_embeddings.weight.detach().to(first.query_proj.weight.dtype)
+            norm = norm_of(encoder.LayerNorm) if "layer_norm" in encoder.norm_rel_ebd else None
+            table = PositionTable(bare, norm, distances)
     encoder.get_rel_embedding = encoder.get_rel_pos = _nothing
     encoder.get_attention_mask = _as_it_is
     for layer, module in enumerate(modules):
         module.forward = PackedDisentangled(module, layer, table, surroundings).forward
-
-
-def _project(table: Tensor, linear: nn.Linear) -> Tensor:
-    """The frozen map of the table, past its hooks."""
-    with torch.no_grad():
-        return functional.linear(table, linear.weight, linear.bias)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.batch.program import Act, Entry, operand_of, stacked
 from adapters.batch.rows import EMBED_OUT, Ids, Row, leaves, own_tokens, pooled_token
 from adapters.batch.segments import RowLayout, layout_of, segments_of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.record import Architecture, Junction
 from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.batch import beside, disentangled, post_norm, stacks
@@ -107,20 +107,6 @@ class Injection:
     def attend_stack(self, address: Address, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """The same in an encoder-decoder: of its encoder, its decoder, or (`cross_kv`) from one to the other."""
         return self._running().attend(address, q, k, v, scaling).flatten(1)
-
-    def positions(self, address: Address, x: Tensor, y: Tensor) -> Tensor:
-        """What the map at an address makes of the table of relative positions, [units, length, out].
-
-        x [length, hidden] is the table, y [length, out] the frozen map of it; `Relative.unit_of_row` of the plan tells
-        which unit is a row's.
-        """
-        relative = self._running().plan.relative
-        assert relative is not None
-        y = y.repeat(relative.units, 1)
-        program = relative.programs.get(address)
-        if program is not None:
-            y = run_linear(program, x.repeat(relative.units, 1), y, self.base_map(address).weight)
-        return y.view(relative.units, relative.length, -1)
 
     def base_map(self, address: Address) -> BaseMap:
         """The frozen map at a linear site, or the frozen norm."""

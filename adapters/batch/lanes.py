@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.batch.plan import BatchPlan, plan_batch
@@ -32,19 +32,18 @@ def plan_lanes(
     geometry: Geometry,
     device: torch.device,
     wants_head: Sequence[bool],
-    relative: int = 0,
     kernels: Kernels | None = None,
 ) -> BatchPlan:
     """See `plan_batch`; where a row has a route, the plan has a lane for every route, in plan order."""
     if all(row.route is None for row in rows):
-        return plan_batch(rows, geometry, device, wants_head, relative, kernels)
+        return plan_batch(rows, geometry, device, wants_head, kernels)
     if any(row.past is not None for row in rows):
         raise InvalidRow("a row behind a past can not run beside one that visits layers in an order of its own")
-    whole = plan_batch(rows, geometry, device, wants_head, 0, kernels, share="around")
+    whole = plan_batch(rows, geometry, device, wants_head, kernels, share="around")
     lanes: list[BatchPlan] = []
     for _, held in groupby(whole.rows, key=lambda row: row.route):
         own = tuple(held)
-        lanes.append(plan_batch(own, geometry, device, [False] * len(own), relative, kernels, share="inside"))
+        lanes.append(plan_batch(own, geometry, device, [False] * len(own), kernels, share="inside"))
     return replace(whole, lanes=tuple(lanes))
 
 
@@ -114,7 +113,9 @@ def _visited(address: Address, route: tuple[int, ...] | None) -> Address:
 
 
 def _acting(programs: Programs, place: int, layer: int) -> Programs:
-    return {Address(layer, at.site): program for at, program in programs.items() if at.layer == place}
+    """Programs of this place at this layer; what acts on the table of distances does so wherever it is looked up."""
+    held = {at: program for at, program in programs.items() if at.layer in (None, place)}
+    return {at if at.layer is None else Address(layer, at.site): program for at, program in held.items()}
 
 
 def _cut(value: Any, start: int, end: int, tokens: int) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import Geometry
-from adapters.architectures.sites import SITES, Address, SiteKind
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.sites import DISTANCES, SITES, Address, SiteKind
 from adapters.batch.chains import chains_of, check_members, key_of, shape_of
 from adapters.batch.head_steps import HeadStep, Space, head_steps, spec_of
 from adapters.batch.invocation import called, check_alone
@@ -24,14 +24,16 @@ from adapters.kernels.interface import Kernels
 
 Share = Literal["all", "around", "inside"]
 POOLER = Address(None, "pooler")
-RELATIVE = ("attn_q", "attn_k")  # the maps that families with relative positions also apply to the position table
+_MAPS = ("attn_q", "attn_k")  # what some families with relative positions also apply to the table of them
+_OF_THE_TABLE = (*DISTANCES, "distance_norm")  # what acts on the table alone, and on no token
 
 
 @dataclass(frozen=True, eq=False)
 class Relative:
-    """What adapters make of the table of relative positions: one copy of its `length` tokens per unit of rows.
+    """What adapters make of the table of distances: one copy of its `length` entries per unit of rows.
 
-    Unit 0 is the bare table. `unit_of_row` [rows] in plan order.
+    Unit 0 is the bare table. `unit_of_row` [rows] in plan order. The stacks of an encoder-decoder have a table each,
+    of one length, and the same units.
     """
 
     length: int
@@ -90,7 +92,6 @@ def plan_batch(
     geometry: Geometry,
     device: torch.device,
     wants_head: Sequence[bool],
-    relative: int = 0,
     kernels: Kernels | None = None,
     *,
     share: Share = "all",
@@ -99,9 +100,8 @@ def plan_batch(
 
     Raises `InvalidRows` with every row that can not run, before anything is gathered for the others.
 
-    `wants_head[i]` tells whether row i's head is to run. `relative`: tokens of the backbone's table of relative
-    positions, if adapters at its queries and keys act on it too. `share`: all that acts, only what acts around the layers,
-    or only what acts inside, for rows that are in plan order already.
+    `wants_head[i]` tells whether row i's head is to run. `share`: all that acts, only what acts around the layers, or only
+    what acts inside, for rows that are in plan order already.
     """
     rows = [called(row) for row in rows]
     keys = [key_of(row) for row in rows]
@@ -115,7 +115,9 @@ def plan_batch(
     pooled = tuple(i for i in wanted if spec_of(ordered[i]).pooling == "pooler")
     space = partial(Workspace, device=device, kernels=kernels)
     steps = _steps(cohorts, (layout, target), ordered, pooled, geometry, space)
-    table = _relative(cohorts, layout.rows, relative, space) if relative else None
+    table = (
+        _relative(cohorts, layout.rows, geometry, space) if geometry.relative_positions and share != "around" else None
+    )
     heads = head_steps(ordered, wanted, target or layout, pooled, geometry, space, ids)
     return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels, target, ids)
 
@@ -149,9 +151,13 @@ def _shared(cohorts: tuple[_Cohort, ...], share: Share) -> tuple[_Cohort, ...]:
         return cohorts
     inside = share == "inside"
     return tuple(
-        _Cohort(held.units, {at: chain for at, chain in held.chains.items() if (at.layer is not None) == inside})
+        _Cohort(held.units, {at: chain for at, chain in held.chains.items() if _inside(at) == inside})
         for held in cohorts
     )
+
+
+def _inside(address: Address) -> bool:
+    return address.layer is not None or address.site in _OF_THE_TABLE
 
 
 def _alike(units: Sequence[Segment], shapes: Sequence[Hashable | None]) -> list[tuple[Segment, ...]]:
@@ -179,6 +185,8 @@ def _steps(
     pools, family = space(len(pooled)), geometry.architecture
     found: dict[Address, Program] = {}
     for address in dict.fromkeys(address for cohort in cohorts for address in cohort.chains):
+        if address.site in _OF_THE_TABLE:
+            continue
         if address == POOLER:
             entries = _pooling(cohorts, pooled)
             if entries:
@@ -214,12 +222,13 @@ def _pooling(cohorts: Sequence[_Cohort], pooled: tuple[int, ...]) -> list[Entry]
     return found
 
 
-def _relative(cohorts: Sequence[_Cohort], rows: int, length: int, space: Space) -> Relative:
-    """Units whose adapters act on queries or keys get a copy of the table of their own."""
+def _relative(cohorts: Sequence[_Cohort], rows: int, geometry: Geometry, space: Space) -> Relative:
+    """Units whose adapters act on the table, or on queries or keys that are applied to it, get a copy of their own."""
+    length, sites = geometry.relative_positions, (*_OF_THE_TABLE, *(_MAPS if geometry.relative_maps else ()))
     unit_of_row, tables = [0] * rows, 1
     acting: list[tuple[tuple[Ranges, ...], _Cohort]] = []
     for cohort in cohorts:
-        if any(address.site in RELATIVE for address in cohort.chains):
+        if any(address.site in sites for address in cohort.chains):
             for at, unit in enumerate(cohort.units, tables):
                 unit_of_row[unit.first : unit.last] = [at] * (unit.last - unit.first)
             own = range(tables, tables + len(cohort.units))
@@ -227,7 +236,7 @@ def _relative(cohorts: Sequence[_Cohort], rows: int, length: int, space: Space) 
             tables = own.stop
     whole = space(length * tables)
     programs: dict[Address, Program] = {}
-    for address in dict.fromkeys(a for _, cohort in acting for a in cohort.chains if a.site in RELATIVE):
+    for address in dict.fromkeys(a for _, cohort in acting for a in cohort.chains if a.site in sites):
         entries = [Entry(own, cohort.chains[address]) for own, cohort in acting if address in cohort.chains]
         programs[address] = build(entries, whole)
     return Relative(length, tables, tuple(unit_of_row), programs)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.sites import Address
 from adapters.batch.past import Past
 from adapters.composition import Average, Block, Composition, Fuse, Leaf, Split, Stack, Sum

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import Geometry
-from adapters.architectures.sites import TABLES, Address
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.sites import ADDED_UP, Address
 from adapters.batch.linears import run_linear
 from adapters.batch.plan import BatchPlan
 from adapters.batch.program import Program
 from adapters.batch.rows import Ids, own_tokens, positions, segment_ids
 from adapters.batch.targets import row_positions, target_positions
 
-LOOKED_UP = tuple(Address(None, site) for site in TABLES)
+LOOKED_UP = tuple(Address(None, site) for site in ADDED_UP)
 _WORDS, _DECODER_WORDS, _POSITIONS, _DECODER_POSITIONS, _SEGMENTS = LOOKED_UP
 PATCHES = Address(None, "patches")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.batch.rows import Ids, Row, own_tokens
 from adapters.errors import InvalidRow
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.batch.rows import Pixels, image_ids
 from adapters.batch.targets import moved
 from adapters.errors import InvalidRow

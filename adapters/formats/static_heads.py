@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.errors import Misfit
 from adapters.formats.labels import UNNAMED, Head, problem_of, unnamed
 from adapters.formats.static_classes import (

@@ -7,13 +7,13 @@ follow one another, or run side by side, is the plan's business (`adapters.batch
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import TABLES, Address
 from adapters.kernels.arena import Stacked
@@ -41,11 +41,12 @@ class Fitting:
     geometry: Geometry
     architecture: Architecture
     base: BaseMaps | None = None
+    biases: Mapping[Address, Tensor] = field(default_factory=dict)  # of another part, in the place of frozen ones
 
     def widths(self, site: str) -> tuple[int, int]:
         """(in, out) of the linear map at a site; a table of vectors maps from its entries."""
         if site in TABLES:
-            return self.geometry.rows(site), self.geometry.embedding_size
+            return self.geometry.rows(site), self.geometry.table_width(site)
         return self.geometry.linear_width(site)
 
     def weight(self, address: Address) -> Tensor:
@@ -60,7 +61,9 @@ class Fitting:
         return weights[0] if len(weights) == 1 else torch.cat(weights)
 
     def bias(self, address: Address) -> Tensor:
-        """The frozen b [out] at a linear site, zeros where the map has none; as `weight`."""
+        """The b [out] that a part finds at a linear site, zeros where the map has none; as `weight`."""
+        if address in self.biases:
+            return self.biases[address]
         if self.base is None:
             return torch.zeros(self.widths(address.site)[1])
         biases = [self.base(part).bias for part in self.architecture.parts(address)]
@@ -287,3 +290,9 @@ def at(tensors: Mapping[str, Tensor], address: Address) -> dict[str, Tensor]:
     """The tensors stored at an address, by parameter name."""
     head = f"{address}/"
     return {name.removeprefix(head): tensor for name, tensor in tensors.items() if name.startswith(head)}
+
+
+def wide_at(tensors: Mapping[str, Tensor], address: Address, least: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The tensors stored at an address, at least as wide: products of halves would be rounded before they are used."""
+    held = at(tensors, address)
+    return {name: tensor.to(torch.promote_types(tensor.dtype, least)) for name, tensor in held.items()}

@@ -6,7 +6,7 @@ The difference is folded once. Some of PEFT's tuners add a vector beside the fro
 other tuners (`BESIDE`) it is folded into what they fold to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from adapters.architectures.sites import Address
 from adapters.kernels.ragged import spread
+from adapters.manifest import PartSpec
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.fused import at_parts
 from adapters.methods.lora import SITES
@@ -23,7 +24,7 @@ from adapters.methods.tables import ROWS, TABLE_ROWS
 from adapters.weights import Block, Folded, Insertion
 
 ADDED = "added"
-# Tuners of PEFT beside which the frozen biases of the maps that they adapt can be others: they leave the bias alone.
+# Tuners of PEFT beside which the frozen biases of the maps that they adapt can be others.
 BESIDE = (
     "boft",
     "c3a",
@@ -31,6 +32,7 @@ BESIDE = (
     "delora",
     "fourierft",
     "frod",
+    "glora",
     "gralora",
     "hra",
     "miss",
@@ -38,11 +40,16 @@ BESIDE = (
     "pvera",
     "randlora",
     "tinylora",
+    "unilora",
     "vblora",
     "vera_vectors",
     "waveft",
 )
-_BIAS_OF = {"lora": "bias", "delta": "shift"}  # form -> its parameter that is added to what the map gives
+_BIAS_OF = {
+    "lora": "bias",
+    "delta": "shift",
+    "biases": "shift",
+}  # form -> its parameter that is added to what the map gives
 PATCHES = "patches"  # whose convolution has its bias in every token but that of the class
 
 
@@ -97,6 +104,12 @@ class Biases:
 
 
 BIASES = Biases()
+
+
+def own_biases(parts: Sequence[PartSpec], tensors: Mapping[str, Tensor]) -> dict[Address, Tensor]:
+    """The biases [out] of a package that stand in the place of frozen ones, by address."""
+    sites = [Address.parse(site) for part in parts if part.method == BIASES.name for site in part.config["sites"]]
+    return {address: at(tensors, address)["bias"] for address in sites}
 
 
 def with_shift(tuner: Folded, biases: Folded) -> Folded:

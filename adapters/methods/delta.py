@@ -15,9 +15,9 @@ from torch import Tensor
 
 from adapters.architectures.sites import Address
 from adapters.kernels.ragged import enter, kernels_for
-from adapters.methods.base import Fitting, Operand, Shapes, prefixed
+from adapters.methods.base import Fitting, Operand, Shapes, prefixed, wide_at
 from adapters.methods.fused import at_parts
-from adapters.methods.lora import SITES, wide_at
+from adapters.methods.lora import SITES
 from adapters.methods.settings import Settings, known_in
 from adapters.weights import Block, Folded, Insertion
 

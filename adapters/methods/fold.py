@@ -1,16 +1,19 @@
 """From a stored package to a folded adapter: what a package must hold, and what a pass needs of it."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from adapters.architectures.profile import BackboneProfile, Geometry
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.profile import BackboneProfile
 from adapters.architectures.sites import Address
 from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.heads.table import head_reasons, head_shapes
 from adapters.manifest import HeadSpec, Manifest, PartSpec
 from adapters.methods.base import BaseMap, BaseMaps, Fitting
-from adapters.methods.biases import BESIDE, BIASES, with_shift
+from adapters.methods.biases import BESIDE, BIASES, own_biases, with_shift
 from adapters.methods.fusion import FUSION
 from adapters.methods.table import METHODS
 from adapters.weights import Adapter, Folded, Insertion, Package, pack
@@ -88,9 +91,11 @@ def fold(package: Package, profile: BackboneProfile, dtype: torch.dtype, base: B
     folded: dict[Address, tuple[Folded, ...]] = {}
     insertion: Insertion | None = None
     tuned: set[Address] = set()  # by a tuner whose maps may have other biases
+    biased = replace(fitting, biases=own_biases(package.manifest.parts, package.tensors))
     for part in package.manifest.parts:
         method = METHODS[part.method]
-        for address, item in method.fold(part.config, package.tensors, fitting).items():
+        found = method.fold(part.config, package.tensors, biased if part.method in BESIDE else fitting)
+        for address, item in found.items():
             before = folded.get(address, ())
             if part.method == BIASES.name and address in tuned:
                 folded[address] = (with_shift(before[0], item),)

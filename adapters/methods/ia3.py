@@ -15,10 +15,10 @@ from torch.nn import functional
 from adapters.architectures.sites import Address
 from adapters.kernels.dense import dense
 from adapters.kernels.ragged import Ragged, spread
-from adapters.methods.base import Fitting, Operand, Shapes, prefixed
+from adapters.methods.base import Fitting, Operand, Shapes, prefixed, wide_at
 from adapters.methods.fused import at_parts
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
-from adapters.methods.lora import SITES, fresh_extra, wide_at
+from adapters.methods.lora import SITES, fresh_extra
 from adapters.methods.settings import Settings, choice_in, flag_in, known_in, number_in
 from adapters.weights import Block, Folded, Insertion
 

@@ -5,7 +5,7 @@
 The scaling is folded into B, and the rank is padded with zeros to a class, so that adapters of near ranks share a GEMM.
 A gate (`gate`) replaces the scaling; DoRA (`dora`) replaces the sum. VeRA and MTL-LoRA fold to blocks of this method.
 PEFT may train the frozen map's bias along (`base_bias`, in the place of b). The table of word vectors is a map of one-hot
-tokens, whose A x is a row of A^T: x are ids there.
+tokens, whose A x is a row of A^T: x are ids there. Other tables are small, and folded whole.
 """
 
 import math
@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adapters.architectures.sites import Address
+from adapters.architectures.sites import TABLES, Address
 from adapters.errors import Misfit
 from adapters.kernels.ragged import enter, kernels_for, looked_up
-from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
+from adapters.methods.base import Fitting, Operand, Shapes, prefixed, wide_at
 from adapters.methods.dora import FLAVOURS, MAGNITUDE, SHIFT, decompose, stretch
 from adapters.methods.fused import at_parts
 from adapters.methods.gate import BIAS, WEIGHT, gate_shapes, row_gate
 from adapters.methods.lora_start import STARTS, without_start
 from adapters.methods.settings import Settings, choice_in, count_in, flag_in, known_in, number_in
+from adapters.methods.tables import ADDED, changed_rows
 from adapters.methods.word_rows import DECODER_WORDS, WORD_ROWS, WORDS
 from adapters.weights import Block, Folded, Insertion
 
@@ -165,10 +166,11 @@ def low_rank(
     """The block of A [r, in] and B [out, r] under a site's settings; `held` has the extras."""
     scaling, pad = 1.0 if site.gated else site.scaling, rank_class(site.rank) - site.rank
     parameters = {"down": functional.pad(down, (0, 0, 0, pad)), "up": functional.pad(up * scaling, (0, pad))}
-    if site.base_table:
-        rows = held["base_table"] + scaling * (up @ down).T
+    if site.base_table or address.site in ADDED:
+        frozen = fitting.weight(address).T.to(up)
+        rows = held.get("base_table", frozen) + scaling * (up @ down).T
         rows = rows if site.dora == "none" else rows * held[MAGNITUDE] / _row_norms(rows.T)
-        return Folded(WORD_ROWS.name, None, {"rows": rows})
+        return Folded(WORD_ROWS.name, None, {"rows": rows}) if site.base_table else changed_rows(rows, frozen)
     ids = address in _LOOKED_UP
     if ids:  # looked up by row
         parameters["down"] = parameters["down"].T
@@ -192,12 +194,6 @@ def _block(site: LowRank, held: dict[str, Tensor], address: Address, fitting: Fi
     down, up = without_start(site.start, down, up, site.scaling, fitting.weight(address))
     bias = {"lora_bias": held["lora_bias"] * site.scaling} if site.bias else {}
     return low_rank(down, up, replace(site, rank=2 * site.rank, scaling=1.0), {**held, **bias}, address, fitting)
-
-
-def wide_at(tensors: Mapping[str, Tensor], address: Address, least: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """The tensors stored at an address, at least as wide: products of halves would be rounded before they are used."""
-    held = at(tensors, address)
-    return {name: tensor.to(torch.promote_types(tensor.dtype, least)) for name, tensor in held.items()}
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -254,10 +250,10 @@ def _read(config: Mapping[str, Any], fitting: Fitting) -> dict[Address, LowRank]
     _check_invocation(settings, config, fitting)
     known = ("rank", "scaling", "bias", "gated", "dora", "start", "base_bias", "base_table")
     found: dict[Address, LowRank] = {}
-    for address, held in settings.sites(fitting, (*SITES, *(table.site for table in _LOOKED_UP))).items():
+    for address, held in settings.sites(fitting, (*SITES, *TABLES)).items():
         site = found[address] = read_site(settings, f"sites.{address}", held, known)
-        if address in _LOOKED_UP and (site.bias or site.gated or site.base_bias or site.start != "none"):
-            settings.wrong(f"sites.{address}: the table of word vectors has neither biases, gates nor starts")
+        if address.site in TABLES and (site.bias or site.gated or site.base_bias or site.start != "none"):
+            settings.wrong(f"sites.{address}: a table of vectors has neither biases, gates nor starts")
         if address != WORDS and site.base_table:
             settings.wrong(f"sites.{address}: base_table belongs to {WORDS}")
     settings.done()

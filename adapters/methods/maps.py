@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from adapters.architectures.sites import Address
-from adapters.methods.base import Fitting, Shapes, prefixed
+from adapters.methods.base import Fitting, Shapes, prefixed, wide_at
 from adapters.methods.delta import DELTA_NAME, SHIFT
 from adapters.methods.fused import at_parts
-from adapters.methods.lora import SITES, TURNED, wide_at
+from adapters.methods.lora import SITES, TURNED
 from adapters.methods.settings import Settings, flag_in, known_in
 from adapters.weights import Folded, Insertion
 

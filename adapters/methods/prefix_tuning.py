@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.sites import Address
 from adapters.kernels.ragged import enter, row_mean
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed

@@ -1,8 +1,8 @@
-"""An adapter's own positions or segments: a table of vectors in the place of the backbone's.
+"""An adapter's own positions, segments or distances: a table of vectors in the place of the backbone's.
 
     x' = x + (R'[i] - R[i])      x = words + R[i] + ...
 
-The difference is folded once. So is that of the bias of images' patches (`adapters.methods.biases`). Word vectors: `adapters.methods.word_rows`.
+Of distances x is the table itself. The difference is folded once. So is that of the bias of images' patches (`adapters.methods.biases`). Word vectors: `adapters.methods.word_rows`.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,7 @@ from torch import Tensor
 
 from adapters.architectures.sites import TABLES, Address
 from adapters.kernels.ragged import looked_up
-from adapters.methods.base import Fitting, Operand, Shapes, prefixed
-from adapters.methods.lora import wide_at
+from adapters.methods.base import Fitting, Operand, Shapes, prefixed, wide_at
 from adapters.methods.settings import Settings, known_in
 from adapters.weights import Block, Folded, Insertion
 
@@ -45,8 +44,7 @@ class TableRows:
         """What is added to the vectors of the frozen table."""
         folded: dict[Address, Folded] = {}
         for address in _read(config, fitting):
-            rows = wide_at(tensors, address)[ROWS]
-            folded[address] = Folded(self.name, None, {ROWS: rows - fitting.weight(address).T.to(rows)})
+            folded[address] = changed_rows(wide_at(tensors, address)[ROWS], fitting.weight(address).T)
         return folded
 
     def insertion(self, config: Mapping[str, Any]) -> Insertion | None:
@@ -73,12 +71,15 @@ class TableRows:
 TABLE_ROWS = TableRows()
 
 
+def changed_rows(rows: Tensor, frozen: Tensor) -> Folded:
+    """The block of a table [entries, width] in the place of the frozen one."""
+    return Folded(TABLE_ROWS.name, None, {ROWS: rows - frozen.to(rows)})
+
+
 def _read(config: Mapping[str, Any], fitting: Fitting) -> list[Address]:
     settings = Settings("tables", config, ("sites",))
     found = settings.sites(fitting, ADDED)
     for address, held in found.items():
         known_in(settings, f"sites.{address}", held, ())
-        if not fitting.widths(address.site)[0]:
-            settings.wrong(f"the backbone has no {address.site} of its own")
     settings.done()
     return list(found)

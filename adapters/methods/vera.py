@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from adapters.architectures.sites import Address
-from adapters.methods.base import Fitting, Shapes, prefixed
-from adapters.methods.lora import SITES, LowRank, fresh_extra, low_rank, read_site, uniform, wide_at
+from adapters.methods.base import Fitting, Shapes, prefixed, wide_at
+from adapters.methods.lora import SITES, LowRank, fresh_extra, low_rank, read_site, uniform
 from adapters.methods.lora import reference as lora_reference
 from adapters.methods.settings import Settings
 from adapters.weights import Folded, Insertion

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row
 from adapters.cache.device import DeviceTier

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from adapters.architectures.profile import BackboneProfile, Geometry, read_profile
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.backbone import Backbone
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier

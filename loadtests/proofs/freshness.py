@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.methods.presets import SEQ_BN
 from loadtests.proofs.backbones import TEXTS, sentence_encoder
 from loadtests.proofs.calls import call, predict, publish

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.composition import Fuse, Leaf, to_json
 from adapters.manifest import Manifest, TargetSpec
 from adapters.refs import Reference

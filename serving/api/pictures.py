@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from serving.api.preparing import Part, Pointer, check_items, check_splits, refusal
 from serving.api.selection import Selection
 from serving.config import Limits

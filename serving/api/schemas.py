@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.composition import BLOCKS, MAX_DEPTH, MAX_LEAVES
 from serving.api.body import MAX_DEPTH as MAX_JSON_DEPTH
 from serving.api.inputs import InputItem, Inputs, Member

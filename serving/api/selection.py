@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.composition import Block, Composition, Fuse, Leaf, Split, last
 from adapters.manifest import HeadSpec
 from adapters.refs import AdapterRef, Reference

@@ -1,6 +1,6 @@
 """Selections that were made before: most requests name what another one has named, and the registry is the same still."""
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from serving.api.schemas import PredictRequest
 from serving.api.selection import Selection, select
 from serving.api.services import Directory

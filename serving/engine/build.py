@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.backbone import Backbone
 from adapters.cache.device import DeviceTier
 from adapters.cache.disk import DiskTier

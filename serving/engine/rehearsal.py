@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.batch.rows import image_ids
 from adapters.composition import BARE
 from serving.engine.forward import Forward, Work

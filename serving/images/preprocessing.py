@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from serving.errors import Unprocessable
 from serving.images.frame import Frame
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.weights import Adapter

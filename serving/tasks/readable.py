@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from serving.errors import BadRequest, Unprocessable
 from serving.images.preprocessing import read_preprocessing
 

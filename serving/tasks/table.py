@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.manifest import HeadSpec
 from serving.tasks.dependency_parsing import DependencyParsing
 from serving.tasks.feature_extraction import FeatureExtraction

@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.manifest import EmbeddingSpec
 from adapters.refs import AdapterRef
 from serving.errors import DependencyFailed

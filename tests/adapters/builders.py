@@ -173,6 +173,16 @@ def variant(family: str, **settings: Any) -> Path:
     return path
 
 
+def changed(path: Path, parameters: Mapping[str, torch.Tensor]) -> Backbone:
+    """The backbone of a folder, loaded with some parameters in the place of its own."""
+    model = AutoModel.from_pretrained(path)
+    for name, tensor in parameters.items():
+        model.get_parameter(name).data = tensor.clone()
+    other = Path(mkdtemp(prefix="chorus-changed-")) / path.name
+    model.save_pretrained(other)
+    return Backbone.load(other)
+
+
 @cache
 def backbone(family: str, *, compiled: bool = True) -> Backbone:
     """The loaded backbone of a family; with torch's operations alone if it is not `compiled`."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from adapters import manifest as manifests
-from adapters.architectures.profile import BackboneProfile, Geometry
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.profile import BackboneProfile
 from adapters.composition import Composition, Leaf, Stack
 from adapters.errors import InvalidPackage
 from adapters.manifest import EmbeddingSpec, HeadSpec, Manifest, PartSpec, TargetSpec

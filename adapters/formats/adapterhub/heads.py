@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapters.architectures.families import ARCHITECTURES
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.record import Architecture
 from adapters.errors import Misfit
 from adapters.formats import static_classes, static_heads

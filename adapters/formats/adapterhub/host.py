@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.architectures.families import ARCHITECTURES
-from adapters.architectures.profile import Geometry
+from adapters.architectures.geometry import Geometry
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit

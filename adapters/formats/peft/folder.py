@@ -3,7 +3,7 @@
 The tensors say what is adapted; the configuration must agree with them, module by module, or the folder is refused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from torch import Tensor
 from adapters.architectures.families import ARCHITECTURES
 from adapters.architectures.profile import BackboneProfile
 from adapters.architectures.record import Architecture
+from adapters.architectures.sites import Address
 from adapters.errors import Misfit
 from adapters.formats import files
 from adapters.formats.labels import Head, relabel
 from adapters.formats.peft import heads, replaced, replication
-from adapters.formats.peft.host import Host, host_of
+from adapters.formats.peft.host import ROOT, Host, host_of
 from adapters.formats.peft.lora import LORA
 from adapters.formats.peft.lora_variants import plain
 from adapters.formats.peft.settings import tuner_for
@@ -28,6 +29,7 @@ from adapters.formats.peft.tokens import tied_head, tied_words
 from adapters.formats.peft.tuner import Saved
 from adapters.formats.static_heads import OwnSettings, own_settings, settings_of
 from adapters.manifest import Manifest, PartSpec, Provenance
+from adapters.methods.biases import BESIDE
 from adapters.requires import Requires
 from adapters.weights import Package
 
@@ -116,7 +118,7 @@ def write(package: Package, folder: Path) -> None:
     host = Host(family, manifest.requires.layers if route is None else len(route), prefixed, questions)
     written = tuner.write(package, host)
     beside, settings = replaced.write(manifest.parts[1:], package, host)
-    beside = _under(written.tensors, beside)
+    beside = _under(_adapted(manifest.parts[0], written.tensors, host), beside)
     head, said = heads.write(package, written.root)
     empty = manifest.source.get("empty", {}) if made else {}
     stored = {
@@ -173,11 +175,17 @@ def interpret(
     return Content((*found.parts, *beside.parts), tensors, head, host.prefixed, frozenset(parts), task)
 
 
-def _under(adapted: Mapping[str, Tensor], beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _adapted(part: PartSpec, tensors: Mapping[str, Tensor], host: Host) -> set[str]:
+    """The paths that a tuner's keys begin with, and those of its maps: some tuners store nothing of each."""
+    found = {".".join(key.split(".")[:end]) for key in tensors for end in range(1, key.count(".") + 1)}
+    maps = part.config["sites"] if part.method in BESIDE else ()
+    return found | {f"{ROOT}{host.whole_path(Address.parse(site))}" for site in maps}
+
+
+def _under(adapted: Container[str], beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Biases of maps that a tuner adapts, under the name that they have inside of its wrapper."""
-    wrapped = {".".join(key.split(".")[:end]) for key in adapted for end in range(1, key.count(".") + 1)}
     paths = {key: key.removesuffix(".bias") for key in beside if key.endswith(".bias")}
-    inside = {key: f"{path}{replaced.WRAPPED}.bias" for key, path in paths.items() if path in wrapped}
+    inside = {key: f"{path}{replaced.WRAPPED}.bias" for key, path in paths.items() if path in adapted}
     return {inside.get(key, key): tensor for key, tensor in beside.items()}
 
 

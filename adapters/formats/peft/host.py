@@ -96,6 +96,16 @@ class Host:
         """Path -> address of every table of vectors beside that of words."""
         return {path: address for path, address in self._addends().items() if address.site in ADDED}
 
+    def looked_up(self) -> dict[str, Address]:
+        """Path -> address of every table whose module is asked for vectors by their numbers, as PEFT's LoRA has to be.
+
+        BART's positions are counted in their module, and DeBERTa's attention reads the weight of its distances.
+        """
+        family = self.family
+        other = {"positions": family.position_offset, "decoder_positions": family.position_offset, "distances": not family.relative_bias}  # fmt: skip
+        found = {path: address for path, address in self.tables().items() if not other.get(address.site)}
+        return {**self.word_tables, **found}
+
     def biased(self) -> dict[str, Address]:
         """Path -> address of everything but norms that can have another bias."""
         return self.modules() | {path: a for path, a in self._addends().items() if a.site not in TABLES}

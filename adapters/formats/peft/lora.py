@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapters.architectures.sites import TABLES, Address
 from adapters.errors import Misfit
 from adapters.formats.peft import replication, tokens
 from adapters.formats.peft.host import ROOT, Host
@@ -17,7 +18,6 @@ from adapters.formats.peft.modules import by_parameter, of_pattern
 from adapters.formats.peft.tuner import Found, Saved, Written
 from adapters.formats.peft.whole import modules
 from adapters.manifest import PartSpec
-from adapters.methods.word_rows import DECODER_WORDS, WORDS
 from adapters.weights import Package
 
 _PARAMETERS: Mapping[str, str] = {
@@ -27,8 +27,8 @@ _PARAMETERS: Mapping[str, str] = {
     "lora_magnitude_vector": "magnitude",
     "base_layer.bias": "base_bias",
 }
-# The table of word vectors: a map of one-hot tokens. PEFT saves some tables whole beside their change.
-_WORDS: Mapping[str, str] = {
+# Tables of vectors: maps of one-hot tokens. PEFT saves that of words whole beside its change at times.
+_TABLE: Mapping[str, str] = {
     "lora_embedding_A": "lora_A",
     "lora_embedding_B": "lora_B",
     "lora_magnitude_vector": "magnitude",
@@ -101,10 +101,10 @@ class Lora:
         """See `Tuner.read`."""
         host, trained = saved.host, dict(scaled(saved).tensors)
         rows = trained.pop(f"{ROOT}{host.words}.{tokens.BESIDE}", None)
-        words, parameters = host.word_tables, {**_PARAMETERS, **_WORDS}
-        if host.words not in words:  # a module that nothing reads
+        tables, parameters = host.looked_up(), {**_PARAMETERS, **_TABLE}
+        if host.words not in tables:  # a module that nothing reads
             trained = {k: t for k, t in trained.items() if not k.startswith(f"{ROOT}{host.words}.lora_")}
-        found = adapted(replace(saved, tensors=trained), parameters, "lora_", reasons, words)
+        found = adapted(replace(saved, tensors=trained), parameters, "lora_", reasons, tables)
         sites = {address: _site(saved.config, path, found, reasons) for path, address in found.paths.items()}
         reasons += _of_parameters(saved)
         part = PartSpec("lora", {"sites": sites} | _invocation(saved.config, reasons))
@@ -119,14 +119,14 @@ class Lora:
             _refuse(held)
         for module in modules(package.manifest.parts[0].config["sites"], package.tensors, host):
             sites[module.path] = module.settings
-            names = _WORDS if module.path in host.word_tables else _PARAMETERS
+            names = _TABLE if module.path in host.looked_up() else _PARAMETERS
             own = {name: module.tensors.get(native) for name, native in names.items()}
             stored |= {f"{ROOT}{module.path}.{name}": tensor for name, tensor in own.items() if tensor is not None}
             if module.settings.get("start") == KASA:
                 stored[f"{ROOT}{module.path}.{DIAGONAL}"] = torch.ones(module.settings["rank"])
         invoked = package.manifest.parts[0].config.get("invocation")
         more = {} if invoked is None else {INVOCATION: list(invoked)}
-        return Written(stored, _config(sites, host.word_tables) | more)
+        return Written(stored, _config(sites, host.looked_up()) | more)
 
 
 LORA = Lora()
@@ -168,9 +168,9 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     site: dict[str, Any] = {"rank": rank, "scaling": scaling} | ({"dora": "peft"} if dora else {})
     start = start_of(config)
-    if address in map(str, (WORDS, DECODER_WORDS)):
+    if Address.parse(address).site in TABLES:
         if start in _PARTS_OF_THE_MAP:
-            reasons.append(f"{path}: init_lora_weights={start!r} of a table of word vectors is not served")
+            reasons.append(f"{path}: init_lora_weights={start!r} of a table of vectors is not served")
         return site | ({"base_table": True} if f"{address}/base_table" in found.tensors else {})
     replaced = f"{address}/base_bias" in found.tensors
     if replaced and config.get("bias", "none") == "none":
@@ -179,11 +179,11 @@ def _site(config: Mapping[str, Any], path: str, found: Adapted, reasons: list[st
     return site | {"bias": bias} | ({"base_bias": True} if replaced else {})
 
 
-def _config(sites: Mapping[str, Any], words: Container[str]) -> dict[str, Any]:
-    """`sites`: settings by the path of a module; `words` are those of tables of word vectors."""
+def _config(sites: Mapping[str, Any], tables: Container[str]) -> dict[str, Any]:
+    """`sites`: settings by the path of a module, which may be one of the tables."""
     first = next(iter(sites.values()))
     rank, alpha = first["rank"], _alpha(first)
-    maps = [held for path, held in sites.items() if path not in words]
+    maps = [held for path, held in sites.items() if path not in tables]
     if len({held.get("bias", False) for held in maps}) > 1:
         raise Misfit(["PEFT has a LoRA bias in all modules or in none"])
     if any(held.get("dora") != first.get("dora") for held in sites.values()):

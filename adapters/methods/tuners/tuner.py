@@ -10,9 +10,9 @@ from torch import Tensor
 
 from adapters.architectures.sites import Address
 from adapters.errors import Misfit
-from adapters.methods.base import BaseMap, Fitting, Shapes, prefixed
+from adapters.methods.base import BaseMap, Fitting, Shapes, prefixed, wide_at
 from adapters.methods.fused import at_parts
-from adapters.methods.lora import SITES, wide_at
+from adapters.methods.lora import SITES
 from adapters.methods.settings import MAX_COUNT, Settings, choice_in, count_in, flag_in, known_in, number_in
 from adapters.weights import Folded, Insertion
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from adapters.architectures.albert import ALBERT
-from adapters.architectures.profile import read_geometry, read_profile
+from adapters.architectures.geometry import read_geometry
+from adapters.architectures.profile import read_profile
 from adapters.architectures.sites import Address
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row

@@ -1,6 +1,7 @@
 import pytest
 
-from adapters.architectures.profile import read_geometry
+from adapters.architectures.geometry import read_geometry
+from adapters.architectures.sites import Address
 from adapters.errors import UnknownArchitecture
 from tests.adapters import builders
 
@@ -33,10 +34,23 @@ def test_harmless_values_of_the_same_members_pass():
         ({}, 16),
         ({"position_buckets": -1}, 80),
         ({"position_buckets": -1, "max_relative_positions": 12}, 24),
-        ({"share_att_key": False}, 0),
+        ({"share_att_key": False}, 16),
         ({"relative_attention": False}, 0),
         ({"pos_att_type": None}, 0),
     ],
 )
-def test_the_geometry_tells_how_long_a_table_shares_the_maps_of_queries_and_keys(settings, entries):
-    assert read_geometry({**builders.config_json("deberta-v2"), **settings}).relative_positions == entries
+def test_the_geometry_tells_how_long_the_table_of_distances_is(settings, entries):
+    geometry = read_geometry({**builders.config_json("deberta-v2"), **settings})
+    assert geometry.relative_positions == geometry.rows("distances") == entries
+    assert geometry.relative_maps == settings.get("share_att_key", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "normed", "places"),
+    [({}, True, 0), ({"norm_rel_ebd": "none"}, False, 0), ({"norm_rel_ebd": "None | LAYER_NORM"}, True, 0),
+     ({"position_biased_input": True}, True, 40)],
+)  # fmt: skip
+def test_the_geometry_tells_what_else_a_model_has_of_places(settings, normed, places):
+    geometry = read_geometry({**builders.config_json("deberta-v2"), **settings})
+    assert geometry.rows("positions") == places
+    assert geometry.architecture.has_norm(Address(None, "distance_norm")) == normed

@@ -6,7 +6,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from adapters.architectures.decoders import GPT2, LLAMA, MISTRAL, QWEN2
-from adapters.architectures.profile import read_geometry
+from adapters.architectures.geometry import read_geometry
 from adapters.architectures.sites import Address
 from adapters.backbone import Backbone
 from adapters.batch.rows import Row

@@ -6,7 +6,7 @@ from torch import nn
 
 from adapters.architectures.encoders import BERT, DISTILBERT, ELECTRA, ROBERTA, XLM_ROBERTA
 from adapters.architectures.families import ARCHITECTURES
-from adapters.architectures.profile import read_geometry
+from adapters.architectures.geometry import read_geometry
 from adapters.architectures.sites import SITES, Address, SiteKind
 from adapters.batch.rows import Row
 from adapters.errors import UnknownArchitecture

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from adapters.architectures.geometry import read_geometry
 from adapters.architectures.modernbert import MODERNBERT
-from adapters.architectures.profile import read_geometry
 from adapters.architectures.sites import Address
 from adapters.batch.rows import Row
 from adapters.errors import UnknownArchitecture

@@ -5,7 +5,7 @@ import sys
 import pytest
 from safetensors.torch import load_file, save_file
 
-from adapters.architectures.profile import BackboneProfile, read_geometry, read_profile
+from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.errors import UnknownArchitecture
 from tests.adapters import builders
 
@@ -34,14 +34,6 @@ def test_a_pooler_is_known_from_the_checkpoint_with_and_without_the_prefix(famil
         assert read_profile(tmp_path).has_pooler == held
 
 
-def test_members_that_a_configuration_leaves_out_have_the_familys_values():
-    config = builders.config_json("roberta")
-    config.pop("pad_token_id")
-    config.pop("type_vocab_size")
-    geometry = read_geometry(config)
-    assert (geometry.pad_token_id, geometry.max_tokens, geometry.type_vocabulary) == (1, 38, 2)
-
-
 def test_the_digest_changes_with_one_weight_and_with_the_configuration(tmp_path):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((builders.folder("bert") / name).read_bytes())
@@ -61,10 +53,6 @@ def test_json_reads_back():
 def test_a_folder_without_a_model_is_refused_by_name(tmp_path):
     with pytest.raises(UnknownArchitecture, match=r"config\.json"):
         read_profile(tmp_path)
-    with pytest.raises(UnknownArchitecture, match="hidden_size"):
-        read_geometry({"model_type": "bert", "max_position_embeddings": 5})
-    with pytest.raises(UnknownArchitecture, match="no record for model type 'gptj'"):
-        read_geometry({"model_type": "gptj"})
 
 
 def test_reading_a_profile_needs_no_torch():
@@ -73,21 +61,3 @@ def test_reading_a_profile_needs_no_torch():
         f"read_profile(Path({str(builders.folder('bert'))!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=builders.__file__.split("/tests/")[0])
-
-
-@pytest.mark.parametrize(
-    ("family", "said", "tied"),
-    [
-        ("bert", {}, True),
-        ("gpt2", {}, True),
-        ("llama", {}, False),
-        ("t5", {}, True),
-        ("mt5", {}, False),
-        ("vit", {}, False),
-        ("llama", {"tie_word_embeddings": True}, True),
-        ("gpt2", {"tie_word_embeddings": False}, False),
-    ],
-)
-def test_whether_heads_over_the_vocabulary_read_the_words_is_the_configurations_or_the_familys(family, said, tied):
-    config = {key: value for key, value in builders.config_json(family).items() if key != "tie_word_embeddings"}
-    assert read_geometry(config | said).tied is tied

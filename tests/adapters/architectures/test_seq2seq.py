@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from adapters.architectures.profile import read_geometry, read_profile
+from adapters.architectures.geometry import read_geometry
+from adapters.architectures.profile import read_profile
 from adapters.architectures.seq2seq import BART, MBART, T5
 from adapters.architectures.sites import SITES, TABLES, Address, SiteKind
 from adapters.backbone import Backbone
@@ -44,7 +45,10 @@ def test_every_linear_site_and_norm_is_a_module_of_its_width(family):
     record = geometry.architecture
     for address in record.addresses(geometry.layers):
         if address.site in TABLES:
-            assert backbone.model.get_submodule(record.linear_path(address)).weight.shape[1] == builders.HIDDEN
+            assert backbone.model.get_submodule(record.linear_path(address)).weight.shape == (
+                geometry.rows(address.site),
+                geometry.table_width(address.site),
+            )
         elif SITES[address.site] is SiteKind.LINEAR:
             module = backbone.model.get_submodule(record.linear_path(address))
             assert geometry.linear_width(address.site) == (module.in_features, module.out_features), address

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-from adapters.architectures.profile import BackboneProfile, read_geometry
+from adapters.architectures.geometry import read_geometry
+from adapters.architectures.profile import BackboneProfile
 from adapters.architectures.sites import Address
 from adapters.architectures.vision import VIT
 from adapters.batch.rows import Pixels, Row, image_ids

@@ -32,7 +32,7 @@ def test_entries_are_those_of_the_model_for_every_distance(buckets, farthest):
 
 
 def test_rows_use_only_the_entries_of_their_own_distances():
-    table = PositionTable(torch.zeros(32, 4), Distances(16, 64))
+    table = PositionTable(torch.zeros(32, 4), None, Distances(16, 64))
     packing = Packing(layout_of([3, 3]), CPU)
     places = table.places(packing, 3)
     assert (places.low, places.high) == (14, 19)

@@ -53,6 +53,9 @@ def packages(family: str, route: tuple[int, ...], seed: int, **settings) -> tupl
     parts = [PartSpec("lora", {"sites": sites})]
     if family in ("bert", "llama"):
         parts.append(PartSpec("norms", {"sites": {f"{len(route) - 1}/attn_norm": {"weight": True}}}))
+    if family == "deberta-v2":
+        parts.append(PartSpec("tables", {"sites": {"model/distances": {}}}))
+        parts.append(PartSpec("norms", {"sites": {"model/distance_norm": {"weight": True, "bias": True}}}))
     far = builders.requires(family)
     deep = Manifest("adapter", replace(far, layers=len(route)), tuple(parts))
     shapes = expected(deep, deeper(family, route).profile)

@@ -52,12 +52,19 @@ def norms_of(family: str) -> PartSpec:
 def test_an_adapters_norms_are_those_of_a_model_that_has_them_for_its_own(family, gradients):
     """Both ways through a layer: the quick one of families that are built as BERT, and the model's own."""
     package = builders.package(family, [norms_of(family)])
-    changed = Backbone.load(builders.folder(family))
+    own_norm = builders.profile(family).geometry.architecture.own_norm_path
+    changed = builders.changed(
+        builders.folder(family),
+        {
+            f"{own_norm(address)}.{name}": package.tensors[f"{address}/{name}"]
+            for address, norm in norm_modules(builders.backbone(family), family)
+            for name in ("weight", "bias")
+            if getattr(norm, name, None) is not None
+        },
+    )
     for address, norm in norm_modules(changed, family):
-        norm.weight.data = package.tensors[f"{address}/weight"]
-        if f"{address}/bias" in package.tensors:
+        if f"{address}/bias" in package.tensors and norm.bias is None:
             norm.bias = torch.nn.Parameter(package.tensors[f"{address}/bias"], requires_grad=False)
-    # The quick way keeps its own copies of nothing: it was made of these very modules before they were changed.
     wanted = plain_states(changed, builders.ids(1, 9))
     backbone = builders.backbone(family)
     resident = alone(fold(package, builders.profile(family), torch.float32, backbone.base_maps))

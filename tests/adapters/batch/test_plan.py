@@ -117,8 +117,11 @@ def test_prompts_push_asked_positions_behind_themselves_and_words_are_counted_fr
 def test_units_with_adapters_at_queries_or_keys_get_a_position_table_of_their_own():
     lora, bn, other = residents("lora_qv", "seq_bn", "ia3")
     rows = [row(lora), row(bn), row(other), row(lora), row()]
-    relative = plan_batch(rows, GEOMETRY, CPU, [False] * 5, relative=7).relative
-    order = plan_batch(rows, GEOMETRY, CPU, [False] * 5).order
+    geometry = replace(GEOMETRY, relative_positions=7, relative_maps=True)
+    made = plan_batch(rows, geometry, CPU, [False] * 5)
+    relative, order = made.relative, made.order
+    apart = plan_batch(rows, replace(geometry, relative_maps=False), CPU, [False] * 5).relative
+    assert (apart.units, apart.programs) == (1, {})
     of = {given: relative.unit_of_row[at] for at, given in enumerate(order)}
     assert relative.units == 3
     assert of[0] == of[3] != 0

@@ -25,7 +25,8 @@ def test_buckets_are_those_of_transformers(count, farthest, both_ways):
 
 def test_the_bias_of_a_row_without_a_prefix():
     own = module(decodes=False)
-    found = Distances(own, causal=False).scores(6, 0, first=0, biased=True)
+    table = Distances(own, causal=False)
+    found = table.scores(table.table, 6, 0, first=0, biased=True)
     assert torch.equal(found, own.compute_bias(6, 6)[0])
 
 
@@ -33,13 +34,14 @@ def test_a_prefix_moves_keys_and_a_past_moves_queries_too():
     own = module(decodes=True)
     causal = torch.ones(4, 7).tril(3).bool()
     for seen in (0, 3):
-        found = Distances(own, causal=True).scores(4, 3, first=seen, biased=True)
+        table = Distances(own, causal=True)
+        found = table.scores(table.table, 4, 3, first=seen, biased=True)
         assert torch.equal(found[:, causal], own.compute_bias(4, 7, past_seen_tokens=seen)[0][:, causal])
         assert bool(torch.isinf(found[:, ~causal]).all())
 
 
 def test_rows_whose_prefix_changes_go_on_without_a_bias():
-    plan = SimpleNamespace(rows=[SimpleNamespace(insertion=None, past=None)] * 2)
+    plan = SimpleNamespace(relative=None, rows=[SimpleNamespace(insertion=None, past=None)] * 2)
     running = RunningBias(Distances(module(decodes=False), causal=False), plan)
     group = SimpleNamespace(rows=(0, 1), length=3, more=0)
     q = torch.zeros(2, 3, 2, 4)

@@ -23,11 +23,13 @@ def tables_of(family):
 
 @pytest.mark.parametrize("family", [family for family in TABLED if tables_of(family)])
 def test_an_adapters_tables_are_those_of_a_model_that_has_them_for_its_own(family):
-    backbone, changed = builders.backbone(family), Backbone.load(builders.folder(family))
+    backbone = builders.backbone(family)
     part = PartSpec("tables", {"sites": {f"model/{site}": {} for site in tables_of(family)}})
     package = builders.package(family, [part])
-    for site, path in tables_of(family).items():
-        changed.model.get_submodule(path).weight.data = package.tensors[f"model/{site}/rows"]
+    changed = builders.changed(
+        builders.folder(family),
+        {f"{path}.weight": package.tensors[f"model/{site}/rows"] for site, path in tables_of(family).items()},
+    )
     own = alone(fold(package, backbone.profile, torch.float32, backbone.base_maps))
     (other,) = builders.in_one_arena([builders.adapter(family, [builders.PARTS["word_rows"]])])
     rows = []

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from adapters.architectures.profile import BackboneProfile, Geometry
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.profile import BackboneProfile
 
 H, WIDE, LAYERS = 8, 16, 2
 Shapes = dict[str, tuple[int, ...]]

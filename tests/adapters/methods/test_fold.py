@@ -45,6 +45,21 @@ def test_biases_may_stand_at_the_maps_of_a_tuner_that_leaves_them_alone():
             expected(replace(manifest, parts=parts), PROFILE)
 
 
+def test_what_a_tuner_makes_of_a_bias_it_makes_of_the_adapters_own():
+    """GLoRA's D scales the bias that it finds: b' + D b' in the place of b."""
+    said = {"rank": 1, "weights": "none", "coupling": "none", "biases": "constant"}
+    parts = (PartSpec("glora", {"sites": {"0/attn_q": said}}), PartSpec("biases", {"sites": {"0/attn_q": {}}}))
+    package = builders.package("bert", list(parts), seed=3)
+    zeros = {name: torch.zeros_like(t) if name.endswith(".zeros") else t for name, t in package.tensors.items()}
+    backbone, address = builders.backbone("bert"), Address(0, "attn_q")
+    adapter = fold(replace(package, tensors=zeros), PROFILE, torch.float32, backbone.base_maps)
+    own, frozen = zeros["0/attn_q/bias"], backbone.base_maps(address).bias
+    (block,) = adapter.blocks[address]
+    start = block.spans["shift"].offset
+    want = own * (1 + zeros["0/attn_q/D.X"]) + zeros["0/attn_q/E.X"] - frozen
+    assert torch.allclose(adapter.flat[start : start + len(own)], want, atol=1e-5)
+
+
 @pytest.mark.parametrize("change", [{}, {"layers": 2}, {"bias": True}, {"vocabulary": 5}, {"type": "tagging"}])
 def test_a_tied_head_is_the_table_of_words(change):
     geometry = builders.profile("gpt2").geometry

@@ -191,9 +191,26 @@ def test_a_table_saved_along_becomes_rows_with_the_change_in_them(dora):
     assert torch.allclose(block.tensors["rows"], rows, atol=1e-5)
 
 
+@pytest.mark.parametrize("dora", ["none", "peft"])
+@pytest.mark.parametrize("table", ["positions", "segments"])
+def test_other_tables_are_folded_whole(table, dora):
+    address = Address(None, table)
+    settings = {"sites": {str(address): {"rank": 2, "scaling": 1.7, "dora": dora}}}
+    held, frozen = operands.stored(LORA, settings, 1), FITTING.weight(address)
+    fitting = replace(FITTING, base=lambda _: BaseMap(frozen, torch.zeros(len(frozen))))
+    block = LORA.fold(settings, held, fitting)[address]
+    rows = frozen.T + 1.7 * (held[f"{address}/lora_B"] @ held[f"{address}/lora_A"]).T
+    if dora == "peft":
+        rows = rows * (held[f"{address}/magnitude"] / torch.linalg.vector_norm(rows, dim=0))
+    assert block.method == "tables"
+    assert torch.allclose(block.tensors["rows"], rows - frozen.T, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("place", "settings", "reason"),
     [
+        (Address(None, "positions"), {"bias": True}, "neither biases, gates nor starts"),
+        (Address(None, "distances"), {}, "no place for it at model/distances"),
         (WORDS, {"bias": True}, "neither biases, gates nor starts"),
         (WORDS, {"gated": True}, "neither biases, gates nor starts"),
         (QUERY, {"base_table": True}, "base_table belongs to model/words"),

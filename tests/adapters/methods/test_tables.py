@@ -50,8 +50,9 @@ def test_positions_of_a_family_that_counts_behind_its_pad_are_more_than_its_toke
 
 
 def test_a_backbone_without_the_table_refuses_it():
-    none = Fitting(replace(FITTING.geometry, type_vocabulary=0), FITTING.architecture)
-    with pytest.raises(Misfit, match="has no segments of its own"):
+    geometry = replace(FITTING.geometry, type_vocabulary=0)
+    none = Fitting(geometry, geometry.architecture)
+    with pytest.raises(Misfit, match="no place for it at model/segments"):
         TABLE_ROWS.shapes(CONFIG, none)
     with pytest.raises(Misfit, match="no place for it at model/words"):
         TABLE_ROWS.shapes({"sites": {"model/words": {}}}, FITTING)

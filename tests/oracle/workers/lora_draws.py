@@ -7,6 +7,14 @@ from typing import Any
 from peft_hosts import DECODERS, FAMILIES, SECOND, targets
 
 Form = Callable[[random.Random, str], dict[str, Any]]
+# Tables beside that of words whose modules are asked by number: the others' change nothing, or are not read by position.
+LOOKED_UP: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("bert", "roberta", "electra", "albert"), ("position_embeddings", "token_type_embeddings")),
+    "distilbert": ("position_embeddings",),
+    "gpt2": ("wpe",),
+    "t5": ("relative_attention_bias",),
+    "mt5": ("relative_attention_bias",),
+}
 _NUMBERED = r".*\.(0|1)\..*"  # paths in the first two layers
 # PEFT finds the layers of no other model; those of Qwen look their kind up in a list that has none for the copies.
 _REPLICABLE = ("bert", "llama", "mistral")
@@ -73,6 +81,12 @@ def _words(rng: random.Random, family: str) -> dict[str, Any]:
     return {**own, "target_modules": [*own["target_modules"], words], "use_dora": rng.random() < 0.3}
 
 
+def _tables(rng: random.Random, family: str) -> dict[str, Any]:
+    own, tables = _listed(rng, family), LOOKED_UP[family]
+    more = rng.sample(tables, rng.randint(1, len(tables)))
+    return {**own, "target_modules": [*own["target_modules"], *more], "use_dora": rng.random() < 0.3}
+
+
 def _tokens(rng: random.Random, family: str) -> dict[str, Any]:
     chosen = sorted(rng.sample(range(5, 120), 3))
     return {**_listed(rng, family), "trainable_token_indices": rng.choice((chosen, {FAMILIES[family].words: chosen}))}
@@ -126,6 +140,7 @@ FORMS: Mapping[str, tuple[Form, tuple[str, ...]]] = {
     "lora saved norms": (_saved_norms, tuple(FAMILIES)),
     "lora saved tables": (_saved_tables, tuple(family for family, held in FAMILIES.items() if held.tables)),
     "lora words": (_words, _TEXTS),
+    "lora tables": (_tables, tuple(LOOKED_UP)),
     "lora tokens": (_tokens, _TEXTS),
     "lora parameters": (_parameters, tuple(family for family in FAMILIES if family != "gpt2")),
     "lora activated": (_activated, DECODERS),

@@ -40,7 +40,9 @@ _LLAMA = Modules(
     ("input_layernorm", "post_attention_layernorm"),
     "embed_tokens",
 )
-_T5 = Modules(("q", "k", "v", "o"), ("wi", "wo"), ("layer_norm",), "shared", ("embed_tokens",))
+_T5 = Modules(
+    ("q", "k", "v", "o"), ("wi", "wo"), ("layer_norm",), "shared", ("embed_tokens", "relative_attention_bias")
+)
 _BART = Modules(
     ("q_proj", "k_proj", "v_proj", "out_proj"),
     ("fc1", "fc2"),
@@ -58,7 +60,10 @@ FAMILIES: Mapping[str, Modules] = {
     ),
     "albert": Modules(("query", "key", "value"), ("ffn", "ffn_output"), ("full_layer_layer_norm",), tables=_TABLES),
     "deberta-v2": Modules(
-        ("query_proj", "key_proj", "value_proj"), ("intermediate.dense",), ("attention.output.LayerNorm",)
+        ("query_proj", "key_proj", "value_proj"),
+        ("intermediate.dense",),
+        ("attention.output.LayerNorm", "encoder.LayerNorm"),
+        tables=("rel_embeddings", "word_embeddings"),
     ),
     "modernbert": Modules(("Wqkv",), ("mlp.Wo",), ("mlp_norm",), "tok_embeddings"),
     "gpt2": Modules(("c_attn",), ("mlp.c_fc", "mlp.c_proj"), ("ln_1", "ln_2", "ln_f"), "wte", ("wpe",)),

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.architectures.profile import BackboneProfile, Geometry
+from adapters.architectures.geometry import Geometry
+from adapters.architectures.profile import BackboneProfile
 from adapters.manifest import EmbeddingSpec, Manifest, PartSpec
 from adapters.requires import Requires
 from serving.config import Limits

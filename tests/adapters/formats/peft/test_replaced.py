@@ -8,6 +8,7 @@ from adapters.formats.check import check
 from adapters.formats.peft import folder as peft
 from adapters.manifest import PartSpec
 from adapters.weights import Package
+from tests.adapters import builders
 from tests.adapters.formats.folders import (
     CLASSIFIER,
     WIDE,
@@ -120,6 +121,47 @@ def test_tables_of_positions_and_segments_can_be_saved_whole(tmp_path):
     both_ways(package, tmp_path)
     folder = peft_folder(tmp_path / "alone", peft_config(bias="all"), KEYS | tables)
     assert any("position_embeddings.weight belongs to no head" in one for one in reasons(folder))
+
+
+WIDTH = builders.HIDDEN
+BIAS_OF_T5 = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+# Family -> a map that is adapted, the width of what it gives, and what is saved whole.
+DISTANCES: dict[str, tuple[str, int, dict[str, tuple[int, ...]]]] = {
+    "deberta-v2": (
+        "encoder.layer.0.attention.self.query_proj",
+        WIDTH,
+        {
+            "encoder.rel_embeddings.weight": (16, WIDTH),
+            "encoder.LayerNorm.weight": (WIDTH,),
+            "encoder.LayerNorm.bias": (WIDTH,),
+        },
+    ),
+    "t5": (
+        "encoder.block.0.layer.0.SelfAttention.q",
+        48,
+        {f"encoder.{BIAS_OF_T5}": (8, 4), f"decoder.{BIAS_OF_T5}": (8, 4)},
+    ),
+}
+
+
+@pytest.mark.parametrize("family", DISTANCES)
+def test_what_is_looked_up_by_distance_can_be_saved_whole(tmp_path, family):
+    path, out, own = DISTANCES[family]
+    names = ["rel_embeddings", "encoder.LayerNorm", "relative_attention_bias"]
+    keys = {f"{ROOT}{path}.lora_A.weight": (2, WIDTH), f"{ROOT}{path}.lora_B.weight": (out, 2)}
+    wide = {f"{ROOT}{name}": shape for name, shape in own.items()}
+    config = peft_config(task_type="FEATURE_EXTRACTION", modules_to_save=names, target_modules=[path])
+    held = builders.profile(family)
+    package = peft.read(peft_folder(tmp_path / "in", config, keys | wide), held)
+    found = parts(package)
+    if family == "t5":
+        assert found["tables"] == {"model/distances": {}, "model/decoder_distances": {}}
+    else:
+        assert found["tables"] == {"model/distances": {}}
+        assert found["norms"] == {"model/distance_norm": {"weight": True, "bias": True}}
+    check(package, held)
+    peft.write(package, tmp_path / "same")
+    assert_same(package, peft.read(tmp_path / "same", held))
 
 
 def test_parameters_that_the_configuration_does_not_explain_are_refused(tmp_path):
