@@ -127,7 +127,7 @@ _APART = ("lily",)  # what a row gets depends on its neighbours
 _HEADLESS = ("trainable_tokens",)  # saves no head, so that its folder does not say what is answered
 _WITHOUT_MODULES = (*_PROMPTS, "trainable_tokens", "ln_tuning", "adaption")
 # GPT-2's maps are `Conv1D`, for which these tuners have no layer.
-_LINEAR_ALONE = ("loha", "lokr", "oft", "boft", "c3a", "hra", "delora", "road", "shira", "miss")
+_LINEAR_ALONE = ("loha", "lokr", "oft", "boft", "c3a", "hra", "delora", "road", "shira", "miss", "osf")
 # Models that take a past; those of the other families have no cache that a prefix could be put in.
 _CACHING = ("bert", "roberta", "xlm-roberta", "electra", *SECOND, *DECODERS)
 # Method -> families that the library runs it on, where that is not all of them.
