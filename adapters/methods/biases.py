@@ -45,11 +45,8 @@ BESIDE = (
     "vera_vectors",
     "waveft",
 )
-_BIAS_OF = {
-    "lora": "bias",
-    "delta": "shift",
-    "biases": "shift",
-}  # form -> its parameter that is added to what the map gives
+# Form -> its parameter that is added to what the map gives.
+_BIAS_OF = {"lora": "bias", "delta": "shift", "biases": "shift"}
 PATCHES = "patches"  # whose convolution has its bias in every token but that of the class
 
 

@@ -2,7 +2,8 @@
 
     x' = x + (R'[i] - R[i])      x = words + R[i] + ...
 
-Of distances x is the table itself. The difference is folded once. So is that of the bias of images' patches (`adapters.methods.biases`). Word vectors: `adapters.methods.word_rows`.
+Of distances x is the table itself. The difference is folded once. So is that of the bias of images' patches
+(`adapters.methods.biases`). Word vectors: `adapters.methods.word_rows`.
 """
 
 from collections.abc import Mapping

@@ -101,9 +101,9 @@ class Host:
 
         BART's positions are counted in their module, and DeBERTa's attention reads the weight of its distances.
         """
-        family = self.family
-        other = {"positions": family.position_offset, "decoder_positions": family.position_offset, "distances": not family.relative_bias}  # fmt: skip
-        found = {path: address for path, address in self.tables().items() if not other.get(address.site)}
+        counted = ("positions", "decoder_positions") if self.family.position_offset else ()
+        weighed = () if self.family.relative_bias else ("distances",)
+        found = {path: address for path, address in self.tables().items() if address.site not in counted + weighed}
         return {**self.word_tables, **found}
 
     def biased(self) -> dict[str, Address]:
@@ -111,7 +111,8 @@ class Host:
         return self.modules() | {path: a for path, a in self._addends().items() if a.site not in TABLES}
 
     def _addends(self) -> dict[str, Address]:
-        return {self.path(path): Address(None, site) for site, path in self.family.addends.items()}
+        held = {site: path for site, path in self.family.addends.items() if self._has(path)}
+        return {self.path(path): Address(None, site) for site, path in held.items()}
 
     @property
     def words(self) -> str:

@@ -79,3 +79,21 @@ def test_an_encoder_saved_without_its_decoder_has_no_map_and_no_norm_of_one():
     with_head = encoder.replace("encoder", "transformer.encoder")
     assert not host_of([with_head], record, layers).encoder_alone  # a head of a class with a decoder
     assert not host_of(["base_model.model.encoder.layer.0.output.dense.lora_A.weight"], BERT, 2).encoder_alone
+
+
+@pytest.mark.parametrize(
+    ("family", "sites"),
+    [
+        ("bert", {"words", "positions", "segments"}),
+        ("gpt2", {"words", "positions"}),
+        ("deberta-v2", {"words", "positions", "segments"}),
+        ("t5", {"words", "decoder_words", "distances", "decoder_distances"}),
+        ("bart", {"words", "decoder_words"}),
+        ("vit", set()),
+    ],
+)
+def test_tables_that_lora_can_adapt_are_those_that_are_asked_for_vectors_by_number(family, sites):
+    record = ARCHITECTURES[family].split(1, gated=False)
+    assert {address.site for address in Host(record, 2, False).looked_up().values()} == sites
+    alone = Host(record, 2, False, encoder_alone=record.decoder is not None).looked_up()
+    assert {address.site for address in alone.values()} == {site for site in sites if "decoder" not in site}
