@@ -31,6 +31,7 @@ from adapters.heads.table import head_of
 from adapters.kernels.choice import kernels_of
 from adapters.kernels.interface import Kernels
 from adapters.loading import load_model, quicken
+from adapters.manifest import ENCODER_TOKENS
 from adapters.methods.base import BaseMap
 from adapters.methods.prompt_tuning import BEFORE
 from adapters.methods.table import EMBEDDING
@@ -156,7 +157,7 @@ class Backbone:
             pooled = self._pool(plan, hidden)
         logits: dict[int, Tensor] = {}
         for step in plan.heads:
-            source = pooled if step.spec.pooling == "pooler" else hidden
+            source = {"pooler": pooled, ENCODER_TOKENS: encoded}.get(step.spec.pooling, hidden)
             assert source is not None
             starts = tuple(plan.rows[row].word_starts for row in step.rows)
             context = HeadContext(step.ranges, starts, step.undo, step.whole, step.trained)

@@ -40,7 +40,9 @@ HEAD_TYPES = (
     "dependency_parsing",
     "seq2seq_lm",
 )
-POOLINGS = ("first_token", "pooler", "tokens", "last_token", "counted_token", "last_eos", "mean")
+ENCODER_TOKENS = "encoder_tokens"
+PER_TOKEN = ("tokens", ENCODER_TOKENS)  # poolings that leave every token its own state
+POOLINGS = ("first_token", "pooler", *PER_TOKEN, "last_token", "counted_token", "last_eos", "mean")
 VOCABULARIES = ("masked_lm", "causal_lm", "seq2seq_lm")  # heads whose outputs are a vocabulary
 _ROW_PROBLEMS = ("single_label", "multi_label", "regression", "choice", "tree")
 PROBLEM_TYPES = (*_ROW_PROBLEMS, "token", "span", "vocabulary", "next_token")
@@ -74,19 +76,18 @@ class PartSpec:
 class HeadSpec:
     """A prediction head; `type` says which file of `adapters.heads` computes it, and which tensors it has.
 
-    `layers` linear maps have `activation` between them; `bias` tells whether they have biases (heads over a vocabulary: the last one,
-    as the others always do; `dependency_parsing`: nothing). `labels` has one name per output (none for a vocabulary, a
-    name per choice or none for choices); regression has one output.
-    `pooling` tells which state of a row is read: that of its first token, the pooler's, all tokens', that of the last
-    token that is not the backbone's padding (`last_token`, as transformers has it), or that at the place n - 1 where n
-    of the row's tokens are no padding (`counted_token`, as AdapterHub has it: another one if a text holds the pad id).
-    `mean`: the mean of the states of all of its tokens. `choices`: how many a multiple-choice head was made for, None for
-    any number. For heads over a vocabulary: `vocabulary` outputs, from states of `width`, normalised with `norm_eps` (None: without a norm), and whether they
-    undo the row's invertible adapter first (`inverse`). `segments`: whether segment ids count for the head's rows.
-    `last_eos`, of an encoder-decoder: the decoder's state at the place of the row's last `eos_token_id`; every state where
-    the decoder's row has another length than the row itself. `scale`: what the states are multiplied by first.
-    `tied`: its matrix is the backbone's table of words, whose rows adapters may train (`adapters.methods.word_rows`): they
-    count in both.
+    `layers` linear maps have `activation` between them; `bias` tells whether they have biases (heads over a vocabulary:
+    the last one, as the others always do; `dependency_parsing`: nothing). `labels` has one name per output (none for a
+    vocabulary, a name per choice or none for choices); regression has one output. `pooling` tells which state of a row
+    is read: that of its first token, the pooler's, all tokens', that of the last token that is not the backbone's
+    padding (`last_token`, as transformers has it), or that at the place n - 1 where n of the row's tokens are no
+    padding (`counted_token`, as AdapterHub has it: another one if a text holds the pad id); `mean`: the mean of all. Of
+    an encoder-decoder, `last_eos`: the decoder's state at the place of the row's last `eos_token_id`; every state where
+    the decoder's row is not as long; `encoder_tokens`: all tokens' in its encoder. `choices`: how many it was made for,
+    None for any number. For heads over a vocabulary: `vocabulary` outputs, from states of `width`, normalised with
+    `norm_eps` (None: without a norm), and whether they undo the row's invertible adapter first (`inverse`). `segments`:
+    whether segment ids count for the head's rows. `scale`: what the states are multiplied by first. `tied`: its matrix
+    is the backbone's table of words, whose rows adapters may train (`adapters.methods.word_rows`): they count in both.
     """
 
     type: str

@@ -17,7 +17,7 @@ from adapters.batch.workspace import Ranges, Workspace
 from adapters.heads.base import TrainedWords
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
-from adapters.manifest import HeadSpec
+from adapters.manifest import ENCODER_TOKENS, PER_TOKEN, HeadSpec
 from adapters.methods.base import Operand
 from adapters.methods.table import INVERSE
 from adapters.methods.word_rows import WORD_ROWS, WORDS
@@ -59,13 +59,14 @@ class HeadStep:
 def head_steps(
     rows: Sequence[Row],
     wanted: tuple[int, ...],
-    layout: RowLayout,
+    layouts: tuple[RowLayout, RowLayout | None],
     pooled: tuple[int, ...],
     geometry: Geometry,
     space: Space,
     targets: Sequence[Ids],
 ) -> tuple[HeadStep, ...]:
-    """Heads of one shape together."""
+    """Heads of one shape together. `layouts`: where the rows lie, and where an encoder-decoder's decoder's do."""
+    layout = layouts[1] or layouts[0]
     groups: dict[tuple[Hashable, Hashable, bool], list[int]] = {}
     for i in wanted:
         inverse = _inverse(rows[i])
@@ -79,15 +80,15 @@ def head_steps(
             place[i] = layout.starts[i] + (
                 0 if is_whole(rows[i], targets[i], pooling) else eos_place(rows[i], geometry)
             )
-        elif pooling not in ("pooler", "tokens", "mean"):
+        elif pooling not in ("pooler", *PER_TOKEN, "mean"):
             place[i] = layout.starts[i] + pooled_token(rows[i], geometry, pooling)
-    return tuple(_head_step(rows, members, layout, place, space, whole=kin[2]) for kin, members in groups.items())
+    return tuple(_head_step(rows, members, layouts, place, space, whole=kin[2]) for kin, members in groups.items())
 
 
 def _head_step(
     rows: Sequence[Row],
     members: list[int],
-    layout: RowLayout,
+    layouts: tuple[RowLayout, RowLayout | None],
     state_of: Mapping[int, int],
     space: Space,
     *,
@@ -95,12 +96,13 @@ def _head_step(
 ) -> HeadStep:
     members = sorted(members, key=lambda i: id(_head(rows[i])))  # what heads read stands in any order
     spec = spec_of(rows[members[0]])
+    layout = layouts[0] if spec.pooling == ENCODER_TOKENS else layouts[1] or layouts[0]
     counts: tuple[int, ...] | None = None
     if spec.pooling == "mean":
         bounds = [layout.bounds(i) for i in members]
         counts = tuple(end - start for start, end in bounds)
         places, starts = torch.cat([torch.arange(*own) for own in bounds]), tuple(range(len(members) + 1))
-    elif spec.pooling == "tokens" or whole:
+    elif spec.pooling in PER_TOKEN or whole:
         parts = [_places(rows[i], *layout.bounds(i)) for i in members]
         places, starts = torch.cat(parts), layout_of(map(len, parts)).starts
     else:  # one state per row

@@ -118,7 +118,7 @@ def plan_batch(
     table = (
         _relative(cohorts, layout.rows, geometry, space) if geometry.relative_positions and share != "around" else None
     )
-    heads = head_steps(ordered, wanted, target or layout, pooled, geometry, space, ids)
+    heads = head_steps(ordered, wanted, (layout, target), pooled, geometry, space, ids)
     return BatchPlan(order, ordered, layout, steps, table, pooled, heads, device, kernels, target, ids)
 
 

@@ -15,7 +15,7 @@ from adapters.batch.past import Past
 from adapters.composition import Average, Block, Composition, Fuse, Leaf, Split, Stack, Sum
 from adapters.embeddings import TokenEmbedding
 from adapters.errors import InvalidArrangement, InvalidRow, UnsupportedComposition
-from adapters.manifest import HeadSpec
+from adapters.manifest import ENCODER_TOKENS, HeadSpec
 from adapters.methods.table import INVERSE
 from adapters.weights import Insertion, Resident
 
@@ -167,9 +167,11 @@ def check_row(row: Row, geometry: Geometry) -> None:
             raise InvalidRow(f"a segment id is outside of the {geometry.type_vocabulary} that the backbone has")
     if row.past is not None and row.length > 1 and not geometry.encoder_layers:
         raise InvalidRow(f"a row behind a past is one token, not {row.length}")
+    head = None if row.head is None else row.head.adapter.head
     if row.head is not None:
-        _check_head(row, row.head.adapter.head, geometry)
-    read = tokens if row.decoder_ids is None else len(row.decoder_ids)
+        _check_head(row, head, geometry)
+    ahead = head is not None and head.pooling == ENCODER_TOKENS
+    read = tokens if row.decoder_ids is None or ahead else len(row.decoder_ids)
     if row.positions is not None and not all(0 <= place < read for place in row.positions):
         raise InvalidRow(f"positions must lie within the row's {read} tokens")
     if row.word_starts is not None:
@@ -226,9 +228,8 @@ def _check_head(row: Row, spec: HeadSpec | None, geometry: Geometry) -> None:
         raise InvalidRow("the package named as head holds none")
     if spec.type == "dependency_parsing" and row.word_starts is None:
         raise InvalidRow("a dependency parsing head needs the row's word starts")
-    inverted = row.first is not None and any(
-        block.method in INVERSE for block in row.first.adapter.blocks.get(EMBED_OUT, ())
-    )
+    blocks = () if row.first is None else row.first.adapter.blocks.get(EMBED_OUT, ())
+    inverted = any(block.method in INVERSE for block in blocks)
     if spec.vocabulary is not None and spec.inverse and inverted and spec.width != geometry.embedding_size:
         raise InvalidRow(
             f"the head undoes the row's invertible adapter, which is {geometry.embedding_size} wide, in states of {spec.width}"

@@ -7,6 +7,7 @@ import numpy as np
 from adapters.architectures.geometry import Geometry
 from adapters.batch.rows import Ids, Row, own_tokens
 from adapters.errors import InvalidRow
+from adapters.manifest import ENCODER_TOKENS
 
 
 def target_ids(row: Row, geometry: Geometry) -> Ids:
@@ -27,12 +28,16 @@ def moved(ids: Ids, geometry: Geometry) -> Ids:
     return np.concatenate([[start], ids[:-1]]).astype(np.int64)
 
 
-def answered_tokens(row: Row, geometry: Geometry) -> Ids:
-    """Places of the tokens that a row's states and scores are of, among all that it has any for.
+def answered_tokens(row: Row, geometry: Geometry, *, scores: bool) -> Ids:
+    """Places of the tokens that a row's states (or its head's scores) are of, among all that it has any for.
 
-    They are the row's own; of an encoder-decoder the decoder's, among which nothing is inserted.
+    They are the row's own; of an encoder-decoder the decoder's, among which nothing is inserted, unless its head reads
+    the encoder.
     """
-    return np.arange(len(target_ids(row, geometry))) if geometry.encoder_layers else own_tokens(row)
+    head = None if row.head is None or not scores else row.head.adapter.head
+    if not geometry.encoder_layers or (head is not None and head.pooling == ENCODER_TOKENS):
+        return own_tokens(row)
+    return np.arange(len(target_ids(row, geometry)))
 
 
 def target_positions(row: Row, ids: Ids) -> Ids:
@@ -78,6 +83,8 @@ def check_target(row: Row, geometry: Geometry) -> None:
     if shift + len(ids) > geometry.max_tokens:
         raise InvalidRow(f"{len(ids)} tokens for the decoder; the backbone takes {geometry.max_tokens - shift}")
     head = None if row.head is None else row.head.adapter.head
+    if head is not None and head.pooling == ENCODER_TOKENS and row.past is not None:
+        raise InvalidRow("the row's head reads its encoder, which does not run behind a past")
     if head is not None and head.pooling == "last_eos" and not is_whole(row, ids, head.pooling):
         eos_place(row, geometry)
     if len(ids) != len(row.input_ids) and row.first is not None and _acts_on_decoder(row.first, geometry):

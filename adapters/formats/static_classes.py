@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from adapters.errors import Misfit
+from adapters.manifest import ENCODER_TOKENS
 
 SEQUENCE, TOKEN, QUESTION, CHOICE, NEXT = "sequence", "token", "question", "choice", "next"
 LANGUAGE, CAUSAL, SEQ2SEQ = "language", "causal", "seq2seq"
@@ -103,9 +104,11 @@ _DECODER: Mapping[str, tuple[StaticHead, ...]] = {
 }
 _SEQ2SEQ: Mapping[str, tuple[StaticHead, ...]] = {
     SEQUENCE: (StaticHead(("classification_head.dense", "classification_head.out_proj"), "tanh", "last_eos"),),
-    TOKEN: (),  # a class of T5's has it over an encoder alone
+    TOKEN: (),
     SEQ2SEQ: (_CAUSAL,),
 }
+# A class of T5's is put around an encoder alone.
+_T5 = {**_SEQ2SEQ, TOKEN: (StaticHead(("classifier",), None, ENCODER_TOKENS),)}
 _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
     "bert": {
         SEQUENCE: _over_pooler("bert"),
@@ -141,7 +144,8 @@ _BY_FAMILY: Mapping[str, Mapping[str, tuple[StaticHead, ...]]] = {
     "gpt2": {SEQUENCE: (_SCORE,), CAUSAL: (_CAUSAL,)},
     "vit": {SEQUENCE: (StaticHead(("classifier",), None, "first_token"),)},
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _DECODER),
-    **dict.fromkeys(("t5", "mt5", "bart", "mbart"), _SEQ2SEQ),
+    **dict.fromkeys(("bart", "mbart"), _SEQ2SEQ),
+    **dict.fromkeys(("t5", "mt5"), _T5),
 }
 _EVERYWHERE: Mapping[str, tuple[StaticHead, ...]] = {
     TOKEN: (StaticHead(("classifier",), None, "tokens"),),

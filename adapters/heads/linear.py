@@ -15,7 +15,7 @@ from adapters.heads.base import MAX_LAYERS, HeadContext, Places, Shapes
 from adapters.kernels.arena import Stacked
 from adapters.kernels.ragged import enter
 from adapters.kernels.runs import Runs
-from adapters.manifest import HeadSpec
+from adapters.manifest import PER_TOKEN, HeadSpec
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def shared_reasons(spec: HeadSpec, places: Places, problems: tuple[str, ...], *,
         reasons.append(f"head activation {spec.activation!r} is no activation")
     if spec.pooling == "pooler" and not has_pooler:
         reasons.append("the head needs the backbone's pooler, which its checkpoint does not hold")
-    if (spec.pooling == "tokens") != (places == "tokens"):
+    if (spec.pooling in PER_TOKEN) != (places == "tokens"):
         reasons.append(f"a {spec.type} head can not pool {spec.pooling!r}")
     if spec.problem_type not in problems:
         reasons.append(f"a {spec.type} head can not have problem type {spec.problem_type!r}")

@@ -11,7 +11,7 @@ from adapters.architectures.sites import Address
 from adapters.embeddings import MATRIX
 from adapters.errors import Misfit
 from adapters.heads.table import head_reasons, head_shapes
-from adapters.manifest import HeadSpec, Manifest, PartSpec
+from adapters.manifest import ENCODER_TOKENS, HeadSpec, Manifest, PartSpec
 from adapters.methods.base import BaseMap, BaseMaps, Fitting
 from adapters.methods.biases import BESIDE, BIASES, own_biases, with_shift
 from adapters.methods.fusion import FUSION
@@ -131,10 +131,15 @@ def _tied(head: HeadSpec, geometry: Geometry) -> list[str]:
 
 
 def _head_place(head: HeadSpec, *, decodes: bool) -> list[str]:
-    """Heads of an encoder-decoder are those that AdapterHub has there, and read its decoder's states."""
+    """Heads of an encoder-decoder are those that AdapterHub has there, and read its decoder's states.
+
+    transformers has one over its encoder's.
+    """
     if not decodes:
-        only = head.pooling == "last_eos" or head.type == "seq2seq_lm"
+        only = head.pooling in ("last_eos", ENCODER_TOKENS) or head.type == "seq2seq_lm"
         return [f"a {head.type} head that pools {head.pooling!r} needs an encoder-decoder"] if only else []
+    if head.pooling == ENCODER_TOKENS and head.type == "tagging":
+        return []
     if head.type not in _DECODED or head.pooling not in ("last_eos", "tokens"):
         return [f"an encoder-decoder has no {head.type} head that pools {head.pooling!r}"]
     return []

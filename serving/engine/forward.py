@@ -63,7 +63,8 @@ class BackboneForward:
         geometry = self._backbone.profile.geometry
         for i, output in outputs.items():
             try:
-                found[i] = reduce(output.numpy(), rows[i].ticket.reduction, answered_tokens(made[i], geometry))
+                own = answered_tokens(made[i], geometry, scores=wants[i] == "logits")
+                found[i] = reduce(output.numpy(), rows[i].ticket.reduction, own)
             except InvalidRow as error:
                 found[i] = error
         return [found[i] for i in range(len(rows))]

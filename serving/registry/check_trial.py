@@ -19,6 +19,7 @@ from adapters.batch.targets import answered_tokens
 from adapters.embeddings import token_embedding
 from adapters.errors import Misfit
 from adapters.formats import native
+from adapters.manifest import PER_TOKEN
 from adapters.methods.fold import fold
 from adapters.weights import Package, alone
 from serving.images.preprocessing import read_preprocessing
@@ -115,11 +116,12 @@ def _passed(backbone: Backbone, package: Package, bare: Row, starts: tuple[int, 
         rows.append(replace(bare, members=members, head=held, word_starts=words))
         wants.append("logits")
     outputs = backbone.run(rows, wants)
-    own = answered_tokens(row, backbone.profile.geometry)
-    states = outputs[0][own]
+    geometry = backbone.profile.geometry
+    states = outputs[0][answered_tokens(row, geometry, scores=False)]
     logits = None
     if head is not None:
-        per_token = head.pooling == "tokens" and head.type != "dependency_parsing"
+        per_token = head.pooling in PER_TOKEN and head.type != "dependency_parsing"
+        own = answered_tokens(rows[2], geometry, scores=True)
         logits = (outputs[2][own] if per_token else outputs[2]).numpy()
     change = _change(states, outputs[1]) if members else None
     return _Passed(float(states.norm(dim=-1).mean()), change, logits)

@@ -53,6 +53,8 @@ def usable(case: Path) -> bool:
     said = json.loads((case / writing.CASE).read_text())
     interfaced = said["library"] == "adapterhub" and not said["heads"]
     texts = bool(said["inputs_kind"] == "texts") and not interfaced and "deberta" not in said["method"]
+    if str(said.get("model_class")) in ("T5ForTokenClassification", "MT5ForTokenClassification"):
+        return False  # an encoder alone, whose inputs are none for the whole model
     return texts and (said["library"] == "peft" or not said.get("decoder_inputs") or _whole(case, said))
 
 

@@ -27,6 +27,7 @@ from adapters.formats.peft.table import tuner_of
 from adapters.formats.peft.tasks import Task, task_of
 from adapters.formats.peft.tokens import tied_head, tied_words
 from adapters.formats.peft.tuner import Saved
+from adapters.formats.static_classes import QUESTION, TOKEN
 from adapters.formats.static_heads import OwnSettings, own_settings, settings_of
 from adapters.manifest import Manifest, PartSpec, Provenance
 from adapters.methods.biases import BESIDE
@@ -159,8 +160,8 @@ def interpret(
     """The parts, their tensors and the head, which may take settings of its backbone; raises `Misfit` with every reason."""
     reasons: list[str] = []
     route = replication.route_of(config, layers)
-    questions = config.get("task_type") == "QUESTION_ANS"
-    host = host_of(stored, family, layers if route is None else len(route), questions=questions)
+    questions, tagging = (heads.task_in(config) == task for task in (QUESTION, TOKEN))
+    host = host_of(stored, family, layers if route is None else len(route), questions=questions, tagging=tagging)
     task = task_of(config, task_id)
     found = tuner_for(config).read(Saved(config, stored, host, task), reasons)
     beside = replaced.read(config, found.rest, host, reasons)

@@ -37,6 +37,18 @@ _CLASSES: Mapping[str, str] = {
 }
 
 
+def task_in(config: Mapping[str, Any]) -> str | None:
+    """The task whose class a configuration names; None where it names none that is served."""
+    told = TASKS.get(config.get("task_type"))
+    ends = (task for end, task in static_classes.TASKS.items() if _class_in(config).endswith(end))
+    return next(ends, None) if told is None and config.get("task_type") is None else told
+
+
+def _class_in(config: Mapping[str, Any]) -> str:
+    mapping = config.get("auto_mapping")
+    return str(mapping.get("base_model_class") or "") if isinstance(mapping, Mapping) else ""
+
+
 def read(
     config: Mapping[str, Any],
     rest: Mapping[str, Tensor],
@@ -51,8 +63,7 @@ def read(
     task = TASKS[config.get("task_type")]
     try:
         if task is None and rest and config.get("task_type") is None:
-            mapping = config.get("auto_mapping") or {}
-            task = static_classes.task_of(str(mapping.get("base_model_class") or ""))
+            task = static_classes.task_of(_class_in(config))
         if task in (static_classes.CAUSAL, static_classes.SEQ2SEQ) and not rest:
             return None
         if task is not None:

@@ -141,12 +141,14 @@ class Host:
         return self.path(self.family.linear_path(address))
 
 
-def host_of(keys: Iterable[str], family: Architecture, layers: int, *, questions: bool = False) -> Host:
-    """The host that a checkpoint's keys speak of; `questions`: it was saved from a class for questions."""
+def host_of(
+    keys: Iterable[str], family: Architecture, layers: int, *, questions: bool = False, tagging: bool = False
+) -> Host:
+    """The host that a checkpoint's keys speak of; `questions`, `tagging`: it was saved from a class for them."""
     keys = tuple(keys)
     prefixed = any(key.startswith(f"{ROOT}{_named(family, questions=questions)}.") for key in keys)
-    encoder = family.decoder is not None and _encoder_alone([key.removeprefix(ROOT) for key in keys])
-    host = Host(family, layers, prefixed, questions, not prefixed and encoder)
+    alone = tagging if prefixed else _encoder_alone([key.removeprefix(ROOT) for key in keys])
+    host = Host(family, layers, prefixed, questions, family.decoder is not None and alone)
     former = f"{ROOT}{host.prefix}{family.formerly.layer.partition('{')[0]}"
     return replace(host, family=family.formerly) if any(key.startswith(former) for key in keys) else host
 

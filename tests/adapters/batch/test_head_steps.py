@@ -31,6 +31,26 @@ def test_a_row_is_classified_by_the_decoders_state_at_its_last_end_of_a_text():
     assert torch.allclose(answers[1], states[1] @ weight.T + bias, atol=1e-5)  # every state, where lengths differ
 
 
+def test_a_head_over_the_encoder_reads_each_rows_own_tokens_beside_heads_over_the_decoder():
+    backbone = builders.backbone("t5")
+    tags = HeadSpec("tagging", 1, None, True, "encoder_tokens", ("a", "b", "c"), "token")
+    folded = [builders.adapter("t5", [], tags), builders.adapter("t5", [], EOS)]
+    folded.append(builders.adapter("t5", [builders.lora()], seed=3))
+    own, other, adapter = builders.in_one_arena(folded)
+    ids = np.array([7, 1, 8, 1, 9])
+    rows = [
+        Row((adapter,), own, None, ids),
+        Row((), other, None, ids),
+        Row((), own, None, ids[:3], positions=(2, 0), decoder_ids=np.array([3])),
+    ]
+    states = backbone.run(rows, ["encoder_hidden_state"] * 3)
+    answers, decoded = backbone.run(rows, ["logits"] * 3), backbone.run(rows, ["hidden_state"] * 3)
+    weight, bias = held(own, "0.weight"), held(own, "0.bias")
+    assert torch.allclose(answers[0], states[0] @ weight.T + bias, atol=1e-5)
+    assert torch.allclose(answers[2], states[2][[2, 0]] @ weight.T + bias, atol=1e-5)
+    assert torch.allclose(answers[1], decoded[1][3] @ held(other, "0.weight").T + held(other, "0.bias"), atol=1e-5)
+
+
 def test_states_are_scaled_for_the_heads_that_say_so():
     backbone, own = builders.backbone("t5"), head(WORDS)
     row = Row((), own, None, np.array([7, 8]), positions=(1,), decoder_ids=np.array([3, 4, 5]))

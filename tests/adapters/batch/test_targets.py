@@ -19,6 +19,7 @@ from adapters.batch.targets import (
     target_positions,
 )
 from adapters.errors import InvalidRow
+from adapters.manifest import HeadSpec
 from adapters.methods.fold import fold
 from tests.adapters import builders
 
@@ -55,8 +56,21 @@ def test_what_is_answered_are_the_rows_own_tokens_and_behind_an_encoder_all_of_t
         (prompted,) = builders.in_one_arena([builders.adapter(family, [builders.PARTS["word_prompt"]])])
         given = replace(row(7, 8), members=(prompted,))
         assert given.length == 5
-        assert answered_tokens(given, builders.profile(family).geometry).tolist() == expected
-    assert answered_tokens(replace(given, decoder_ids=np.array([3, 4, 5])), T5).tolist() == [0, 1, 2]
+        assert answered_tokens(given, builders.profile(family).geometry, scores=True).tolist() == expected
+    given = replace(given, decoder_ids=np.array([3, 4, 5]))
+    assert answered_tokens(given, T5, scores=True).tolist() == [0, 1, 2]
+
+
+def test_scores_of_a_head_over_the_encoder_are_of_the_rows_own_tokens():
+    spec = HeadSpec("tagging", 1, None, True, "encoder_tokens", ("a", "b"), "token")
+    prompted, head = builders.in_one_arena(
+        [builders.adapter("t5", [builders.PARTS["word_prompt"]]), builders.adapter("t5", [], spec)]
+    )
+    given = replace(row(7, 8), members=(prompted,), head=head)
+    assert answered_tokens(given, T5, scores=True).tolist() == [3, 4]
+    assert answered_tokens(given, T5, scores=False).tolist() == [0, 1]
+    with pytest.raises(InvalidRow, match="does not run behind a past"):
+        check_target(replace(row(7), head=head, past=Past((), 2)), T5)
 
 
 def test_positions_begin_at_zero():

@@ -151,3 +151,22 @@ def test_the_places_of_a_route_are_the_layers_of_its_adapter():
         expected(
             Manifest("head", builders.requires("bert"), head=HEADS["two_layers"], route=(0,)), builders.profile("bert")
         )
+
+
+@pytest.mark.parametrize(
+    ("family", "sort", "pooling", "reason"),
+    [
+        ("t5", "tagging", "encoder_tokens", None),
+        ("t5", "tagging", "tokens", "an encoder-decoder has no tagging head that pools 'tokens'"),
+        ("t5", "question_answering", "encoder_tokens", "has no question_answering head that pools 'encoder_tokens'"),
+        ("bert", "tagging", "encoder_tokens", "a tagging head that pools 'encoder_tokens' needs an encoder-decoder"),
+    ],
+)
+def test_heads_over_an_encoders_tokens_are_those_that_tag_an_encoder_decoders(family, sort, pooling, reason):
+    head = HeadSpec(sort, 1, None, True, pooling, ("a", "b"), "token" if sort == "tagging" else "span")
+    manifest = Manifest("head", builders.requires(family), head=head)
+    if reason is None:
+        assert set(expected(manifest, builders.profile(family))) == {"head/0/weight", "head/0/bias"}
+        return
+    with pytest.raises(Misfit, match=reason):
+        expected(manifest, builders.profile(family))

@@ -93,7 +93,8 @@ def tasks_of(family: str) -> tuple[str, ...]:
     if family == "vit":
         return ("FEATURE_EXTRACTION", "SEQ_CLS")
     if family in SECOND:
-        return ("FEATURE_EXTRACTION", "SEQ_CLS", "QUESTION_ANS", "SEQ_2_SEQ_LM")
+        more = ("TOKEN_CLS",) if family in ("t5", "mt5") else ()  # over the encoder alone
+        return ("FEATURE_EXTRACTION", "SEQ_CLS", *more, "QUESTION_ANS", "SEQ_2_SEQ_LM")
     more = ("CAUSAL_LM",) if family in DECODERS else ()
     return (*(task for task in _ROWS if family not in _UNSAVED.get(task, ())), *more)
 

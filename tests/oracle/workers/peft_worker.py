@@ -27,7 +27,8 @@ def make(name: str, seed: int, folder: Path) -> None:
     backbone(drawn.family, rng, place, getattr(transformers, TASKS[drawn.task] if drawn.generating else "AutoModel"))
     base = open_model(place, drawn.task, seed)
     given = inputs(base.config, rng, even=drawn.even)
-    given |= second_rows(base.config, given, rng, whole=drawn.task == "SEQ_CLS")
+    if not _encodes_alone(base):
+        given |= second_rows(base.config, given, rng, whole=drawn.task == "SEQ_CLS")
     _call(given, next(iter(drawn.configs.values())), rng)
     rows = len(next(iter(given.values())))
     model = peft_scenes.trained(base, drawn, given | _tasks(drawn.task_id, rows), compute, rng)
@@ -90,7 +91,9 @@ def compute(model: Any, given: Mapping[str, Any]) -> dict[str, Tensor]:
     def watch(name: str, module: nn.Module) -> Any:
         return module.register_forward_hook(lambda module, args, output: seen.update({name: output.last_hidden_state}))
 
-    if inner.config.is_encoder_decoder:
+    if _encodes_alone(inner):
+        hooks = [watch("encoder_hidden_state", getattr(inner, inner.base_model_prefix))]
+    elif inner.config.is_encoder_decoder:
         hooks = [watch("hidden_state", inner.get_decoder()), watch("encoder_hidden_state", inner.get_encoder())]
     else:
         hooks = [watch("hidden_state", getattr(inner, inner.base_model_prefix, inner))]
@@ -102,6 +105,11 @@ def compute(model: Any, given: Mapping[str, Any]) -> dict[str, Tensor]:
     if hasattr(answered, "last_hidden_state"):  # AdaLoRA calls the base past its hooks
         seen["hidden_state"] = answered.last_hidden_state
     return seen | {name: getattr(answered, name) for name in OUTPUTS if getattr(answered, name, None) is not None}
+
+
+def _encodes_alone(model: Any) -> bool:
+    """Whether a class has an encoder-decoder's encoder without its decoder."""
+    return type(getattr(model, model.base_model_prefix, model)).__name__.endswith("EncoderModel")
 
 
 def _tasks(number: int | None, rows: int) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from adapters.batch.rows import Fork, Row, image_ids
 from adapters.composition import Average, Composition, Leaf, Split
 from adapters.embeddings import token_embedding
 from adapters.errors import InvalidArrangement, InvalidRow
+from adapters.manifest import HeadSpec
 from adapters.refs import AdapterRef
 from serving.engine.forward import BackboneForward, Work
 from serving.images.frame import Frame
@@ -54,6 +55,20 @@ def test_tickets_become_rows_and_every_row_gets_its_own_share(resident):
     assert np.allclose(outputs[2], outputs[1][[1, 4]], atol=1e-6)
     row = Row((resident[TASK],), resident[TASK], None, tickets[0].input_ids.astype(np.int64))
     assert np.allclose(outputs[0], backbone.run([row], ["logits"])[0].numpy(), atol=1e-5)
+
+
+def test_tags_of_an_encoder_decoders_own_tokens_are_those_of_its_encoder():
+    tags = HeadSpec("tagging", 1, None, True, "encoder_tokens", ("a", "b"), "token")
+    prompted, tagger = builders.in_one_arena(
+        [builders.adapter("t5", [PARTS["word_prompt"]], None, 1), builders.adapter("t5", [], tags, 2)]
+    )
+    backbone, held = builders.backbone("t5"), {TASK: prompted, TAGGER: tagger}
+    tickets = [ticket(head=TAGGER), ticket(head=TAGGER, positions=(1, 4)), ticket((), TAGGER)]
+    outputs = [share.output for share in BackboneForward(backbone).run([Work(t, held) for t in tickets])]
+    assert [output.shape for output in outputs] == [(6, 2), (2, 2), (6, 2)]
+    assert np.allclose(outputs[1], outputs[0][[1, 4]], atol=1e-6)
+    row = Row((prompted,), tagger, None, tickets[0].input_ids.astype(np.int64))
+    assert np.allclose(outputs[0], backbone.run([row], ["logits"])[0].numpy()[3:], atol=1e-5)
 
 
 def test_a_composition_is_a_tree_of_residents(resident):

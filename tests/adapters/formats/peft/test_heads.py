@@ -170,3 +170,20 @@ def test_a_head_of_modernbert_is_written_for_a_backbone_that_pools_as_it_does_al
     with pytest.raises(Misfit, match="classifier_pooling"):
         peft.write(replace(package, manifest=replace(package.manifest, head=other)), tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("named", ["task_type", "auto_mapping"])
+def test_the_class_of_t5_that_tags_has_the_encoder_alone(tmp_path, named):
+    path, wide = "transformer.encoder.block.0.layer.0.SelfAttention.q", builders.HIDDEN
+    lora = {f"base_model.model.{path}.lora_A.weight": (2, wide), f"base_model.model.{path}.lora_B.weight": (48, 2)}
+    head = {"base_model.model.classifier.weight": (3, wide), "base_model.model.classifier.bias": (3,)}
+    said = {"task_type": "TOKEN_CLS"}
+    if named == "auto_mapping":
+        said = {"task_type": None, "auto_mapping": {"base_model_class": "T5ForTokenClassification"}}
+    held, targets = builders.profile("t5"), {"target_modules": r".*\.block\.0\.layer\.0\.SelfAttention\.q"}
+    package = peft.read(peft_folder(tmp_path / "in", peft_config(**said, **targets), lora | head), held)
+    assert (package.manifest.head.type, package.manifest.head.pooling) == ("tagging", "encoder_tokens")
+    assert list(package.manifest.parts[0].config["sites"]) == ["0/attn_q"]  # the decoder's map is in no such model
+    check(package, held)
+    peft.write(package, tmp_path / "out")
+    assert_same(package, peft.read(tmp_path / "out", held))
