@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
+from adapters.batch.answers import Answers, answers_of
 from adapters.batch.attention import Packing
 from adapters.batch.inject import Injection
 from adapters.batch.lanes import plan_lanes
@@ -30,6 +31,7 @@ from adapters.heads.base import HeadContext
 from adapters.heads.table import head_of
 from adapters.kernels.choice import kernels_of
 from adapters.kernels.interface import Kernels
+from adapters.kernels.upload import upload
 from adapters.loading import load_model, quicken
 from adapters.manifest import ENCODER_TOKENS
 from adapters.methods.base import BaseMap
@@ -114,17 +116,23 @@ class Backbone:
         self.replays = Replays(captured, self._states_under)
 
     def run(self, rows: Sequence[Row], want: Sequence[Want]) -> list[Tensor]:
-        """Each row's own share of one pass, float32 on the host, in the order given.
+        """Each row's own share of one pass, float32 on the host, in the order given; waits for the device.
 
         `logits`: what the row's head answers (see `adapters.heads`): [labels], or [length, labels] for heads over
         tokens ([positions, labels] where the row names some), or [words, words + 1, 1 + relations];
         `hidden_state`: [length, hidden] (an encoder-decoder's decoder's), `encoder_hidden_state`. Lengths include the
         positions that prompt tuning inserts (`rows.own_tokens` tells the others). Raises `InvalidRow`.
         """
+        return self.begin(rows, want).wait()
+
+    def begin(self, rows: Sequence[Row], want: Sequence[Want]) -> Answers:
+        """`run` that does not wait for the device: passes follow one another there, and answers are on their way.
+
+        Until they have arrived, what the rows' adapters hold there must stay. On a CPU they have when this returns.
+        """
         with torch.inference_mode():
             plan = self.plan(rows, [w == "logits" for w in want])
-            states = self.forward(plan)
-            return _split(plan, states, want)
+            return answers_of(_shares(plan, self.forward(plan), want))
 
     def proceed(self, rows: Sequence[Row], kept: Sequence[bool]) -> list[tuple[Tensor, Past | None]]:
         """The logits of each row as `run` has them, and what it leaves to the token after it (in a decoder) if it is to be kept.
@@ -134,7 +142,7 @@ class Backbone:
         with torch.inference_mode():
             plan = self.plan(rows, [True] * len(rows))
             recorder = Recorder([row.past for row in plan.rows], plan.answers, [kept[given] for given in plan.order])
-            logits = _split(plan, self.forward(plan, recorder), ["logits"] * len(rows))
+            logits = answers_of(_shares(plan, self.forward(plan, recorder), ["logits"] * len(rows))).wait()
             place = {given: at for at, given in enumerate(plan.order)}
             return [(logits[i], recorder.left(place[i])) for i in range(len(rows))]
 
@@ -177,19 +185,19 @@ class Backbone:
 
     def _inputs(self, plan: BatchPlan) -> dict[str, Any]:
         if self._architecture.images:
-            return {"pixel_values": torch.from_numpy(_pixels(plan)).to(self.device)}
+            return {"pixel_values": upload(torch.from_numpy(_pixels(plan)), self.device)}
         if plan.target is not None:
             return self._sequence_inputs(plan)
         geometry = self.profile.geometry
-        vectors = self._adapted(plan, self._word_vectors(plan).to(self.device)).unsqueeze(0)
+        vectors = self._adapted(plan, upload(self._word_vectors(plan), self.device)).unsqueeze(0)
         inputs: dict[str, Any] = {
             "inputs_embeds": self._injection.embedded(vectors),
-            "position_ids": torch.from_numpy(position_ids(plan, geometry)).to(self.device).unsqueeze(0),
+            "position_ids": upload(torch.from_numpy(position_ids(plan, geometry)), self.device).unsqueeze(0),
         }
         if self._architecture.causal:
             inputs["use_cache"] = False  # nothing is generated from this pass
         if geometry.type_vocabulary:
-            inputs["token_type_ids"] = torch.from_numpy(type_ids(plan)).to(self.device).unsqueeze(0)
+            inputs["token_type_ids"] = upload(torch.from_numpy(type_ids(plan)), self.device).unsqueeze(0)
         return inputs
 
     def _sequence_inputs(self, plan: BatchPlan) -> dict[str, Any]:
@@ -203,7 +211,7 @@ class Backbone:
             return {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}
         if brought:
             raise InvalidRow("either all rows of a pass bring their encoder's states, or none does")
-        vectors = self._adapted(plan, self._word_vectors(plan).to(self.device)).unsqueeze(0)
+        vectors = self._adapted(plan, upload(self._word_vectors(plan), self.device)).unsqueeze(0)
         return {**inputs, "inputs_embeds": self._injection.embedded(vectors)}
 
     def _target_vectors(self, plan: BatchPlan) -> Tensor:
@@ -217,7 +225,7 @@ class Backbone:
             except InvalidRow as error:
                 raise InvalidRows({plan.order[i]: error}) from error
             parts.append(found.to(self._words.dtype) * (self._scale if own else 1.0))
-        x, geometry = torch.cat(parts).to(self.device), self.profile.geometry
+        x, geometry = upload(torch.cat(parts), self.device), self.profile.geometry
         return run_target_tables(plan, geometry, ids, x, self._words, self._scale)
 
     def _adapted(self, plan: BatchPlan, x: Tensor) -> Tensor:
@@ -251,7 +259,7 @@ class Backbone:
         if not plan.pooled:
             return None
         assert self._pooler is not None  # a head that needs an absent pooler is refused at publish
-        first = torch.tensor([plan.layout.starts[row] for row in plan.pooled], device=hidden.device)
+        first = upload(torch.tensor([plan.layout.starts[row] for row in plan.pooled]), hidden.device)
         # Every family's pooler is a map and tanh; where tanh lies in the model differs.
         return torch.tanh(self._pooler(hidden.index_select(0, first)))
 
@@ -279,15 +287,14 @@ def _looked_up(plan: BatchPlan, matrix: Tensor, members: Sequence[int]) -> Tenso
         raise InvalidRows({plan.order[i]: error for i in outside}) from error
 
 
-def _split(plan: BatchPlan, states: States, want: Sequence[Want]) -> list[Tensor]:
-    answers: dict[int, Tensor] = {}
+def _shares(plan: BatchPlan, states: States, want: Sequence[Want]) -> list[Tensor]:
+    """Where they were computed, in the order of the rows given."""
+    shares: dict[int, Tensor] = {}
     for i, given in enumerate(plan.order):
         if want[given] == "logits":
-            answers[given] = states.logits[i].float().cpu()
+            shares[given] = states.logits[i]
         elif want[given] == "encoder_hidden_state" and states.encoded is not None:
-            start, end = plan.layout.bounds(i)
-            answers[given] = states.encoded[start:end].float().cpu()
+            shares[given] = states.encoded[slice(*plan.layout.bounds(i))]
         else:
-            start, end = plan.answers.bounds(i)
-            answers[given] = states.hidden[start:end].float().cpu()
-    return [answers[i] for i in range(len(plan.order))]
+            shares[given] = states.hidden[slice(*plan.answers.bounds(i))]
+    return [shares[i] for i in range(len(plan.order))]

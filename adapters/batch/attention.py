@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from adapters.batch.segments import RowLayout
 from adapters.kernels.interface import Kernels
+from adapters.kernels.upload import upload
 
 PACKED = "chorus_packed"
 # What is added to the scaled scores of a group's own tokens, [rows, heads, length, length], or of all that they see,
@@ -48,7 +49,7 @@ class Packing:
     @cached_property
     def starts(self) -> Tensor:
         """The layout's starts as kernels take them: int32 [rows + 1]."""
-        return torch.tensor(self.layout.starts, dtype=torch.int32, device=self.device)
+        return upload(torch.tensor(self.layout.starts, dtype=torch.int32), self.device)
 
     def groups(self, more: tuple[int, ...]) -> tuple[LengthGroup, ...]:
         """Rows by length and prefix; `more[row]` is the number of prefix tokens that a row sees."""
@@ -85,7 +86,7 @@ class Packing:
                 tuple(rows),
                 length,
                 count,
-                torch.cat([torch.arange(*self.layout.bounds(row), device=self.device) for row in rows]),
+                upload(torch.cat([torch.arange(*self.layout.bounds(row)) for row in rows]), self.device),
             )
             for (length, count), rows in found.items()
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.batch.segments import RowLayout
+from adapters.kernels.upload import upload
 
 _Shape = tuple[int, int, int]  # the decoder's tokens, the encoder's tokens, tokens of the prefix
 
@@ -39,7 +40,8 @@ class Crossing:
         """The tokens of some rows, one after another."""
         key = (id(layout), rows)
         if key not in self._places:
-            self._places[key] = torch.cat([torch.arange(*layout.bounds(row), device=self.device) for row in rows])
+            own = [torch.arange(*layout.bounds(row)) for row in rows]
+            self._places[key] = upload(torch.cat(own), self.device)
         return self._places[key]
 
 

@@ -24,6 +24,7 @@ from adapters.batch.plan import BatchPlan, Relative
 from adapters.batch.post_norm import norm_of
 from adapters.errors import UnknownArchitecture
 from adapters.kernels.norms import FrozenNorm
+from adapters.kernels.upload import upload
 
 _TABLE, _NORM = Address(None, "distances"), Address(None, "distance_norm")
 
@@ -81,7 +82,7 @@ class Table:
         if len(set(units)) == 1:
             used = used[units[0] : units[0] + 1]
         else:
-            used = used.index_select(0, torch.tensor(units, device=used.device))
+            used = used.index_select(0, upload(torch.tensor(units), used.device))
         return used.permute(0, 2, 3, 1)
 
 
@@ -133,9 +134,9 @@ class PositionTable:
         if length not in self._places:
             entries = self._distances.entries(length)
             low, high = int(entries[0]), int(entries[-1]) + 1
-            place = torch.arange(length, device=packing.device)
+            place = torch.arange(length)
             distance = place[:, None] - place[None, :] + length - 1
-            self._places[length] = Places(low, high, (entries - low).to(packing.device)[distance])
+            self._places[length] = Places(low, high, upload((entries - low)[distance], packing.device))
         return self._places[length]
 
 

@@ -17,6 +17,7 @@ from adapters.batch.workspace import Ranges, Workspace
 from adapters.heads.base import TrainedWords
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
+from adapters.kernels.upload import upload
 from adapters.manifest import ENCODER_TOKENS, PER_TOKEN, HeadSpec
 from adapters.methods.base import Operand
 from adapters.methods.table import INVERSE
@@ -49,10 +50,10 @@ class HeadStep:
         """What the heads read [n, hidden] of the states [tokens, hidden] of a pass."""
         found = states[self.places]
         if self.counts is not None:
-            counts = torch.tensor(self.counts, device=found.device)
-            owners = torch.repeat_interleave(torch.arange(len(counts), device=found.device), counts)
+            counts = torch.tensor(self.counts)
+            owners = upload(torch.repeat_interleave(torch.arange(len(counts)), counts), found.device)
             sums = found.new_zeros(len(counts), found.shape[1], dtype=torch.float32).index_add(0, owners, found.float())
-            found = (sums / counts.unsqueeze(1)).to(found.dtype)
+            found = (sums / upload(counts, found.device).unsqueeze(1)).to(found.dtype)
         return found if self.spec.scale is None else found * self.spec.scale
 
 
@@ -118,7 +119,7 @@ def _head_step(
     return HeadStep(
         spec,
         tuple(members),
-        places.to(states.device),
+        upload(places, states.device),
         ranges,
         states.runs(held, ranges),
         params,
@@ -158,7 +159,7 @@ def _trained(row: Row, device: torch.device) -> TrainedWords | None:
         for block in resident.adapter.blocks.get(WORDS, ()):
             if block.method == WORD_ROWS.name and isinstance(block.variant, tuple):
                 vectors = stacked([resident], [block.spans])["rows"].one(0)
-                return TrainedWords(torch.tensor(block.variant, device=device), vectors)
+                return TrainedWords(upload(torch.tensor(block.variant), device), vectors)
     return None
 
 

@@ -21,6 +21,7 @@ from adapters.batch.targets import check_target, source_length, target_ids
 from adapters.batch.workspace import Ranges, Workspace
 from adapters.errors import InvalidRow, InvalidRows
 from adapters.kernels.interface import Kernels
+from adapters.kernels.upload import upload
 
 Share = Literal["all", "around", "inside"]
 POOLER = Address(None, "pooler")
@@ -70,7 +71,7 @@ class BatchPlan:
         if len(x) == self.layout.tokens or not self.rows:  # a captured pass knows no rows, and is of texts
             return x
         own = [own_tokens(row) + start for row, start in zip(self.rows, self.layout.starts, strict=False)]
-        places = torch.from_numpy(np.concatenate(own)).to(x.device)
+        places = upload(torch.from_numpy(np.concatenate(own)), x.device)
         return x.new_zeros(self.layout.tokens, x.shape[1]).index_copy(0, places, x)
 
     @cached_property

@@ -19,6 +19,7 @@ from adapters.batch.rows import ForkKind
 from adapters.batch.workspace import Ranges, Workspace, arena_of, starts_of, touching
 from adapters.kernels.arena import Stacked
 from adapters.kernels.runs import Runs
+from adapters.kernels.upload import upload
 from adapters.methods.base import Operand
 from adapters.weights import ALIGN, Block, Resident, Span
 
@@ -236,7 +237,7 @@ def _branch(found: list[tuple[Entry, Fan]], space: Workspace, *, first: bool, le
         kind=fan.kind,
         runs=runs,
         spread=inner.spread,
-        weight=torch.cat(weights).to(space.device) if weights else None,
+        weight=upload(torch.cat(weights), space.device) if weights else None,
         arms=len(fan.arms),
         program=build(inside, inner.workspace, leaves=False),
         enters=(fan.first.block.method, fan.first.block.variant),

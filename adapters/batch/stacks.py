@@ -13,6 +13,7 @@ from adapters.batch.plan import BatchPlan
 from adapters.batch.segments import RowLayout
 from adapters.batch.targets import row_positions, target_positions
 from adapters.kernels.runs import Runs
+from adapters.kernels.upload import upload
 
 
 class Surroundings(Protocol):
@@ -55,6 +56,6 @@ def _positions_hook(surroundings: Surroundings, *, decodes: bool) -> Any:
         plan = surroundings.plan
         rows = zip(plan.rows, plan.target_ids, strict=True)
         places = [target_positions(row, ids) if decodes else row_positions(row) for row, ids in rows]
-        return args, {**kwargs, "position_ids": torch.from_numpy(np.concatenate(places)).to(plan.device)}
+        return args, {**kwargs, "position_ids": upload(torch.from_numpy(np.concatenate(places)), plan.device)}
 
     return tell

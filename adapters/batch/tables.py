@@ -13,6 +13,7 @@ from adapters.batch.plan import BatchPlan
 from adapters.batch.program import Program
 from adapters.batch.rows import Ids, own_tokens, positions, segment_ids
 from adapters.batch.targets import row_positions, target_positions
+from adapters.kernels.upload import upload
 
 LOOKED_UP = tuple(Address(None, site) for site in ADDED_UP)
 _WORDS, _DECODER_WORDS, _POSITIONS, _DECODER_POSITIONS, _SEGMENTS = LOOKED_UP
@@ -69,7 +70,7 @@ def run_patches(plan: BatchPlan, x: Tensor) -> Tensor:
     patches = np.zeros(plan.layout.tokens, np.int64)
     for row, start in zip(plan.rows, plan.layout.starts, strict=False):
         patches[own_tokens(row)[1:] + start] = 1  # all but the class token
-    return run_linear(program, torch.from_numpy(patches).to(x.device)[:, None], x, x.new_zeros(x.shape[1], 2))
+    return run_linear(program, upload(torch.from_numpy(patches), x.device)[:, None], x, x.new_zeros(x.shape[1], 2))
 
 
 def _position_entries(plan: BatchPlan, geometry: Geometry) -> Ids:
@@ -81,7 +82,7 @@ def _position_entries(plan: BatchPlan, geometry: Geometry) -> Ids:
 
 def _looked_up(program: Program, ids: Ids, x: Tensor, words: Tensor, scale: float) -> Tensor:
     """x [tokens, width] with what a program makes of it before it is scaled."""
-    entries = torch.from_numpy(ids).to(x.device)[:, None]
+    entries = upload(torch.from_numpy(ids), x.device)[:, None]
     return (
         run_linear(program, entries, x, words.T)
         if scale == 1.0

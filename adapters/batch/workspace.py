@@ -13,6 +13,7 @@ from adapters.batch.segments import layout_of
 from adapters.errors import InvalidRow
 from adapters.kernels.interface import Kernels
 from adapters.kernels.runs import Runs
+from adapters.kernels.upload import upload
 from adapters.weights import Resident
 
 Ranges = tuple[tuple[int, int], ...]
@@ -75,7 +76,7 @@ class Workspace:
         if known is None:
             flat = [piece for arm in pieces for piece in arm]
             starts = layout_of(end - start for start, end in flat).starts
-            index = torch.cat([torch.arange(start, end, device=self.device) for start, end in flat])
+            index = upload(torch.cat([torch.arange(start, end) for start, end in flat]), self.device)
             known = self._arms[pieces] = Arms(Workspace(starts[-1], self.device, self.kernels), starts, index)
         return known
 

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adapters.kernels.upload import upload
+
 
 @dataclass(frozen=True, eq=False)
 class Stacked:
@@ -26,7 +28,7 @@ class Stacked:
     @cached_property
     def starts(self) -> Tensor:
         """Where each begins in the arena, in elements: int64 [S], on the arena's device."""
-        return torch.from_numpy(self.offsets * self.align).to(self.arena.device)
+        return upload(torch.from_numpy(self.offsets * self.align), self.arena.device)
 
     def one(self, index: int) -> Tensor:
         """The parameter of one adapter, [*shape], in place; differentiable where the arena is."""
@@ -49,7 +51,7 @@ class Stacked:
         first, last = int(self.offsets.min()), int(self.offsets.max())
         start = self.arena.storage_offset() + first * self.align  # as_strided counts from the storage's start
         rows = self.arena.as_strided((last - first + 1, size), (self.align, 1), start)
-        index = torch.from_numpy(self.offsets - first).to(self.arena.device)
+        index = upload(torch.from_numpy(self.offsets - first), self.arena.device)
         return rows.index_select(0, index).view(len(self.offsets), *self.shape)
 
 

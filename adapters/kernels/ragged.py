@@ -16,6 +16,7 @@ from adapters.kernels.arena import Stacked
 from adapters.kernels.dense import dense
 from adapters.kernels.interface import Kernels
 from adapters.kernels.runs import Runs
+from adapters.kernels.upload import upload
 
 # Costs in units of one multiply-add of a large fp32 GEMM, fitted on a 2-core CPU with loadtests.micro.mixed.
 CALL_COST = 150_000  # one small GEMM called from Python
@@ -127,5 +128,5 @@ def looked_up(matrix: Stacked, index: Tensor, runs: Runs) -> Tensor:
 def row_mean(x: Tensor, runs: Runs) -> Tensor:
     """Mean over each row's tokens: x [n, width] -> [rows, width]; rows do not touch each other."""
     sums = x.new_zeros(len(runs.rows), x.shape[-1]).index_add(0, runs.row_of_token, x)
-    counts = torch.tensor([end - start for start, end in runs.rows], device=x.device, dtype=x.dtype)
+    counts = upload(torch.tensor([end - start for start, end in runs.rows], dtype=x.dtype), x.device)
     return sums / counts[:, None]

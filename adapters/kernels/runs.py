@@ -1,6 +1,6 @@
 """Runs of tokens: which tokens of the packed batch belong to which of S segments, and how to take and put them."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adapters.kernels.interface import Kernels
+from adapters.kernels.upload import upload
 
 Made = TypeVar("Made")
 
@@ -59,47 +60,45 @@ class Runs:
 
     @cached_property
     def _tokens(self) -> Tensor:
-        return torch.cat([torch.arange(start, end, device=self.device) for start, end in self.bounds])
+        return upload(torch.cat([torch.arange(start, end) for start, end in self.bounds]), self.device)
 
     @cached_property
     def places(self) -> Tensor:
         """`bounds` as kernels take them: int32 [S, 2]."""
-        return torch.tensor(self.bounds, dtype=torch.int32, device=self.device)
+        return upload(torch.tensor(self.bounds, dtype=torch.int32), self.device)
 
     @cached_property
     def inner_places(self) -> Tensor:
         """The segments' ranges among the taken tokens, int32 [S, 2]."""
         ends = list(accumulate(self.lengths, initial=0))
-        return torch.tensor(list(pairwise(ends)), dtype=torch.int32, device=self.device)
+        return upload(torch.tensor(list(pairwise(ends)), dtype=torch.int32), self.device)
 
     @cached_property
     def segment_of_token(self) -> Tensor:
         """Segment of every taken token, [n]."""
-        lengths = torch.tensor(self.lengths, device=self.device)
-        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.device), lengths)
+        return upload(_owners(self.lengths), self.device)
 
     @cached_property
     def row_of_token(self) -> Tensor:
         """Row (among `rows`) of every taken token, [n]."""
-        lengths = torch.tensor([end - start for start, end in self.rows], device=self.device)
-        return torch.repeat_interleave(torch.arange(len(self.rows), device=self.device), lengths)
+        return upload(_owners([end - start for start, end in self.rows]), self.device)
 
     @cached_property
     def padded_index(self) -> Tensor:
         """[S * M]: taken token at every place of the padded form; a pad repeats its own segment's first token."""
-        lengths = torch.tensor(self.lengths, device=self.device)
+        lengths = torch.tensor(self.lengths)
         starts = torch.cumsum(lengths, 0) - lengths
-        place = torch.arange(self.longest, device=self.device)
+        place = torch.arange(self.longest)
         index = torch.where(place < lengths[:, None], place, 0) + starts[:, None]
-        return index.reshape(-1)
+        return upload(index.reshape(-1), self.device)
 
     @cached_property
     def compact_index(self) -> Tensor:
         """[n]: place in the padded form of every taken token."""
-        lengths = torch.tensor(self.lengths, device=self.device)
+        lengths = torch.tensor(self.lengths)
         starts = torch.cumsum(lengths, 0) - lengths
-        shift = torch.arange(len(self.lengths), device=self.device) * self.longest - starts
-        return torch.arange(self.count, device=self.device) + shift[self.segment_of_token]
+        shift = torch.arange(len(self.lengths)) * self.longest - starts
+        return upload(torch.arange(self.count) + shift[_owners(self.lengths)], self.device)
 
     def take(self, x: Tensor) -> Tensor:
         """The segments' tokens of x [total, width], one after another: [n, width]; a view where they touch."""
@@ -117,3 +116,8 @@ class Runs:
             x[self._block[0] : self._block[1]] = taken
             return x
         return x.index_copy_(0, self._tokens, taken)
+
+
+def _owners(lengths: Sequence[int]) -> Tensor:
+    """Whose each token is, [n]; on the host, where nobody has to wait for their number."""
+    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))

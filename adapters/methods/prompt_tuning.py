@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from adapters.architectures.sites import Address
+from adapters.kernels.upload import upload
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.settings import Settings
 from adapters.weights import Block, Folded, Insertion
@@ -67,7 +68,7 @@ class PromptTuning:
         prompt, shift = operand.params["prompt"], operand.variant
         assert isinstance(shift, int)
         count = prompt.shape[0]
-        starts = torch.tensor([start + shift for start, _ in operand.runs.rows], device=x.device)
+        starts = upload(torch.tensor([start + shift for start, _ in operand.runs.rows]), x.device)
         places = (starts[:, None] + torch.arange(count, device=x.device)).reshape(-1)
         segment_of_row = operand.runs.segment_of_token[starts]
         values = prompt.all().index_select(0, segment_of_row).reshape(-1, x.shape[-1])

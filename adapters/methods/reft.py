@@ -25,6 +25,7 @@ from adapters.errors import Misfit
 from adapters.kernels.arena import Stacked
 from adapters.kernels.ragged import enter
 from adapters.kernels.runs import Runs
+from adapters.kernels.upload import upload
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.settings import Settings, activation
 from adapters.weights import Block, Folded, Insertion
@@ -231,7 +232,7 @@ def _edited(variant: Variant, runs: Runs) -> _Edited | None:
     if not units:
         return None
     bounds = tuple(pairwise(accumulate(lengths, initial=0)))
-    places = torch.tensor(index, device=runs.device)
+    places = upload(torch.tensor(index), runs.device)
     return _Edited(places, Runs(bounds, bounds, len(index), runs.device, runs.kernels), tuple(units))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adapters.architectures.sites import Address
 from adapters.kernels.ragged import looked_up
+from adapters.kernels.upload import upload
 from adapters.methods.base import Fitting, Operand, Shapes, at, prefixed
 from adapters.methods.settings import Settings
 from adapters.weights import Block, Folded, Insertion
@@ -91,9 +92,9 @@ def _places(ids: Tensor, operand: Operand) -> tuple[Tensor, Tensor | None]:
         return ids, None
     assert isinstance(tokens, tuple)
     order = sorted(range(len(tokens)), key=tokens.__getitem__)
-    ascending = torch.tensor([tokens[i] for i in order], device=ids.device)
+    ascending = upload(torch.tensor([tokens[i] for i in order]), ids.device)
     near = torch.searchsorted(ascending, ids).clamp(max=len(order) - 1)
-    return torch.tensor(order, device=ids.device)[near], ascending[near] == ids
+    return upload(torch.tensor(order), ids.device)[near], ascending[near] == ids
 
 
 def _read(config: Mapping[str, Any], fitting: Fitting) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from adapters.kernels.triton.checks import STORAGE
 from adapters.kernels.triton.products import product
 from adapters.kernels.triton.tiles import HEIGHTS, capacity, lanes, parts, power_of_two, tile_of
+from adapters.kernels.upload import upload
 
 WIDEST = 256  # heads above would not leave a program enough registers
 KEYS = 64  # per step
@@ -98,7 +99,7 @@ def _prefixes(prefixes: Mapping[int, Tensor], rows: int, k: Tensor) -> tuple[Ten
         if prefix.dtype != k.dtype or prefix.device != k.device:
             raise ValueError(f"the prefix of row {row} must be {k.dtype} on {k.device}")
         pointers[row], more[row] = prefix.data_ptr(), prefix.shape[1]
-    return torch.tensor(pointers, device=k.device), torch.tensor(more, dtype=torch.int32, device=k.device)
+    return upload(torch.tensor(pointers), k.device), upload(torch.tensor(more, dtype=torch.int32), k.device)
 
 
 @triton.jit(do_not_specialize=["rows"])
