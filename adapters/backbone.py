@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from adapters.architectures.profile import BackboneProfile, read_profile
 from adapters.architectures.record import Architecture
 from adapters.architectures.sites import Address
-from adapters.batch.answers import Answers, answers_of
+from adapters.batch.answers import Answers, answers_of, mark
 from adapters.batch.attention import Packing
 from adapters.batch.inject import Injection
 from adapters.batch.lanes import plan_lanes
@@ -131,8 +131,8 @@ class Backbone:
         Until they have arrived, what the rows' adapters hold there must stay. On a CPU they have when this returns.
         """
         with torch.inference_mode():
-            plan = self.plan(rows, [w == "logits" for w in want])
-            return answers_of(_shares(plan, self.forward(plan), want))
+            began, plan = mark(self.device), self.plan(rows, [w == "logits" for w in want])
+            return answers_of(_shares(plan, self.forward(plan), want), began)
 
     def proceed(self, rows: Sequence[Row], kept: Sequence[bool]) -> list[tuple[Tensor, Past | None]]:
         """The logits of each row as `run` has them, and what it leaves to the token after it (in a decoder) if it is to be kept.
@@ -142,9 +142,9 @@ class Backbone:
         with torch.inference_mode():
             plan = self.plan(rows, [True] * len(rows))
             recorder = Recorder([row.past for row in plan.rows], plan.answers, [kept[given] for given in plan.order])
-            logits = answers_of(_shares(plan, self.forward(plan, recorder), ["logits"] * len(rows))).wait()
+            shares = _shares(plan, self.forward(plan, recorder), ["logits"] * len(rows))
             place = {given: at for at, given in enumerate(plan.order)}
-            return [(logits[i], recorder.left(place[i])) for i in range(len(rows))]
+            return [(share.float().cpu(), recorder.left(place[i])) for i, share in enumerate(shares)]
 
     def plan(self, rows: Sequence[Row], wants_head: Sequence[bool]) -> BatchPlan:
         """The work order of one pass on this backbone; raises `InvalidRow`."""

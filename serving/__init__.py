@@ -33,8 +33,9 @@ The life of a request:
     that replica's send buffer; `dispatch.wires` sends them in one message on its connection to that engine.
  4. `replicas.listener` hands them to the engine: they wait in `scheduler.queue`, per tenant, while `scheduler.prefetch`
     has their adapters loaded off the batch thread.
- 5. `scheduler.loop` takes a batch whose adapters are resident and calls `engine.engine.Engine.step`: lease, plan, one
-    forward pass (`adapters.backbone`), each row's own share (`engine.reduce`), release.
+ 5. `scheduler.loop` takes a batch whose adapters are resident and has the engine begin it (`engine.batch`): lease,
+    plan, one forward pass (`adapters.backbone`); then finish it: each row's own share (`engine.reduce`), release. On an
+    accelerator the next batch is begun before that.
  6. Replies leave in the group that finished together; an unanswered ticket of a lost replica is sent to another one.
  7. `api.outcome` turns arrays into an answer (`tasks`), with the versions and digests that really ran, where the time
     went, and in which tier each adapter was found.

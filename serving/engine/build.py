@@ -67,23 +67,30 @@ def parts_of(settings: ServiceSettings, source: Callable[[str], Path]) -> Parts:
     backbone = Backbone.load(settings.backbone, settings.device, dtype, graphs=settings.cuda_graphs)
     geometry = backbone.profile.geometry
     preprocessing = read_preprocessing(settings.backbone, geometry) if geometry.image else None
+    forward = BackboneForward(backbone, preprocessing)
     _tell_kernels(backbone)
     device = DeviceTier(settings.cache.device_bytes, dtype, settings.device)
     folder: Claim = claim(settings.data / "cache")
     return Parts(
-        forward=BackboneForward(backbone, preprocessing),
+        forward=forward,
         loader=Loader(backbone.profile, dtype, backbone.base_maps),
         disk=DiskTier(folder.folder, settings.cache.disk_bytes),
         host=HostTier(settings.cache.host_bytes),
         device=device,
         source=source,
         layers=geometry.layers,
-        budget=Budget(settings.batch.max_rows, settings.batch.max_tokens, int(device.budget * BATCH_SHARE)),
+        budget=_budget(settings.batch, device.budget, forward),
         max_queued=_most_queued(settings.batch.max_queued, geometry),
         release=folder.release,
         step_s=settings.batch.step_s,
         rehearsal=rows_of(geometry),
     )
+
+
+def _budget(batch: BatchSettings, device_bytes: int, forward: Forward) -> Budget:
+    """Where one batch is begun while another computes, both share the room of one."""
+    at_once = 2 if forward.overlaps else 1
+    return Budget(batch.max_rows, batch.max_tokens, int(device_bytes * BATCH_SHARE / at_once))
 
 
 def _most_queued(rows: int, geometry: Geometry) -> int:

@@ -1,7 +1,7 @@
 """The engine: one backbone, its cache and its loop, as a plain object without a word of HTTP or Ray.
 
-`step` is the heart: lease, one forward pass for all rows, each row's own share, release. Everything else hands work
-to the loop, or tells an operator what is here.
+`begin` is the heart (`engine.batch`): lease, one forward pass for all rows, each row's own share, release. Everything
+else hands work to the loop, or tells an operator what is here.
 """
 
 import logging
@@ -12,30 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from adapters.cache.rooms import Room
-from adapters.cache.tiered import Lease, TieredCache
-from adapters.errors import AdapterError
+from adapters.cache.tiered import TieredCache
 from adapters.refs import AdapterRef
 from serving.config import ServiceSettings
+from serving.engine.batch import Batch, Batches
 from serving.engine.build import BATCH_SHARE, Parts, parts_of, rehearsed
-from serving.engine.forward import Work
 from serving.engine.pins import Pins
 from serving.engine.probing import computes
 from serving.engine.refusals import Refusals
-from serving.engine.telling import counts_of, entries_of, methods_of
+from serving.engine.telling import counts_of, entries_of
 from serving.engine.yielding import yielding
-from serving.errors import EngineFailed, NotFound, ServiceError, from_library
+from serving.errors import NotFound, ServiceError, from_library
 from serving.logs import log
 from serving.metrics import EngineMetrics, render
 from serving.readings import CacheCounts
 from serving.registry.records import PUBLIC
-from serving.request import Desired, Reduced, Refusal, ReplicaReport, Reply, Result, TenantLine, Ticket, Timing
+from serving.request import Desired, Refusal, ReplicaReport, TenantLine, Ticket
 from serving.scheduler.loop import Loop
 from serving.scheduler.pace import Pace
 from serving.scheduler.queue import FairQueue
-from serving.scheduler.replies import refusal
 from serving.scheduler.waiting import Picked, Sink
 
 LOAD_SECONDS = 30.0  # how long an operator's preload waits
@@ -60,6 +56,7 @@ class Engine:
             clock=clock,
             loose=BATCH_SHARE,
         )
+        self._batches = Batches(self._cache, parts.forward, self.metrics, replica, clock)
         self._pins = Pins(self._pin, self._cache.unpin)
         self._refusals, self._desired = Refusals(clock), Desired(-1)
         queue, pace = FairQueue(parts.layers, parts.max_queued, clock), Pace(parts.layers, parts.step_s, parts.rate)
@@ -96,25 +93,14 @@ class Engine:
         """Nobody waits for these any more: what still queues is refused and never runs."""
         self._loop.cancel(ids)
 
-    def step(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> list[Reply | None]:
-        """One batch: lease, one forward pass, each row's own share, release. See `scheduler.loop.Machine.step`."""
-        with ExitStack() as held:
-            leased = [(row, self._lease(row, held)) for row in rows]
-            meanwhile()
-            self.metrics.mixed([methods_of(lease) for _, lease in leased if lease is not None])
-            work = [Work(row.waiting.ticket, lease.resident) for row, lease in leased if lease is not None]
-            began = self._clock()
-            shares = self._parts.forward.run(work) if work else []
-            ran, outputs = sum(isinstance(share, Reduced) for share in shares), iter(shares)
-            forward_ms = (self._clock() - began) * 1000
-            replies: list[Reply | None] = []
-            for row, lease in leased:
-                if lease is None:
-                    replies.append(None)
-                    continue
-                timing = Timing(row.queue_s * 1000, row.load_s * 1000, forward_ms)
-                replies.append(self._reply(row.waiting.ticket, next(outputs), lease, timing, ran))
-            return replies
+    @property
+    def overlaps(self) -> bool:
+        """Whether a batch computes by itself once it has begun."""
+        return self._parts.forward.overlaps
+
+    def begin(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> Batch:
+        """Lease what the rows name, and ask for one forward pass. See `scheduler.stepping.Machine.begin`."""
+        return self._batches.begin(rows, meanwhile)
 
     def sound(self) -> bool:
         """Whether the backbone still computes what it did when the engine was built."""
@@ -269,24 +255,6 @@ class Engine:
         with self._refusals.of(ref):
             self._cache.pin(ref, timeout_s)
         return self._cache.tier(ref)
-
-    def _lease(self, row: Picked, held: ExitStack) -> Lease | None:
-        try:
-            lease = self._cache.try_acquire(row.waiting.refs)
-        except AdapterError:  # it can never be granted: the row goes back, and is refused with `failure`
-            return None
-        return None if lease is None else held.enter_context(lease)
-
-    def _reply(self, ticket: Ticket, share: Reduced | AdapterError, lease: Lease, timing: Timing, rows: int) -> Reply:
-        if isinstance(share, AdapterError):
-            return refusal(ticket, share, self.replica)
-        if not np.isfinite(share.output).all():
-            detail = "the output of this row is not finite: its adapter's weights are damaged or overflow"
-            return Refusal(ticket.id, EngineFailed.code, detail, self.replica)
-        tiers = {ref.digest: lease.tiers[ref.digest] for ref in ticket.refs}
-        for tier in tiers.values():
-            self.metrics.found.labels(tier).inc()
-        return Result(ticket.id, share.output, timing, tiers, self.replica, rows, share.indices)
 
     def _changed(self) -> None:
         self._loop.poke()

@@ -1,4 +1,7 @@
-"""Rows through the backbone: what the engine hands over, and what it gets back, behind one protocol."""
+"""Rows through the backbone: what the engine hands over, and what it gets back, behind one protocol.
+
+A pass is begun and finished, and may compute in between while the next one is planned.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +10,9 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from adapters.architectures.geometry import Geometry
 from adapters.backbone import Backbone, Want
+from adapters.batch.answers import NOTHING, Answers
 from adapters.batch.rows import Pixels, Row, members_of
 from adapters.batch.targets import answered_tokens
 from adapters.cache.host import Entry
@@ -28,11 +33,34 @@ class Work:
     resident: Mapping[AdapterRef, Resident | Entry]
 
 
+Share = Reduced | AdapterError
+"""A row's reduced output, or why this row has none: it costs the others nothing."""
+
+
+class Pending(Protocol):
+    """A pass that was asked for. `seconds`: how long the device took, where it tells, once it is finished."""
+
+    seconds: float | None
+
+    def finish(self) -> list[Share]:
+        """Wait until it is computed; each row's share, in order. What the rows named must be resident until then."""
+        ...
+
+
 class Forward(Protocol):
     """One pass for many rows."""
 
-    def run(self, rows: Sequence[Work]) -> list[Reduced | AdapterError]:
-        """Each row's reduced output, in order, or why this row has none: it costs the others nothing."""
+    @property
+    def overlaps(self) -> bool:
+        """Whether a pass goes on by itself once it has begun, so that the next can be begun meanwhile."""
+        ...
+
+    def begin(self, rows: Sequence[Work]) -> Pending:
+        """Ask for a pass; those that were begun compute one after another."""
+        ...
+
+    def run(self, rows: Sequence[Work]) -> list[Share]:
+        """`begin`, and wait."""
         ...
 
 
@@ -44,10 +72,15 @@ class BackboneForward:
         self._backbone = backbone
         self._preprocessing = preprocessing
 
-    def run(self, rows: Sequence[Work]) -> list[Reduced | AdapterError]:
-        """See `Forward.run`."""
+    @property
+    def overlaps(self) -> bool:
+        """See `Forward`: an accelerator computes by itself, a CPU on the thread that asks."""
+        return self._backbone.device.type != "cpu"
+
+    def begin(self, rows: Sequence[Work]) -> "Begun":
+        """See `Forward.begin`."""
         made: dict[int, Row] = {}
-        found: dict[int, Reduced | AdapterError] = {}
+        found: dict[int, Share] = {}
         for i, work in enumerate(rows):
             try:
                 made[i] = _row(work, self._preprocessing)
@@ -55,26 +88,55 @@ class BackboneForward:
                 found[i] = error
         wants: dict[int, Want] = {i: rows[i].ticket.reduction.output for i in made}
         try:
-            outputs = self._pass(made, wants)
+            answers = self._pass(made, wants)
         except InvalidRows as error:  # found before the model ran
             places = list(made)
             found |= {places[at]: fault for at, fault in error.faults.items()}
-            outputs = self._pass({i: row for i, row in made.items() if i not in found}, wants)
-        geometry = self._backbone.profile.geometry
-        for i, output in outputs.items():
-            try:
-                own = answered_tokens(made[i], geometry, scores=wants[i] == "logits")
-                found[i] = reduce(output.numpy(), rows[i].ticket.reduction, own)
-            except InvalidRow as error:
-                found[i] = error
-        return [found[i] for i in range(len(rows))]
+            made = {i: row for i, row in made.items() if i not in found}
+            answers = self._pass(made, wants)
+        return Begun(rows, made, found, answers, self._backbone.profile.geometry)
 
-    def _pass(self, rows: Mapping[int, Row], wants: Mapping[int, Want]) -> dict[int, Tensor]:
-        """Outputs by the row's place in the batch; raises `InvalidRows` in terms of the rows given."""
-        if not rows:
-            return {}
-        outputs = self._backbone.run(list(rows.values()), [wants[i] for i in rows])
-        return dict(zip(rows, outputs, strict=True))
+    def run(self, rows: Sequence[Work]) -> list[Share]:
+        """See `Forward.run`."""
+        return self.begin(rows).finish()
+
+    def _pass(self, rows: Mapping[int, Row], wants: Mapping[int, Want]) -> Answers:
+        """Answers in the order of the rows; raises `InvalidRows` in terms of the rows given."""
+        return self._backbone.begin(list(rows.values()), [wants[i] for i in rows]) if rows else NOTHING
+
+
+class Begun:
+    """`Pending` over the library's answers: those of the rows that were `made`; the others' faults are known."""
+
+    def __init__(
+        self,
+        rows: Sequence[Work],
+        made: Mapping[int, Row],
+        faults: Mapping[int, Share],
+        answers: Answers,
+        geometry: Geometry,
+    ) -> None:
+        self._rows = rows
+        self._made = made
+        self._faults = faults
+        self._answers = answers
+        self._geometry = geometry
+        self.seconds: float | None = None
+
+    def finish(self) -> list[Share]:
+        """See `Pending.finish`."""
+        outputs = dict(zip(self._made, self._answers.wait(), strict=True))
+        self.seconds = self._answers.seconds
+        shares = {**self._faults, **{i: self._share(i, output) for i, output in outputs.items()}}
+        return [shares[i] for i in range(len(self._rows))]
+
+    def _share(self, i: int, output: Tensor) -> Share:
+        reduction = self._rows[i].ticket.reduction
+        try:
+            own = answered_tokens(self._made[i], self._geometry, scores=reduction.output == "logits")
+            return reduce(output.numpy(), reduction, own)
+        except InvalidRow as error:
+            return error
 
 
 def _row(work: Work, preprocessing: Preprocessing | None) -> Row:

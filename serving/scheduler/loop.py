@@ -6,6 +6,7 @@ The thread sleeps on a condition until a ticket, a deadline or the end of a load
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,11 +14,12 @@ from serving.errors import BROKEN, Conflict, DeadlineExceeded, NotReady, Overloa
 from serving.metrics import EngineMetrics
 from serving.request import Refusal, TenantLine, Ticket
 from serving.scheduler.batcher import Budget
+from serving.scheduler.measuring import Measuring
 from serving.scheduler.pace import Pace
 from serving.scheduler.prefetch import Prefetcher
 from serving.scheduler.queue import FairQueue
 from serving.scheduler.replies import Answer, refused, send
-from serving.scheduler.stepping import Machine, Outcome, Stepper
+from serving.scheduler.stepping import Flight, Machine, Outcome, Stepper
 from serving.scheduler.stride import Stride
 from serving.scheduler.waiting import Picked, Sink, Waiting
 
@@ -26,6 +28,7 @@ ASK_AGAIN_SECONDS = 0.5  # a cache keeps what it loaded for a while only, and th
 LOOK_AHEAD_ROWS = 256
 LOOK_AHEAD_LOADS = 16
 BESIDE = 0.5  # of a step, for a tenant with more than a step's work, where another waits for less
+AHEAD = 1  # batches that are begun while one computes: enough that the machine never waits for the next
 _RETRY_SECONDS = (0.1, 30.0)
 
 
@@ -49,16 +52,17 @@ class Loop:
         self._pace = pace
         self._stride = Stride(pace, clock)
         self._metrics = metrics
-        metrics.cost_rate.set(pace.rate)
         self._replica = replica
         self._clock = clock
         self._prefetcher = Prefetcher(machine, LOOK_AHEAD_LOADS)
-        self._stepper = Stepper(machine, clock, replica, self._measure)
+        self._measuring = Measuring(queue, budget, pace, metrics)
+        self._stepper = Stepper(machine, clock, replica, self._measuring.stepped)
         self._guard = threading.Lock()  # queue, prefetcher and running; never held while a sink or a step runs
         self._wake = threading.Condition()  # the two flags below and nothing else: any thread may poke at any time
         self._dirty = False
         self._closing = False
         self._draining = False
+        self._flights: deque[Flight] = deque()  # the oldest first; of the forward thread
         self._running: dict[str, Picked] = {}  # by ticket: not answered yet, and in no queue
         self._cancelled: set[str] = set()  # of those that run
         self._empty = threading.Event()  # nothing waits, nothing runs, everything is answered
@@ -67,7 +71,7 @@ class Loop:
 
     @property
     def load(self) -> tuple[int, int]:
-        """Rows that wait, and rows of the present batch."""
+        """Rows that wait, and rows of the batches that run."""
         return len(self._queue), len(self._running)
 
     @property
@@ -138,7 +142,10 @@ class Loop:
             self._wake.notify()
 
     def turn(self) -> bool:
-        """One round: expire, take, prefetch, step, reply. False where there was nothing to do."""
+        """One round: expire, take, prefetch, step, reply. False where there was nothing to do.
+
+        A machine that computes by itself gets the next batch before the last one is finished.
+        """
         with self._guard:
             answers = self._expire()
             for tenant, moved in self._prefetcher.arrived().items():
@@ -146,15 +153,16 @@ class Loop:
             guests = self._queue.guests(self._pace.cost)
             step = min(self._budget.tokens, self._stride.tokens(self._queue.cost, guests=guests))
             rows = self._queue.take(replace(self._budget, tokens=step), self._machine.ready, int(step * BESIDE))
-            self._running = {picked.waiting.ticket.id: picked for picked in rows}
-            self._gauge()
+            self._running |= {picked.waiting.ticket.id: picked for picked in rows}
+            self._measuring.gauge(len(self._running))
         self._send(answers)
         if rows:
-            self._finish(self._stepper.run(rows, self._look_ahead))
+            self._flights.append(self._stepper.begin(rows, self._look_ahead))
         else:
             self._look_ahead()
+        landed = self._land(AHEAD if rows and self._machine.overlaps else 0)
         self._rest()
-        return bool(answers or rows)
+        return bool(answers or rows or landed)
 
     def drain(self, timeout_s: float) -> bool:
         """Refuse new tickets as not ready, and wait until those that are here are answered; False where time ran out."""
@@ -164,7 +172,7 @@ class Loop:
         return self._empty.wait(timeout_s)
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Stop after the present step; what still waits is refused as not ready."""
+        """Stop after the batches that run; what still waits is refused as not ready."""
         with self._wake:
             self._closing = self._dirty = True
             self._wake.notify()
@@ -187,8 +195,11 @@ class Loop:
                     self._sleep()
         finally:  # also when the thread dies of a bug: nobody may wait for an answer that can not come
             self._closing = True
-            self._give_back()
-            self._refuse_all()
+            try:
+                self._land(0)
+            finally:
+                self._give_back()
+                self._refuse_all()
 
     def _rest(self) -> None:
         with self._guard:
@@ -236,15 +247,25 @@ class Loop:
             self._prefetcher.ask(row for row in upcoming if errors[row.refs] is None)
         self._send(answers)
 
+    def _land(self, left: int) -> bool:
+        """Finish and answer the oldest flights until so many are left; whether there were any."""
+        landed = False
+        while len(self._flights) > left:
+            self._finish(self._stepper.finish(self._flights.popleft()))
+            landed = True
+        return landed
+
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
+        tickets = {outcome.picked.waiting.ticket.id for outcome in outcomes}
         again = {outcome.picked.waiting.ticket.id: outcome.picked for outcome in outcomes if outcome.answer is None}
         with self._guard:
             gone = [again.pop(ticket) for ticket in self._cancelled & again.keys()]
             self._queue.restore(list(again.values()))
             for picked in (*gone, *(outcome.picked for outcome in outcomes if outcome.dropped)):
                 self._queue.refund(picked)
-            self._running, self._cancelled = {}, set()
-            self._gauge()
+            self._running = {ticket: picked for ticket, picked in self._running.items() if ticket not in tickets}
+            self._cancelled -= tickets
+            self._measuring.gauge(len(self._running))
         answers = [outcome.answer for outcome in outcomes if outcome.answer is not None]
         self._send([*answers, *(self._gone(picked.waiting) for picked in gone)])
 
@@ -273,28 +294,3 @@ class Loop:
                     self._metrics.refusals.labels(answer.reply.code).inc()
         finally:
             send(answers)
-
-    def _gauge(self) -> None:
-        self._metrics.queued.set(len(self._queue))
-        self._metrics.running.set(len(self._running))
-        self._metrics.loading.set(self._queue.loading)
-        self._metrics.queued_cost.set(self._queue.cost)
-
-    def _measure(self, rows: Sequence[Picked], seconds: float) -> None:
-        costs = [self._queue.price(picked.waiting) for picked in rows]
-        self._pace.learn(sum(costs), seconds, full=2 * len(rows) >= self._budget.rows)
-        self._metrics.cost_rate.set(self._pace.rate)
-        self._metrics.stepped(
-            rows=len(rows),
-            tokens=sum(picked.waiting.tokens for picked in rows),
-            adapters=len({ref for picked in rows for ref in picked.waiting.refs}),
-            stacks=len({picked.waiting.ticket.composition for picked in rows}),
-            seconds=seconds,
-        )
-        tenants: dict[str, list[tuple[int, float]]] = {}
-        for picked, cost in zip(rows, costs, strict=True):
-            self._metrics.queue_seconds.observe(picked.queue_s)
-            tenants.setdefault(picked.waiting.ticket.tenant, []).append((cost, picked.queue_s))
-        for tenant, own in tenants.items():
-            cost, queue_s = (sum(column) for column in zip(*own, strict=True))
-            self._metrics.served(tenant, rows=len(own), cost=cost, queue_s=queue_s)

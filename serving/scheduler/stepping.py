@@ -34,6 +34,29 @@ class Outcome:
     dropped: bool = False
 
 
+class Begun(Protocol):
+    """A batch in the machine. `seconds`: how long it took there, where the machine tells, once it is finished."""
+
+    seconds: float | None
+
+    def finish(self) -> Sequence[Reply | None]:
+        """Wait for it; one reply per row, in order, refusals of rows that can not run among them.
+
+        None where the row's adapters left between the look and the lease.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flight:
+    """A batch between `Stepper.begin` and `Stepper.finish`: the rows in the machine, or what it raised at once."""
+
+    rows: Sequence[Picked]
+    dropped: tuple[Outcome, ...]
+    began: float
+    begun: Begun | Exception | None  # None where all rows were dropped
+
+
 class Machine(Store, Protocol):
     """What runs a batch; the scheduler knows nothing else of the engine."""
 
@@ -41,8 +64,13 @@ class Machine(Store, Protocol):
         """Why these adapters can not be had for now, if that is known."""
         ...
 
-    def step(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> Sequence[Reply | None]:
-        """One reply per row, in order, refusals of rows that can not run among them; None where the row's adapters left between the look and the lease.
+    @property
+    def overlaps(self) -> bool:
+        """Whether a batch computes by itself once it has begun: the next is then begun before it is finished."""
+        ...
+
+    def begin(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> Begun:
+        """Have a batch computed, behind those that began before it.
 
         `meanwhile` is called once the batch holds its leases: what it starts can not take the batch's adapters away.
         """
@@ -71,16 +99,30 @@ class Stepper:
 
     def run(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> list[Outcome]:
         """The outcome of every row, those that were dropped first."""
+        return self.finish(self.begin(rows, meanwhile))
+
+    def begin(self, rows: Sequence[Picked], meanwhile: Callable[[], None]) -> Flight:
+        """Drop the rows that are late, and have the others computed; flights are finished in the order they began."""
         began = self._clock()
-        dropped = [Outcome(picked, self._late(picked), dropped=True) for picked in rows if _is_late(picked, began)]
+        dropped = tuple(Outcome(picked, self._late(picked), dropped=True) for picked in rows if _is_late(picked, began))
         rows = [picked for picked in rows if not _is_late(picked, began)]
+        begun: Begun | Exception | None = None
+        if rows and not self._broken:
+            try:
+                begun = self._machine.begin(rows, meanwhile)
+            except Exception as error:  # what began before it is to be finished first
+                begun = error
+        return Flight(rows, dropped, began, begun)
+
+    def finish(self, flight: Flight) -> list[Outcome]:
+        """The outcome of every row of a flight, those that were dropped first."""
+        rows, dropped = flight.rows, list(flight.dropped)
         if not rows:
             return dropped
-        if self._broken:  # by the other half of this batch
+        if self._broken:  # by the other half of this batch, or by the one before it
             return dropped + self._given_back(rows)
         try:
-            replies = self._machine.step(rows, meanwhile)
-            assert len(replies) == len(rows), "a step must answer every row"
+            begun, replies = _landed(flight)
         except Exception as error:  # a row's weights, or a bug: either way the other rows must be answered
             if self._breaks(error):
                 return dropped + self._given_back(rows)
@@ -92,7 +134,7 @@ class Stepper:
         self._complaints.rows_refused([reply for reply in replies if isinstance(reply, Refusal)])
         ran = [picked for picked, reply in zip(rows, replies, strict=True) if isinstance(reply, Result)]
         if ran:
-            self._measure(ran, self._clock() - began)
+            self._measure(ran, self._clock() - flight.began if begun.seconds is None else begun.seconds)
         return dropped + [
             Outcome(picked, None if reply is None else Answer(picked.waiting, reply))
             for picked, reply in zip(rows, replies, strict=True)
@@ -116,6 +158,16 @@ class Stepper:
     def _late(self, picked: Picked) -> Answer:
         late = DeadlineExceeded("the deadline passed before the step that the row was picked for")
         return refused(picked.waiting, late, self._replica)
+
+
+def _landed(flight: Flight) -> tuple[Begun, Sequence[Reply | None]]:
+    """What was begun, and its replies; raises what it raised."""
+    if isinstance(flight.begun, Exception):
+        raise flight.begun
+    assert flight.begun is not None
+    replies = flight.begun.finish()
+    assert len(replies) == len(flight.rows), "a step must answer every row"
+    return flight.begun, replies
 
 
 def _is_late(picked: Picked, now: float) -> bool:

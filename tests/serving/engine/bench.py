@@ -44,6 +44,31 @@ def fusion_package(seed, children=("a", "b")):
     return Package(manifest, {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()})
 
 
+class Late(BackboneForward):
+    """A `Forward` of a device that computes by itself, as late as it may: what it reads is what is there at the end."""
+
+    overlaps = True
+
+    def __init__(self, backbone):
+        super().__init__(backbone)
+        self.waiting, self.most = [], 0  # batches that were begun, and how many there were at once
+
+    def begin(self, rows):
+        self.waiting.append(rows)
+        self.most = max(self.most, len(self.waiting))
+        return LatePass(self, rows, super().begin)
+
+
+class LatePass:
+    def __init__(self, forward, rows, begin):
+        self.forward, self.rows, self.begin, self.seconds = forward, rows, begin, None
+
+    def finish(self):
+        self.forward.waiting.remove(self.rows)
+        shares, self.seconds = self.begin(self.rows).finish(), 0.25
+        return shares
+
+
 class Bench:
     """`publish` packages, `send` tickets, `turn` by hand or start the thread; `replies` by ticket."""
 

@@ -17,6 +17,7 @@ from serving.engine import build
 from serving.engine import engine as module
 from serving.engine.build import parts_of, rehearsed
 from serving.engine.engine import Engine
+from serving.engine.forward import BackboneForward
 from serving.engine.yielding import LEAST
 from serving.errors import BadRequest, Conflict
 from tests.adapters import builders
@@ -102,6 +103,13 @@ def test_a_batch_may_fill_half_of_the_device(tmp_path):
     assert (parts.budget.rows, parts.budget.tokens, parts.budget.device_bytes) == (5, 77, 1 << 19)
     assert parts.step_s == 0.02
     assert torch.get_num_threads() == 1
+    parts.release()
+
+
+def test_two_batches_that_are_on_the_device_at_once_share_that_half(tmp_path, monkeypatch):
+    monkeypatch.setattr(BackboneForward, "overlaps", True)
+    parts = parts_of(settings(tmp_path), source)
+    assert parts.budget.device_bytes == 1 << 18
     parts.release()
 
 

@@ -136,7 +136,7 @@ def test_damaged_weights_fail_their_row_and_change_no_other_by_a_bit(make):
 @pytest.mark.parametrize("lasting", [True, False], ids=["lasting", "passing"])
 def test_an_engine_ends_with_an_error_that_lasts_and_with_no_other(make, monkeypatch, lasting):
     bench = make()
-    forward, real, left = bench.parts.forward, bench.parts.forward.run, [2]
+    forward, real, left = bench.parts.forward, bench.parts.forward.begin, [2]
 
     def fail(rows):
         if not any(work.ticket.id.startswith("t") for work in rows) and not lasting:
@@ -146,7 +146,7 @@ def test_an_engine_ends_with_an_error_that_lasts_and_with_no_other(make, monkeyp
             raise torch.AcceleratorError("an illegal memory access was encountered")
         return real(rows)
 
-    monkeypatch.setattr(forward, "run", fail)
+    monkeypatch.setattr(forward, "begin", fail)
     tickets = [bench.ticket(reduction=replace(HIDDEN, pooling="mean")) for _ in range(3)]
     bench.engine.submit(tickets, bench.groups.append)
     bench.engine.desire(Desired(1))

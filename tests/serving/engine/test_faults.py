@@ -33,7 +33,10 @@ class Struck:
             self.calls.append(name)
             if len(self.calls) == self.at:
                 raise self.fault()
-            return held(*args, **kwargs)
+            made = held(*args, **kwargs)
+            if name == "begin":
+                self.wrap(made, "finish")
+            return made
 
         object.__setattr__(owner, name, counted)
 
@@ -56,7 +59,7 @@ class Life:
             (cache._loader, "_load"),
             (parts.device, "write"),
             (parts.device, "wipe"),
-            (parts.forward, "run"),
+            (parts.forward, "begin"),
         ):
             struck.wrap(owner, name)
 
@@ -117,7 +120,7 @@ def test_each_effect_fails_once_and_nothing_leaks(tmp_path, fault):
         life.bench.engine.close()
         at += 1
     assert at > 15, "the sweep saw sources, loads, copies, wipes and passes"
-    assert {"_source", "_load", "write", "run"} <= set(struck.calls)
+    assert {"_source", "_load", "write", "begin", "finish"} <= set(struck.calls)
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["forward", "back"])

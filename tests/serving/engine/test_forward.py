@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from adapters.backbone import Backbone
+from adapters.batch.answers import Answers
 from adapters.batch.rows import Fork, Row, image_ids
 from adapters.composition import Average, Composition, Leaf, Split
 from adapters.embeddings import token_embedding
@@ -16,6 +17,7 @@ from serving.images.frame import Frame
 from serving.images.preprocessing import Preprocessing
 from serving.request import Reduced, Reduction, Ticket
 from tests.adapters import builders
+from tests.adapters.batch.test_answers import Event
 from tests.adapters.builders import HEADS, PARTS
 from tests.serving.samples import stack
 
@@ -137,3 +139,32 @@ def test_an_image_for_text_and_a_text_for_images_have_their_reasons():
     seen = Preprocessing(Frame(8, 12, None), np.zeros((2, 256), np.float32))
     (fault,) = BackboneForward(builders.backbone("vit"), seen).run([Work(replace(picture, pixels=None), {})])
     assert "no pixels" in str(fault)
+
+
+def test_passes_that_were_begun_may_be_finished_later_and_answer_the_same(resident):
+    forward = BackboneForward(builders.backbone("bert"))
+    batches = [[Work(ticket((TASK,), TASK), resident)], [Work(ticket(head=None), resident), Work(ticket(), resident)]]
+    alone = [forward.run(batch) for batch in batches]
+    begun = [forward.begin(batch) for batch in batches]
+    for pending, due in zip(begun, alone, strict=True):
+        for ours, theirs in zip(pending.finish(), due, strict=True):
+            assert type(ours) is type(theirs)
+            assert not isinstance(ours, Reduced) or np.array_equal(ours.output, theirs.output)
+        assert pending.seconds is None
+
+
+def test_only_a_device_computes_by_itself(monkeypatch):
+    backbone = builders.backbone("bert")
+    assert not BackboneForward(backbone).overlaps
+    monkeypatch.setattr(backbone, "device", torch.device("cuda"))
+    assert BackboneForward(backbone).overlaps
+
+
+def test_a_pass_tells_how_long_its_device_took(resident, monkeypatch):
+    backbone = builders.backbone("bert")
+    begin = backbone.begin
+    monkeypatch.setattr(backbone, "begin", lambda *given: Answers(begin(*given).shares, (Event(3.0), Event(28.0))))
+    pending = BackboneForward(backbone).begin([Work(ticket(), resident)])
+    assert pending.seconds is None
+    pending.finish()
+    assert pending.seconds == 0.025

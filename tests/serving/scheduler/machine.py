@@ -43,6 +43,8 @@ def ticket(name, tenant="a", adapters=(), tokens=4, deadline_ms=60_000.0):
 class Machine:
     """Room for `room` adapters; those in use are never evicted."""
 
+    overlaps = False
+
     def __init__(self, room=100):
         self.room = room
         self.resident = OrderedDict()
@@ -54,7 +56,7 @@ class Machine:
         self.batches = []  # ticket ids of every step that went through
         self.attempts = 0
         self.leaving = set()  # tickets whose adapters leave between the look and the lease, once
-        self.leased = set()
+        self.running = []  # batches that have begun, the oldest first
         self.fatal = set()  # tickets after which nothing can be computed, as after an accelerator's error
         self.works = True
         self.during = lambda: None  # runs in the middle of a step
@@ -88,29 +90,59 @@ class Machine:
             if wanted not in self.broken:
                 self.resident[wanted] = None
 
-    def step(self, rows, meanwhile):
+    @property
+    def leased(self):
+        return {ref for step in self.running for ref in step.refs}
+
+    def begin(self, rows, meanwhile):
         self.attempts += 1
         gone = {row.waiting.ticket.id for row in rows} & self.leaving
         self.leaving -= gone
-        held = [row for row in rows if row.waiting.ticket.id not in gone]
-        assert all(ref in self.resident for row in held for ref in row.waiting.refs), "a row ran without its adapters"
-        self.leased = {ref for row in held for ref in row.waiting.refs}
+        step = Step(self, rows, gone)
+        assert all(ref in self.resident for ref in step.refs), "a row ran without its adapters"
+        assert len(self.running) <= self.overlaps, "a batch too many is in the machine"
+        self.running.append(step)
         try:
             meanwhile()
-            self.during()
-            self.works = self.works and not any(row.waiting.ticket.id in self.fatal for row in held)
-            if not self.works:
-                raise RuntimeError("an illegal memory access was encountered")
-            if any(row.waiting.ticket.id in self.poison for row in held):
-                raise RuntimeError("shapes do not match")
+            if not self.overlaps:
+                step.compute()
+        except BaseException:
+            self.running.remove(step)
+            raise
+        return step
+
+
+class Step:
+    """A batch in the machine: computed when it begins, or, where batches overlap, by the time it is finished."""
+
+    def __init__(self, machine, rows, gone):
+        self.machine, self.rows, self.gone = machine, rows, gone
+        self.held = [row for row in rows if row.waiting.ticket.id not in gone]
+        self.refs = {ref for row in self.held for ref in row.waiting.refs}
+        self.seconds = None
+
+    def compute(self):
+        machine = self.machine
+        machine.during()
+        assert all(ref in machine.resident for ref in self.refs), "an adapter left while its batch was in the machine"
+        machine.works = machine.works and not any(row.waiting.ticket.id in machine.fatal for row in self.held)
+        if not machine.works:
+            raise RuntimeError("an illegal memory access was encountered")
+        if any(row.waiting.ticket.id in machine.poison for row in self.held):
+            raise RuntimeError("shapes do not match")
+
+    def finish(self):
+        try:
+            if self.machine.overlaps:
+                self.compute()
         finally:
-            self.leased = set()
-        self.batches.append([row.waiting.ticket.id for row in held])
-        return [None if row.waiting.ticket.id in gone else self._result(row, len(held)) for row in rows]
+            self.machine.running.remove(self)
+        self.machine.batches.append([row.waiting.ticket.id for row in self.held])
+        return [None if row.waiting.ticket.id in self.gone else self._result(row, len(self.held)) for row in self.rows]
 
     def _result(self, row, rows):
         ticket = row.waiting.ticket
-        if ticket.id in self.refused:
+        if ticket.id in self.machine.refused:
             return Refusal(ticket.id, "invalid_arrangement", "no sum of bottlenecks", "r")
         timing = Timing(row.queue_s * 1000, row.load_s * 1000, 1.0)
         return Result(ticket.id, np.zeros(2, np.float32), timing, {}, "r", rows)

@@ -52,6 +52,33 @@ class Done:
 
 
 @dataclass
+class Step:
+    """A batch in the simulated machine, which ends at a time that is known when it begins."""
+
+    simulation: object
+    rows: list
+    leases: list
+    began: float
+    turn: float
+    ends: float
+    seconds: object = None
+
+    def finish(self):
+        simulation = self.simulation
+        simulation.pass_to(max(self.ends, simulation.clock.now))
+        costs = Counter()
+        for row, lease in zip(self.rows, self.leases, strict=True):
+            costs[row.waiting.ticket.tenant] += LAYERS * row.waiting.tokens
+            lease.release()
+        if simulation.loader_at is None:  # the end of a lease wakes the loader
+            simulation.loader_at = simulation.clock.now + LOAD_S
+        simulation.steps.append((self.began, simulation.clock.now, costs))
+        self.seconds = self.ends - self.turn if simulation.overlaps else None
+        timing, count = Timing(0.0, 0.0, 0.0), len(self.rows)
+        return [Result(row.waiting.ticket.id, np.zeros(1, np.float32), timing, {}, "r", count) for row in self.rows]
+
+
+@dataclass
 class Simulation:
     """`submit` rows, now or later; `run` until a time; `done` is what was answered."""
 
@@ -60,6 +87,7 @@ class Simulation:
     budget: Budget = BUDGET
     step_s: float = STEP_S
     seed: int = 0
+    overlaps: bool = False  # whether a batch computes by itself once it has begun
     done: list = field(default_factory=list)
     steps: list = field(default_factory=list)  # (begin, end, cost by tenant)
     loads: list = field(default_factory=list)  # (time, reference)
@@ -69,6 +97,7 @@ class Simulation:
         self.chance = np.random.default_rng(self.seed)
         self.events = []  # (time, order, function)
         self.loader_at = None
+        self.free = 0.0  # when the machine has done all that began
         self.registry = Registry(self.folder / "blobs")
         self.cache = TieredCache(
             DiskTier(self.folder / "disk", 1 << 30),
@@ -181,21 +210,18 @@ class Simulation:
         error = self.cache.obstacle(refs)
         return None if error is None else from_library(error)
 
-    def step(self, rows, meanwhile):
+    def begin(self, rows, meanwhile):
         leases = [self.cache.try_acquire(row.waiting.refs) for row in rows]
         assert all(lease is not None for lease in leases), "on one thread nothing leaves between the look and the lease"
         meanwhile()
         began, tokens = self.clock.now, sum(row.waiting.tokens for row in rows)
-        self.pass_to(began + OVERHEAD_S + tokens / TOKENS_PER_S)
-        costs = Counter()
-        for row, lease in zip(rows, leases, strict=True):
-            costs[row.waiting.ticket.tenant] += LAYERS * row.waiting.tokens
-            lease.release()
-        if self.loader_at is None:  # the end of a lease wakes the loader
-            self.loader_at = self.clock.now + LOAD_S
-        self.steps.append((began, self.clock.now, costs))
-        timing = Timing(0.0, 0.0, 0.0)
-        return [Result(row.waiting.ticket.id, np.zeros(1, np.float32), timing, {}, "r", len(rows)) for row in rows]
+        self.pass_to(began + OVERHEAD_S)
+        turn = max(began, self.free)  # when the machine comes to it
+        self.free = max(self.clock.now, self.free) + tokens / TOKENS_PER_S
+        step = Step(self, rows, leases, began, turn, self.free)
+        if not self.overlaps:
+            self.pass_to(step.ends)
+        return step
 
     # What a test asks.
 

@@ -11,7 +11,7 @@ from serving.scheduler.stride import LONGEST
 from serving.scheduler.waiting import Waiting
 from tests.adapters.cache.fakes import UNIT
 from tests.serving.scheduler.machine import Clock, ticket
-from tests.serving.scheduler.simulation import LOAD_S, STEP_S, Simulation, p99
+from tests.serving.scheduler.simulation import LOAD_S, STEP_S, TOKENS_PER_S, Simulation, p99
 
 LAYERS = 6
 WEIGHTS = {"a": 1.0, "b": 2.0, "c": 4.0}
@@ -30,9 +30,10 @@ def simulate(tmp_path):
     return make
 
 
+@pytest.mark.parametrize("overlaps", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_backlogged_tenants_share_by_weight_within_three_percent_over_any_thirty_seconds(simulate, seed):
-    world = simulate(seed=seed)
+def test_backlogged_tenants_share_by_weight_within_three_percent_over_any_thirty_seconds(simulate, seed, overlaps):
+    world = simulate(seed=seed, overlaps=overlaps)
     world.queue.share(WEIGHTS)
     for tenant in WEIGHTS:
         world.backlog(tenant, 150, tokens=lambda: int(world.chance.integers(8, 129)))
@@ -41,6 +42,21 @@ def test_backlogged_tenants_share_by_weight_within_three_percent_over_any_thirty
         served = world.served(begin, begin + 30)
         for tenant, weight in WEIGHTS.items():
             assert served[tenant] / served.total() == pytest.approx(weight / 7, rel=0.03)
+
+
+def test_a_machine_that_computes_by_itself_never_waits_for_the_next_batch(simulate):
+    """What forming a batch costs is hidden behind the batch before it."""
+    world = simulate(overlaps=True)
+    names = [world.adapter(f"x{i}") for i in range(60)]
+    world.backlog("a", 200, adapters=lambda: (names[int(world.chance.integers(60))],))
+    world.run(12.0)
+    rows = sum(costs.total() for began, _, costs in world.steps if 101.0 <= began < 111.0) / LAYERS
+    assert rows == pytest.approx(10 * TOKENS_PER_S, rel=0.02)
+    apart = simulate()
+    apart.backlog("a", 200)
+    apart.run(12.0)
+    held = sum(costs.total() for began, _, costs in apart.steps if 101.0 <= began < 111.0) / LAYERS
+    assert held < 0.98 * rows
 
 
 def test_new_weights_count_from_the_next_batch_on(simulate):

@@ -3,9 +3,6 @@
 import threading
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from serving.metrics import EngineMetrics, render
 from serving.request import Result, TenantLine
@@ -14,10 +11,22 @@ from serving.scheduler.loop import Loop
 from serving.scheduler.pace import Pace
 from serving.scheduler.queue import FairQueue
 from tests.serving.readings import counts
-from tests.serving.scheduler.machine import SIZE, Clock, Machine, ref, ticket
+from tests.serving.scheduler.machine import SIZE, Clock, Machine, Step, ref, ticket
 
 WAIT = 20  # seconds until a test gives up
 BUDGET = Budget(8, 64, 100 * SIZE)
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["on the thread", "by itself"])
+def overlaps(request, monkeypatch):
+    """The same holds for a machine that computes on the forward thread and for one that computes by itself."""
+    monkeypatch.setattr(Machine, "overlaps", request.param)
+    return request.param
+
+
+@pytest.fixture
+def by_itself(overlaps, monkeypatch):
+    monkeypatch.setattr(Machine, "overlaps", True)
 
 
 class Bench:
@@ -33,6 +42,11 @@ class Bench:
 
     def submit(self, *tickets):
         self.loop.submit(tickets, self.calls.append)
+
+    def turn(self):
+        """One round, and what it left in the machine."""
+        self.loop.turn()
+        self.loop._land(0)
 
     def run(self):
         while self.loop.turn():
@@ -86,7 +100,7 @@ def test_what_is_asked_for_can_not_take_the_running_batchs_adapters():
     bench.machine.resident[ref("x")] = None
     bench.machine.during = lambda: bench.machine.load(5)
     bench.submit(ticket("t0", adapters=["x"]), ticket("t1", adapters=["y"]))
-    assert bench.loop.turn()
+    bench.turn()
     assert bench.outcomes == {"t0": "ok"}
     assert list(bench.machine.resident) == [ref("x")]
 
@@ -115,10 +129,10 @@ def test_rows_that_a_step_refuses_cost_no_second_step_and_are_paid_by_their_tena
     assert [row.ticket.id for row in bench.loop._queue.upcoming(2)] == ["cold0", "next"]  # `b` had two rows, `a` one
 
 
-def test_a_step_that_forgets_a_row_is_a_failure_and_not_a_silence():
+def test_a_step_that_forgets_a_row_is_a_failure_and_not_a_silence(monkeypatch):
     bench = Bench()
-    step = bench.machine.step
-    bench.machine.step = lambda rows, meanwhile: step(rows, meanwhile)[:1] if len(rows) > 1 else step(rows, meanwhile)
+    finish = Step.finish
+    monkeypatch.setattr(Step, "finish", lambda step: finish(step)[:1] if len(step.rows) > 1 else finish(step))
     bench.submit(ticket("t0"), ticket("t1"))
     bench.run()
     assert bench.outcomes == {"t0": "ok", "t1": "ok"}
@@ -170,7 +184,7 @@ def test_a_row_that_was_cancelled_while_it_ran_does_not_wait_again():
     bench.machine.leaving = {"t0", "t1"}
     bench.machine.during = lambda: bench.loop.cancel(iter(["t0", "unknown"]))
     bench.submit(ticket("t0"), ticket("t1"), ticket("b0", "b"))
-    bench.loop.turn()
+    bench.turn()
     assert bench.outcomes == {"t0": "deadline_exceeded", "b0": "ok"}
     assert bench.loop._queue._virtual["a"] == 0, "what did not run is not paid"
     bench.run()
@@ -178,7 +192,7 @@ def test_a_row_that_was_cancelled_while_it_ran_does_not_wait_again():
     assert bench.machine.batches == [["b0"], ["t1"]]
 
 
-def test_a_thread_that_dies_in_a_step_gives_its_rows_back_and_refuses_the_rest(monkeypatch):
+def test_a_thread_that_dies_in_a_step_gives_its_rows_back_and_refuses_the_rest(monkeypatch, overlaps):
     bench, died = Bench(budget=Budget(2, 64, SIZE)), []
     monkeypatch.setattr(threading, "excepthook", lambda args: died.append(args.exc_type))
 
@@ -190,7 +204,7 @@ def test_a_thread_that_dies_in_a_step_gives_its_rows_back_and_refuses_the_rest(m
     bench.loop.start()
     bench.loop._thread.join(WAIT)
     assert died == [ValueError] and bench.loop.load == (0, 0)
-    assert bench.outcomes == {f"t{i}": "engine_broken" if i < 2 else "not_ready" for i in range(5)}
+    assert bench.outcomes == {f"t{i}": "engine_broken" if i < 2 + 2 * overlaps else "not_ready" for i in range(5)}
     assert bench.loop.drain(0.0), "everything is answered"
     bench.submit(ticket("late"))
     assert bench.outcomes["late"] == "not_ready" and bench.loop.drain(0.0)
@@ -202,7 +216,7 @@ def test_answers_leave_though_counting_them_fails(monkeypatch):
     monkeypatch.setattr(bench.metrics.refusals, "labels", lambda code: 1 / 0)
     bench.submit(ticket("t0"), ticket("t1"))
     with pytest.raises(ZeroDivisionError):
-        bench.loop.turn()
+        bench.turn()
     assert bench.outcomes == {"t0": "invalid_arrangement", "t1": "ok"}
 
 
@@ -236,14 +250,15 @@ def test_what_a_row_misses_is_asked_for_when_it_comes_and_not_a_step_later():
     assert bench.machine.batches == [["t0", "t1"]]
 
 
-def test_a_loop_ends_with_the_step_that_broke_its_machine_and_refuses_the_rest_as_on_its_way_out():
+def test_a_loop_ends_with_the_step_that_broke_its_machine_and_refuses_the_rest_as_on_its_way_out(overlaps):
     bench = Bench()
     bench.machine.fatal = {"t3"}
-    bench.submit(*(ticket(f"t{i}") for i in range(12)))
+    bench.submit(*(ticket(f"t{i}") for i in range(20)))
     bench.loop.start()
     bench.loop._thread.join(WAIT)
-    run = {f"t{i}": "engine_broken" for i in range(BUDGET.rows)}
-    assert bench.outcomes == run | {f"t{i}": "not_ready" for i in range(BUDGET.rows, 12)}
+    begun = BUDGET.rows * (1 + overlaps)
+    run = {f"t{i}": "engine_broken" for i in range(begun)}
+    assert bench.outcomes == run | {f"t{i}": "not_ready" for i in range(begun, 20)}
     assert not bench.loop.alive and bench.loop.draining
     bench.submit(ticket("late"))
     assert bench.outcomes["late"] == "not_ready"
@@ -286,7 +301,7 @@ def test_steps_are_bounded_by_what_the_machine_does_in_the_wanted_time():
     bench.run()
     assert bench.loop.rate == pytest.approx(8 * 2 / 0.01)
     bench.submit(*(ticket(f"x{i}", tokens=8) for i in range(20)))
-    bench.loop.turn()
+    bench.turn()
     assert len(bench.machine.batches[1]) in (4, 5)  # 0.05 s of work, give or take a rounding
 
 
@@ -300,7 +315,7 @@ def test_the_deadline_is_looked_at_again_right_before_the_step():
         return ready(refs)
 
     bench.machine.ready = slow
-    bench.loop.turn()
+    bench.turn()
     assert bench.outcomes == {"t0": "deadline_exceeded", "t1": "ok", "b0": "ok"}
     assert bench.machine.batches == [["b0", "t1"]]
     assert bench.loop._queue._virtual["a"] == 2 * 4, "what did not run is not paid"
@@ -437,72 +452,105 @@ def test_a_thread_that_dies_of_a_bug_leaves_nobody_waiting():
     assert not bench.loop.alive
 
 
-class ExactlyOnce(RuleBasedStateMachine):
-    """Random lives of tickets: at the end every one was answered once."""
+def told(bench):
+    """A loop whose machine writes down what it is asked: tickets that began, and those that were finished."""
+    told, begin, finish = [], bench.machine.begin, Step.finish
 
-    def __init__(self):
-        super().__init__()
-        self.bench = Bench(room=3, budget=Budget(3, 24, 2 * SIZE), max_queued=12)
-        self.sent = []
-        self.answers = []
-        self.closed = False
+    def begins(rows, meanwhile):
+        step = begin(rows, meanwhile)
+        told.append(("begin", [row.waiting.ticket.id for row in rows]))
+        step.finish = lambda: (told.append(("finish", [row.waiting.ticket.id for row in rows])), finish(step))[1]
+        return step
 
-    @rule(
-        tenant=st.sampled_from("ab"),
-        adapters=st.lists(st.sampled_from("uvwxyz"), max_size=2, unique=True),
-        tokens=st.integers(1, 40),
-        deadline=st.sampled_from([500.0, 5_000.0, 60_000.0]),
-        fate=st.sampled_from(["ok", "ok", "ok", "poison", "leaving"]),
-        count=st.integers(1, 5),
-    )
-    def submit(self, tenant, adapters, tokens, deadline, fate, count):
-        names = [f"t{len(self.sent) + i}" for i in range(count)]
-        self.sent += names
-        if fate == "poison":
-            self.bench.machine.poison.add(names[0])
-        if fate == "leaving":
-            self.bench.machine.leaving.add(names[0])
-        self.bench.loop.submit([ticket(n, tenant, adapters, tokens, deadline) for n in names], self.answers.append)
-
-    @rule()
-    def turn(self):
-        self.bench.loop.turn()
-
-    @rule(count=st.integers(1, 3))
-    def load(self, count):
-        self.bench.machine.load(count)
-
-    @rule(seconds=st.sampled_from([0.1, 1.0]))
-    def wait(self, seconds):
-        self.bench.clock.now += seconds
-
-    @rule(name=st.sampled_from("uvwxyz"))
-    def break_adapter(self, name):
-        self.bench.machine.broken ^= {ref(name, "a"), ref(name, "b")}
-
-    @precondition(lambda self: self.sent)
-    @rule(data=st.data())
-    def cancel(self, data):
-        self.bench.loop.cancel([data.draw(st.sampled_from(self.sent))])
-
-    @invariant()
-    def nobody_is_answered_twice(self):
-        names = [reply.ticket for group in self.answers for reply in group]
-        assert len(names) == len(set(names))
-        queued, running = self.bench.loop.load
-        assert running == 0
-        assert len(names) + queued == len(self.sent)
-        assert self.bench.loop.check() == ()
-
-    def teardown(self):
-        self.bench.machine.broken.clear()
-        self.bench.machine.room = 12  # all there are: the fake brings sets in piece by piece, and may do so for ever
-        for _ in range(400):
-            self.bench.loop.turn()
-            self.bench.machine.load(1)
-        names = [reply.ticket for group in self.answers for reply in group]
-        assert sorted(names) == sorted(self.sent)
+    bench.machine.begin = begins
+    return told
 
 
-ExactlyOnce.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestExactlyOnce = ExactlyOnce.TestCase
+def test_the_next_batch_begins_before_the_last_one_is_finished_if_the_machine_computes_by_itself(overlaps):
+    bench = Bench(budget=Budget(1, 64, SIZE))
+    seen = told(bench)
+    bench.submit(*(ticket(name) for name in "abc"))
+    bench.run()
+    begins, ends = ([(what, [name]) for name in "abc"] for what in ("begin", "finish"))
+    if overlaps:
+        assert seen == [begins[0], begins[1], ends[0], begins[2], ends[1], ends[2]]
+    else:
+        assert seen == [begins[0], ends[0], begins[1], ends[1], begins[2], ends[2]]
+    assert bench.outcomes == dict.fromkeys("abc", "ok")
+
+
+def test_adapters_of_two_batches_in_the_machine_stay_and_those_of_the_third_are_asked_for(by_itself):
+    bench = Bench(room=2, budget=Budget(1, 64, SIZE))
+    for name in "xy":
+        bench.machine.resident[ref(name)] = None
+    bench.submit(*(ticket(f"t{name}", adapters=[name]) for name in "xyz"))
+    bench.loop.turn()
+    bench.loop.turn()
+    assert bench.outcomes == {"tx": "ok"}
+    assert bench.loop.load == (1, 1)
+    assert bench.machine.loading == [ref("z")]
+    bench.machine.load()
+    assert set(bench.machine.resident) == {ref("y"), ref("z")}
+    bench.run()
+    assert bench.outcomes == dict.fromkeys(("tx", "ty", "tz"), "ok")
+
+
+def test_a_row_whose_adapters_left_comes_back_beside_a_batch_in_the_machine(by_itself):
+    bench = Bench(budget=Budget(1, 64, SIZE))
+    bench.machine.leaving = {"b"}
+    bench.submit(ticket("a"), ticket("b"), ticket("c", "other"))
+    bench.run()
+    assert bench.outcomes == dict.fromkeys("abc", "ok")
+
+
+def test_a_batch_that_raises_costs_the_one_behind_it_nothing(by_itself):
+    bench = Bench(budget=Budget(2, 64, SIZE))
+    bench.machine.poison = {"bad"}
+    bench.submit(*(ticket(name) for name in ("fine", "bad", "next", "last")))
+    bench.run()
+    assert bench.outcomes == {"fine": "ok", "bad": "engine_failed", "next": "ok", "last": "ok"}
+
+
+def test_a_row_that_runs_is_answered_though_it_is_cancelled_and_one_behind_it_too(by_itself):
+    bench = Bench(budget=Budget(1, 64, SIZE))
+    bench.machine.leaving = {"b"}
+    bench.submit(ticket("a"), ticket("b"))
+    bench.loop.turn()
+    orders = [["a", "b"]]
+    bench.machine.during = lambda: bench.loop.cancel(orders.pop() if orders else [])
+    bench.run()
+    assert bench.outcomes == {"a": "ok", "b": "deadline_exceeded"}
+    assert bench.loop._cancelled == set()
+
+
+def test_a_loop_that_closes_answers_all_that_is_in_the_machine(by_itself):
+    bench = Bench(budget=Budget(1, 64, SIZE))
+    begun, go = threading.Event(), threading.Event()
+
+    def hold():
+        begun.set()
+        assert go.wait(WAIT)
+
+    bench.machine.during = hold
+    bench.submit(*(ticket(name) for name in "abc"))
+    bench.loop.start()
+    assert begun.wait(WAIT)
+    closing = threading.Thread(target=bench.loop.close)
+    closing.start()
+    while bench.loop.alive:
+        pass
+    go.set()
+    closing.join(WAIT)
+    assert bench.outcomes == {"a": "ok", "b": "ok", "c": "not_ready"}
+    assert bench.loop.drain(0.0)
+
+
+def test_a_drain_waits_for_what_is_in_the_machine(by_itself):
+    bench = Bench()
+    bench.submit(ticket("a"))
+    bench.loop.turn()
+    assert bench.loop.load == (0, 1)
+    assert not bench.loop.drain(0.0)
+    assert bench.loop.turn()
+    assert bench.loop.drain(0.0)
+    assert not bench.loop.turn()

@@ -1,9 +1,17 @@
 """A batch through the machine: every row has one outcome."""
 
+import pytest
+
 from serving.request import Refusal, Result
 from serving.scheduler.stepping import Stepper
 from serving.scheduler.waiting import Picked, Waiting
 from tests.serving.scheduler.machine import Clock, Machine, ticket
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["on the thread", "by itself"])
+def overlaps(request, monkeypatch):
+    monkeypatch.setattr(Machine, "overlaps", request.param)
+    return request.param
 
 
 class Bench:
@@ -99,3 +107,42 @@ def test_a_step_that_raises_breaks_no_machine_that_still_computes():
     outcomes = bench.run(*(bench.row(name) for name in "abc"))
     assert {outcome.answer.reply.code for outcome in outcomes.values()} == {"engine_failed"}
     assert not bench.stepper.broken
+
+
+def test_rows_that_are_late_when_a_batch_begins_are_dropped_and_those_that_become_late_in_it_are_answered():
+    bench = Bench()
+    late, soon = bench.row("late", 1.0), bench.row("soon", 5.0)
+    bench.clock.now += 1.0
+    flight = bench.stepper.begin([late, soon], lambda: None)
+    bench.clock.now += 9.0
+    outcomes = {one.picked.waiting.ticket.id: one for one in bench.stepper.finish(flight)}
+    assert outcomes["late"].dropped
+    assert isinstance(outcomes["soon"].answer.reply, Result)
+
+
+def test_what_a_batch_raises_at_once_is_kept_until_it_is_finished(overlaps):
+    bench = Bench()
+    bench.machine.poison = {"bad"}
+    first, second = (bench.stepper.begin([bench.row(name)], lambda: None) for name in ("bad", "fine"))
+    assert isinstance(first.begun, RuntimeError) != overlaps
+    assert bench.machine.batches == []
+    assert [one.answer.reply.code for one in bench.stepper.finish(first)] == ["engine_failed"]
+    assert isinstance(bench.stepper.finish(second)[0].answer.reply, Result)
+
+
+def test_a_batch_behind_the_one_that_broke_the_machine_is_given_back():
+    bench = Bench()
+    bench.machine.fatal = {"bad"}
+    first, second = (bench.stepper.begin([bench.row(name)], lambda: None) for name in ("bad", "behind"))
+    codes = [one.answer.reply.code for flight in (first, second) for one in bench.stepper.finish(flight)]
+    assert codes == ["engine_broken"] * 2
+    assert bench.machine.batches == []
+
+
+def test_a_machine_that_tells_how_long_a_batch_took_is_believed(monkeypatch):
+    bench = Bench()
+    flight = bench.stepper.begin([bench.row("a")], lambda: None)
+    bench.clock.now += 7.0
+    flight.begun.seconds = 0.125
+    bench.stepper.finish(flight)
+    assert bench.measured == [(1, 0.125)]
